@@ -1,0 +1,121 @@
+//! One request as the edge reads it, and what is to be done with it: the seam between `edge` (bytes) and `desk`
+//! (decisions). Neither knows how the other works.
+
+use std::fmt;
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use room::ids::{RoomName, VisitorId};
+use room::time::Micros;
+
+use crate::edge::upstream::Upstream;
+use crate::edge::websocket::WaiterSocket;
+
+/// The head of a request after the edge's own checks: sizes, framing, one valid `Host`, hops that are trusted.
+#[derive(Debug)]
+pub struct Head {
+    pub method: Method,
+    /// Lower case, without port and trailing dot.
+    pub host: String,
+    /// Normalised for matching: decoded once, `//`, `/./`, `/../` resolved. What is forwarded stays as it came.
+    pub path: String,
+    /// As it came, without the `?`.
+    pub query: Option<String>,
+    pub headers: HeaderMap,
+    /// The visitor's address: the peer, or what trusted proxies say.
+    pub client: IpAddr,
+    /// Whether the visitor speaks TLS, to us or to a trusted proxy.
+    pub secure: bool,
+    /// W3C trace id, taken from `traceparent` or made new: 32 hexadecimal digits.
+    pub trace_id: String,
+}
+
+/// What is to be done with a request.
+pub enum Plan {
+    /// Written by the edge itself.
+    Answer(Answer),
+    /// Streamed to an origin.
+    Forward(Forward),
+    /// A waiter's WebSocket: 101 with these headers, then the socket is handed over.
+    Socket(SocketPlan),
+}
+
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answer(answer) => write!(f, "Answer({})", answer.status),
+            Self::Forward(forward) => write!(f, "Forward({:?})", forward.pass.as_ref().map(|p| p.visitor)),
+            Self::Socket(_) => f.write_str("Socket"),
+        }
+    }
+}
+
+/// A complete answer. `Content-Length`, `Date` and `Connection` are the edge's to add.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub body: Bytes,
+}
+
+/// How to forward a request.
+pub struct Forward {
+    pub upstream: Arc<Upstream>,
+    pub room: Option<RoomName>,
+    /// The session it belongs to; `None` for paths without a room.
+    pub pass: Option<ForwardPass>,
+    /// `Set-Cookie` values for the visitor, added to the origin's answer.
+    pub set_cookies: Vec<HeaderValue>,
+    /// Whether the origin's `Vestibule-Command` is obeyed (it is always stripped).
+    pub trust_commands: bool,
+}
+
+/// The session of a forwarded request.
+#[derive(Debug, Clone)]
+pub struct ForwardPass {
+    /// The signed pass, for `Vestibule-Pass`.
+    pub token: String,
+    /// For `Vestibule-Visitor`.
+    pub visitor: VisitorId,
+    /// When tunnels and streams of this session are cut.
+    pub until: Micros,
+}
+
+/// Takes the upgraded socket of one waiter and returns when it is closed.
+pub type RunSocket = Box<dyn FnOnce(WaiterSocket) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+
+pub struct SocketPlan {
+    /// Added to the 101, `Set-Cookie` among them.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub run: RunSocket,
+}
+
+/// What an origin may say of the session it just served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Done: free the slot.
+    Release,
+    /// Throw out.
+    Revoke,
+}
+
+/// Decides about requests. One implementation: `desk::Desk`; tests of the edge bring their own.
+#[async_trait]
+pub trait Decide: Send + Sync + 'static {
+    /// `body` is empty except for calls of the reserved prefix, whose bodies the edge reads (at most 4 KiB).
+    async fn plan(&self, head: &Head, body: &[u8]) -> Plan;
+
+    /// Obeys the origin's word on the session that a request was forwarded with.
+    async fn command(&self, room: &RoomName, visitor: VisitorId, command: Command);
+
+    /// Whether `path` (normalised) is one of the edge's own calls.
+    fn is_reserved(&self, path: &str) -> bool;
+
+    /// The instant by the store's clock.
+    fn now(&self) -> Micros;
+}
