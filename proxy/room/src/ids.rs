@@ -87,7 +87,9 @@ fn parse_hex(text: &str) -> Result<[u8; 12], IdError> {
         return Err(IdError::NotHex);
     }
     for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        let &[high, low] = pair else { return Err(IdError::NotHex) };
+        let &[high, low] = pair else {
+            return Err(IdError::NotHex);
+        };
         *byte = nibble(high)? << 4 | nibble(low)?;
     }
     Ok(bytes)
@@ -117,10 +119,16 @@ impl FromStr for RoomName {
     fn from_str(text: &str) -> Result<Self, IdError> {
         let ends_well = |c: Option<char>| c.is_some_and(|c| c != '-');
         let valid = text.len() <= 63
-            && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+            && text
+                .bytes()
+                .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
             && ends_well(text.chars().next())
             && ends_well(text.chars().last());
-        if valid { Ok(Self(text.into())) } else { Err(IdError::RoomName) }
+        if valid {
+            Ok(Self(text.into()))
+        } else {
+            Err(IdError::RoomName)
+        }
     }
 }
 
@@ -157,7 +165,13 @@ mod tests {
 
     #[test]
     fn an_id_of_another_shape_is_refused() {
-        for text in ["", "0f", "0F0F0F0F0F0F0F0F0F0F0F0F", "zz0f0f0f0f0f0f0f0f0f0f0f", "ä0f0f0f0f0f0f0f0f0f0f0"] {
+        for text in [
+            "",
+            "0f",
+            "0F0F0F0F0F0F0F0F0F0F0F0F",
+            "zz0f0f0f0f0f0f0f0f0f0f0f",
+            "ä0f0f0f0f0f0f0f0f0f0f0",
+        ] {
             assert_eq!(text.parse::<VisitorId>(), Err(IdError::NotHex), "{text}");
         }
     }

@@ -15,8 +15,12 @@
 //! | [`gate`] | what to do with one request |
 //! | [`wire`] | the messages that browsers and apps see |
 
+pub mod budget;
 pub mod ids;
+pub mod queue;
+pub mod ruler;
 pub mod rules;
+mod sorted;
 pub mod time;
 pub mod token;
 pub mod wire;

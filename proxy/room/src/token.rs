@@ -49,13 +49,19 @@ impl Ticket {
     /// The same place, confirmed at `now`. A place once confirmed keeps its moment.
     #[must_use]
     pub fn confirmed(self, now: Micros) -> Self {
-        Self { confirmed_at: self.confirmed_at.or(Some(now)), ..self }
+        Self {
+            confirmed_at: self.confirmed_at.or(Some(now)),
+            ..self
+        }
     }
 
     /// The same stamp with a new deadline, after a refusal that was not the visitor's fault.
     #[must_use]
     pub fn deferred(self, now: Micros, confirm_window: Duration) -> Self {
-        Self { confirm_by: self.confirm_by.max(now + confirm_window), ..self }
+        Self {
+            confirm_by: self.confirm_by.max(now + confirm_window),
+            ..self
+        }
     }
 
     /// Whether the stamp still counts when the ticket comes back at `now`.
@@ -113,7 +119,9 @@ impl Kind {
             return None;
         }
         let typ = jsonwebtoken::decode_header(token).ok()?.typ?;
-        [Self::Ticket, Self::Pass].into_iter().find(|kind| kind.typ() == typ)
+        [Self::Ticket, Self::Pass]
+            .into_iter()
+            .find(|kind| kind.typ() == typ)
     }
 }
 
@@ -194,7 +202,11 @@ pub struct Key {
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Key({} {:?} {:?} {:?}, secret hidden)", self.kid, self.kind, self.alg, self.use_)
+        write!(
+            f,
+            "Key({} {:?} {:?} {:?}, secret hidden)",
+            self.kid, self.kind, self.alg, self.use_
+        )
     }
 }
 
@@ -209,7 +221,9 @@ pub struct KeyRing {
 
 impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyRing").field("passes", &self.passes).finish_non_exhaustive()
+        f.debug_struct("KeyRing")
+            .field("passes", &self.passes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -218,7 +232,10 @@ impl KeyRing {
         check_together(keys)?;
         let mut jwks = JwkSet { keys: Vec::new() };
         let mut tickets = Verifier::new(Kind::Ticket, Algorithm::HS256);
-        let pass_alg = keys.iter().find(|key| key.kind == Kind::Pass).map_or(Alg::EdDsa, |key| key.alg);
+        let pass_alg = keys
+            .iter()
+            .find(|key| key.kind == Kind::Pass)
+            .map_or(Alg::EdDsa, |key| key.alg);
         let mut passes = Verifier::new(Kind::Pass, algorithm(pass_alg));
         for key in keys {
             let made = Made::from(key)?;
@@ -265,7 +282,12 @@ pub struct PassVerifier(Verifier);
 
 impl fmt::Debug for PassVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PassVerifier({:?}, {} keys)", self.0.validation.algorithms, self.0.keys.len())
+        write!(
+            f,
+            "PassVerifier({:?}, {} keys)",
+            self.0.validation.algorithms,
+            self.0.keys.len()
+        )
     }
 }
 
@@ -276,7 +298,11 @@ impl PassVerifier {
         let set: JwkSet = serde_json::from_str(text).map_err(|error| failed(&error))?;
         let mut verifier = Verifier::new(Kind::Pass, Algorithm::EdDSA);
         for jwk in &set.keys {
-            let kid = jwk.common.key_id.clone().ok_or_else(|| failed(&"a key has no `kid`"))?;
+            let kid = jwk
+                .common
+                .key_id
+                .clone()
+                .ok_or_else(|| failed(&"a key has no `kid`"))?;
             let key = DecodingKey::from_jwk(jwk).map_err(|error| failed(&error))?;
             verifier.keys.insert(kid, key);
         }
@@ -317,7 +343,11 @@ impl Verifier {
         validation.validate_nbf = false;
         validation.set_audience(&[kind.audience()]);
         validation.set_required_spec_claims(&["exp", "aud"]);
-        Self { kind, keys: HashMap::new(), validation }
+        Self {
+            kind,
+            keys: HashMap::new(),
+            validation,
+        }
     }
 
     fn verify<C: DeserializeOwned>(&self, token: &str) -> Result<C, TokenError> {
@@ -328,11 +358,16 @@ impl Verifier {
         if header.typ.as_deref() != Some(self.kind.typ()) {
             return Err(TokenError::Malformed);
         }
-        let key = header.kid.as_deref().and_then(|kid| self.keys.get(kid)).ok_or(TokenError::UnknownKey)?;
-        let data = jsonwebtoken::decode::<C>(token, key, &self.validation).map_err(|error| match error.kind() {
-            jsonwebtoken::errors::ErrorKind::InvalidSignature => TokenError::BadSignature,
-            _ => TokenError::Malformed,
-        })?;
+        let key = header
+            .kid
+            .as_deref()
+            .and_then(|kid| self.keys.get(kid))
+            .ok_or(TokenError::UnknownKey)?;
+        let data =
+            jsonwebtoken::decode::<C>(token, key, &self.validation).map_err(|error| match error.kind() {
+                jsonwebtoken::errors::ErrorKind::InvalidSignature => TokenError::BadSignature,
+                _ => TokenError::Malformed,
+            })?;
         Ok(data.claims)
     }
 }
@@ -352,7 +387,11 @@ impl Signer {
                 let mut header = Header::new(algorithm(key.alg));
                 header.typ = Some(kind.typ().into());
                 header.kid = Some(key.kid.clone());
-                Ok(Self { header, key: encoding_key(key)?, kind })
+                Ok(Self {
+                    header,
+                    key: encoding_key(key)?,
+                    kind,
+                })
             }
             (first, others) => {
                 let name = if kind == Kind::Ticket { "ticket" } else { "pass" };
@@ -362,7 +401,10 @@ impl Signer {
     }
 
     fn sign<C: Serialize>(&self, claims: &C) -> String {
-        let claims = WithAudience { aud: self.kind.audience(), claims };
+        let claims = WithAudience {
+            aud: self.kind.audience(),
+            claims,
+        };
         // Fails only for keys of another family or maps with non-text keys: both are excluded by construction. An
         // empty token is valid nowhere, so even then nobody gets in.
         jsonwebtoken::encode(&self.header, &claims, &self.key).unwrap_or_default()
@@ -384,13 +426,19 @@ struct Made {
 impl Made {
     fn from(key: &Key) -> Result<Self, KeyError> {
         if key.alg == Alg::Hs256 {
-            return Ok(Self { decoding: DecodingKey::from_secret(&key.secret), public: None });
+            return Ok(Self {
+                decoding: DecodingKey::from_secret(&key.secret),
+                public: None,
+            });
         }
         let seed_error = |_| KeyError::Seed(key.kid.clone());
         let mut jwk = Jwk::from_encoding_key(&encoding_key(key)?, Algorithm::EdDSA).map_err(seed_error)?;
         jwk.common.key_id = Some(key.kid.clone());
         jwk.common.public_key_use = Some(PublicKeyUse::Signature);
-        Ok(Self { decoding: DecodingKey::from_jwk(&jwk).map_err(seed_error)?, public: Some(jwk) })
+        Ok(Self {
+            decoding: DecodingKey::from_jwk(&jwk).map_err(seed_error)?,
+            public: Some(jwk),
+        })
     }
 }
 
@@ -405,8 +453,9 @@ fn encoding_key(key: &Key) -> Result<EncodingKey, KeyError> {
 
 /// A 32-byte seed as PKCS#8 version 1 (RFC 8410 §7): a fixed head, then the seed.
 fn ed25519_pkcs8(seed: &[u8]) -> Vec<u8> {
-    const HEAD: [u8; 16] =
-        [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+    const HEAD: [u8; 16] = [
+        0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
+    ];
     [&HEAD[..], seed].concat()
 }
 
@@ -438,7 +487,11 @@ fn check_together(keys: &[Key]) -> Result<(), KeyError> {
 }
 
 fn in_time(expires_at_secs: u64, now: Micros) -> Result<(), TokenError> {
-    if now < Micros::from_secs(expires_at_secs) { Ok(()) } else { Err(TokenError::Expired) }
+    if now < Micros::from_secs(expires_at_secs) {
+        Ok(())
+    } else {
+        Err(TokenError::Expired)
+    }
 }
 
 /// Random bytes as the text that key files hold: base64url without padding.

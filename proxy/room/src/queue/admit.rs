@@ -1,0 +1,156 @@
+use crate::ids::VisitorId;
+use crate::ruler::Ruler;
+use crate::rules::Rules;
+use crate::time::Micros;
+
+use super::state::micros;
+use super::{
+    Caller, Event, MAX_ENDED_A_TICK, MAX_SET_ASIDE, MAX_TURNS_A_TICK, Now, Queue, RETURNS_SHARE, RULER_EVERY,
+    SILENT_NODE, SLOT_GRACE, TICK_GAP,
+};
+
+impl Queue {
+    /// The tick: ends what is over, gives the turns that budget and slots allow, measures the line once a second.
+    pub fn admit(&mut self, rules: &Rules, now: Now, caller: &Caller) -> Event {
+        self.hear(now, caller);
+        self.bridge_gap();
+        self.end_sessions();
+        let lapsed = self.lapse_turns(rules);
+        self.forget();
+        let turns = if self.gives(caller) {
+            self.give_turns(rules)
+        } else {
+            Vec::new()
+        };
+        Event {
+            turns,
+            lapsed,
+            ruler: self.measure(),
+            ..self.event()
+        }
+    }
+
+    /// Nobody could claim while no tick came: open turns are extended by the gap.
+    fn bridge_gap(&mut self) {
+        let gap = self.clock().since(self.ticked);
+        if gap > TICK_GAP && !self.turns.is_empty() {
+            self.turn_shift += micros(gap);
+        }
+        self.ticked = self.clock();
+    }
+
+    fn end_sessions(&mut self) {
+        let over = self.clock() - SLOT_GRACE;
+        for visitor in self.sessions.drain_to(over.0, MAX_ENDED_A_TICK) {
+            self.totals.ended += 1;
+            // Whoever stands in the line again keeps the record of the new place.
+            if !self.waits(&visitor) {
+                self.records.remove(&visitor);
+            }
+        }
+    }
+
+    fn lapse_turns(&mut self, rules: &Rules) -> Vec<VisitorId> {
+        let over = self.clock().0.saturating_sub(self.turn_shift);
+        let lapsed = self.turns.drain_to(over, MAX_ENDED_A_TICK);
+        self.offer.give_back(lapsed.len() as u64, self.rate());
+        self.totals.lapsed += lapsed.len() as u64;
+        for visitor in &lapsed {
+            let Some(record) = self.records.remove(visitor) else {
+                continue;
+            };
+            let missed = self.missed_count.get(&record.ticket).copied().unwrap_or(0) + 1;
+            if missed > rules.missed_turns {
+                self.missed.remove(&record.ticket);
+                self.missed_count.remove(&record.ticket);
+                self.spend(record.ticket, rules);
+            } else {
+                let until = self.clock() + rules.return_window + rules.session_max;
+                self.missed.insert(record.ticket, until.0);
+                self.missed_count.insert(record.ticket, missed);
+            }
+        }
+        lapsed
+    }
+
+    /// Drops what nobody can present any more.
+    fn forget(&mut self) {
+        let clock = self.clock();
+        self.spent.drain_to(clock.0, MAX_ENDED_A_TICK);
+        self.revoked.drain_to(clock.0, MAX_ENDED_A_TICK);
+        for ticket in self.missed.drain_to(clock.0, MAX_ENDED_A_TICK) {
+            self.missed_count.remove(&ticket);
+        }
+    }
+
+    fn give_turns(&mut self, rules: &Rules) -> Vec<(VisitorId, Micros)> {
+        let (clock, rate) = (self.clock(), self.rate());
+        let count = self
+            .offer
+            .tokens(clock, rate, rules.burst_at(rate))
+            .min(self.free_slots())
+            .min(rules.max_turns_at(rate).saturating_sub(self.turns.len()))
+            .min(MAX_TURNS_A_TICK);
+        self.pass_over_silent(count as usize);
+        let deadline = clock + rules.claim_window;
+        let mut given = Vec::new();
+        while (given.len() as u64) < count
+            && let Some(visitor) = self.take_next()
+        {
+            self.totals.admitted += 1;
+            self.turns.insert(visitor, deadline.0 - self.turn_shift);
+            given.push((visitor, deadline));
+        }
+        self.offer.take(given.len() as u64, clock, rate);
+        given
+    }
+
+    /// Sets aside places at the front whose edge is silent: their visitors hold their tickets and come back.
+    fn pass_over_silent(&mut self, wanted: usize) {
+        let alive = self.clock() - SILENT_NODE;
+        self.nodes.retain(|_, heard| *heard >= alive);
+        let (mut present, mut silent) = (0, Vec::new());
+        for (_, visitor) in self.line.iter() {
+            if present == wanted || silent.len() == MAX_SET_ASIDE {
+                break;
+            }
+            match self.records.get(&visitor) {
+                Some(record) if self.nodes.contains_key(&record.node) => present += 1,
+                _ => silent.push(visitor),
+            }
+        }
+        self.totals.set_aside += silent.len() as u64;
+        for visitor in &silent {
+            self.line.remove(visitor);
+            self.records.remove(visitor);
+        }
+    }
+
+    /// The next to get a turn: the first of the line, but each fourth time the first of the returns.
+    fn take_next(&mut self) -> Option<VisitorId> {
+        let from_returns = self.line.is_empty() || self.totals.admitted % RETURNS_SHARE == RETURNS_SHARE - 1;
+        if from_returns && let Some((_, visitor)) = self.returns.first() {
+            self.returns.remove(&visitor);
+            return Some(visitor);
+        }
+        let (score, visitor) = self.line.first()?;
+        self.line.remove(&visitor);
+        self.head.front = self.head.front.max(score);
+        Some(visitor)
+    }
+
+    fn measure(&mut self) -> Option<Ruler> {
+        if self.line.is_empty() || self.clock().since(self.measured) < RULER_EVERY {
+            return None;
+        }
+        self.measured = self.clock();
+        Some(Ruler::measure(
+            self.line.len(),
+            self.line.iter().map(|(score, _)| score),
+        ))
+    }
+
+    fn waits(&self, visitor: &VisitorId) -> bool {
+        self.line.contains(visitor) || self.returns.contains(visitor) || self.turns.contains(visitor)
+    }
+}

@@ -1,0 +1,161 @@
+use crate::ids::{Incarnation, TicketId, VisitorId};
+use crate::rules::Rules;
+use crate::time::Micros;
+
+use super::state::{Record, to_whole_second};
+use super::{Caller, Now, Queue, Session};
+
+/// A visitor who takes the turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    pub visitor: VisitorId,
+    pub ticket: TicketId,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claimed {
+    /// The session; the same again when it is claimed again.
+    Session(Session),
+    /// Not this visitor's turn yet, or no entry is free this very moment: ask again then.
+    NotYet { retry_at: Micros },
+    /// No place, no turn, no session.
+    Gone,
+}
+
+/// A session in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Renewal {
+    pub visitor: VisitorId,
+    pub ticket: TicketId,
+    pub session: Session,
+    /// The life of the store that made the pass.
+    pub incarnation: Incarnation,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewed {
+    Session(Session),
+    /// The session is over, or was ended.
+    Ended,
+}
+
+/// How much longer a turn lives when its claim has to wait for the entry budget.
+const CLAIM_GRACE_MICROS: u64 = 5_000_000;
+/// When to ask again for somebody who is still in the line.
+const ASK_AGAIN_MICROS: u64 = 1_000_000;
+
+impl Queue {
+    /// Turns into sessions, each charged to the entry budget: the one hard limit on entries.
+    pub fn claim(&mut self, rules: &Rules, now: Now, caller: &Caller, claims: &[Claim]) -> Vec<Claimed> {
+        self.hear(now, caller);
+        claims
+            .iter()
+            .map(|claim| self.claim_one(rules, caller, claim))
+            .collect()
+    }
+
+    fn claim_one(&mut self, rules: &Rules, caller: &Caller, claim: &Claim) -> Claimed {
+        let (visitor, clock, rate) = (claim.visitor, self.clock(), self.rate());
+        if let Some(session) = self.session_of(&visitor) {
+            return Claimed::Session(session);
+        }
+        let Some(deadline) = self.turn_of(&visitor) else {
+            let waits = self.line.contains(&visitor) || self.returns.contains(&visitor);
+            let retry_at = Micros(clock.0 + ASK_AGAIN_MICROS);
+            return if waits {
+                Claimed::NotYet { retry_at }
+            } else {
+                Claimed::Gone
+            };
+        };
+        let burst = rules.burst_at(rate);
+        if self.entry.tokens(clock, rate, burst) == 0 {
+            let retry_at = self.entry.next_at(clock, rate, burst);
+            let kept_until = deadline.0.max(retry_at.0 + CLAIM_GRACE_MICROS);
+            self.turns.insert(visitor, kept_until - self.turn_shift);
+            return Claimed::NotYet { retry_at };
+        }
+        self.entry.take(1, clock, rate);
+        self.totals.entered += 1;
+        self.turns.remove(&visitor);
+        self.spend(claim.ticket, rules);
+        let cap = self.cap_from(rules);
+        let ends = to_whole_second(clock + rules.session_duration).min(cap);
+        self.sessions.insert(visitor, ends.0);
+        self.records.insert(
+            visitor,
+            Record {
+                node: caller.node,
+                ticket: claim.ticket,
+                cap,
+            },
+        );
+        Claimed::Session(Session { ends, cap })
+    }
+
+    /// Extends sessions in use up to their hard cap. A pass that was made in another life of the store is
+    /// registered again.
+    pub fn renew(&mut self, rules: &Rules, now: Now, caller: &Caller, renewals: &[Renewal]) -> Vec<Renewed> {
+        self.hear(now, caller);
+        renewals
+            .iter()
+            .map(|renewal| self.renew_one(rules, caller, renewal))
+            .collect()
+    }
+
+    fn renew_one(&mut self, rules: &Rules, caller: &Caller, renewal: &Renewal) -> Renewed {
+        let (visitor, clock) = (renewal.visitor, self.clock());
+        if self.revoked.contains(&renewal.ticket) || renewal.session.ends <= clock {
+            return Renewed::Ended;
+        }
+        let foreign = renewal.incarnation != self.head.incarnation;
+        let cap = renewal.session.cap;
+        let ends_by_now = match self.session_of(&visitor) {
+            Some(session) => session.ends,
+            None if foreign => renewal.session.ends,
+            None => return Renewed::Ended,
+        };
+        let ends = to_whole_second(clock + rules.session_duration)
+            .min(cap)
+            .max(ends_by_now);
+        if foreign {
+            self.spend(renewal.ticket, rules);
+        }
+        self.sessions.insert(visitor, ends.0);
+        self.records.insert(
+            visitor,
+            Record {
+                node: caller.node,
+                ticket: renewal.ticket,
+                cap,
+            },
+        );
+        Renewed::Session(Session { ends, cap })
+    }
+
+    /// A session whose pass is still good.
+    pub(super) fn session_of(&self, visitor: &VisitorId) -> Option<Session> {
+        let ends = self
+            .sessions
+            .score(visitor)
+            .map(Micros)
+            .filter(|&ends| ends > self.clock())?;
+        let cap = self.records.get(visitor).map_or(ends, |record| record.cap);
+        Some(Session { ends, cap })
+    }
+
+    /// The deadline of an open turn.
+    pub(super) fn turn_of(&self, visitor: &VisitorId) -> Option<Micros> {
+        let deadline = Micros(self.turns.score(visitor)?.saturating_add(self.turn_shift));
+        (deadline > self.clock()).then_some(deadline)
+    }
+
+    pub(super) fn cap_from(&self, rules: &Rules) -> Micros {
+        let longest = if rules.disable_session_renewal {
+            rules.session_duration
+        } else {
+            rules.session_max
+        };
+        to_whole_second(self.clock() + longest)
+    }
+}
