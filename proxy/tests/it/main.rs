@@ -1,0 +1,3 @@
+//! One binary for all tests over real files, sockets and processes.
+
+mod config;
