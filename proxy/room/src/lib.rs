@@ -10,12 +10,16 @@
 //! | [`queue`] | the queue: arrive, admit, claim, leave, renew, tune (the reference for the Redis scripts) |
 //! | [`budget`] | how many may enter (GCRA: a rate is one timestamp) |
 //! | [`ruler`] | the position of everybody from a few hundred points |
+//! | [`draw`] | who stands where: by arrival or by lot |
 //! | [`estimate`] | how long the wait will be |
 //! | [`token`] | tickets and passes: sign, verify, rotate |
 //! | [`gate`] | what to do with one request |
 //! | [`wire`] | the messages that browsers and apps see |
 
 pub mod budget;
+pub mod draw;
+pub mod estimate;
+pub mod gate;
 pub mod ids;
 pub mod queue;
 pub mod ruler;

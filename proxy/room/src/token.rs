@@ -15,6 +15,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::draw::Seed;
 use crate::ids::{Incarnation, RoomName, TicketId, VisitorId};
 use crate::time::Micros;
 
@@ -269,6 +270,15 @@ impl KeyRing {
 
     pub fn pass(&self, token: &str, now: Micros) -> Result<Pass, TokenError> {
         self.passes.verify(token, now)
+    }
+
+    /// The secret of the draw at an opening: nobody without the ticket key can know it before.
+    pub fn draw_seed(&self, room: &RoomName, opens_at: Micros) -> Option<Seed> {
+        let opening = format!("vestibule-draw {room} {}", opens_at.0);
+        let mac =
+            jsonwebtoken::crypto::sign(opening.as_bytes(), &self.ticket_signer.key, Algorithm::HS256).ok()?;
+        let seed = URL_SAFE_NO_PAD.decode(mac).ok()?;
+        seed.try_into().ok().map(Seed)
     }
 
     /// The public keys of passes (RFC 7517); empty when passes are HS256.
