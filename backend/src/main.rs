@@ -1,1 +1,53 @@
-fn main(){}
+//! `box-office`: arguments, logs, signals, exit code.
+
+use std::process::ExitCode;
+
+use box_office::config::Args;
+use box_office::{RunError, logs, run};
+use clap::Parser as _;
+use clap::error::ErrorKind;
+use tokio::signal::unix::{SignalKind, signal};
+
+const USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Nobody reads it if this fails.
+            let _unread = error.print();
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return ExitCode::from(if asked { 0 } else { USAGE });
+        }
+    };
+    if let Err(error) = logs::install(&args.log_level) {
+        eprintln!("box-office: LOG_LEVEL: {error}");
+        return ExitCode::from(USAGE);
+    }
+    match start(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn start(args: Args) -> Result<(), RunError> {
+    let config = args.into_config()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| RunError::Start(error.into()))?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).map_err(|error| RunError::Start(error.into()))?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| RunError::Start(error.into()))?;
+        let stop = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        run(config, stop).await
+    })
+}

@@ -1,0 +1,246 @@
+//! Arguments and environment, turned once into values that need no further check.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+use room::ids::RoomName;
+use room::token::{KeyError, PassVerifier, secret_from_text};
+use tokio_postgres::config::Host;
+
+use crate::jwks::{JwksUrl, JwksUrlError};
+
+/// What the command line and the environment say.
+#[derive(Debug, Parser)]
+#[command(name = "box-office", version, about = "A lean purchase backend on PostgreSQL.")]
+pub struct Args {
+    /// Address to listen on; port 0 takes a free one. Default: 127.0.0.1 and the port of APP_PORT.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Port on 127.0.0.1 when --listen is absent.
+    #[arg(long, env = "APP_PORT", default_value_t = 8090, value_name = "PORT")]
+    pub app_port: u16,
+    /// PostgreSQL, as URL or as `host=… user=… dbname=…`; a host that starts with / is a folder with its socket.
+    #[arg(long, env = "DB_URL", hide_env_values = true, value_name = "URL")]
+    pub db_url: String,
+    /// Most connections to PostgreSQL.
+    #[arg(long, env = "DB_POOL_SIZE", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub db_pool_size: u16,
+    /// The event on sale: seeded with --seed-total, and the one `/ws` follows unless it is told another.
+    #[arg(long, env = "EVENT_ID", default_value = "e1", value_name = "ID")]
+    pub event_id: String,
+    /// Where the edge publishes the public keys of its passes (http only: the edge is next door).
+    #[arg(long, env = "PASS_JWKS_URL", value_name = "URL", conflicts_with_all = ["pass_secret_file", "open"])]
+    pub pass_jwks_url: Option<String>,
+    /// File with the shared secret of HS256 passes, as base64url text.
+    #[arg(long, env = "PASS_SECRET_FILE", value_name = "FILE", conflicts_with = "open")]
+    pub pass_secret_file: Option<PathBuf>,
+    /// The `kid` of the key in --pass-secret-file.
+    #[arg(long, env = "PASS_KID", default_value = "pass", value_name = "KID")]
+    pub pass_kid: String,
+    /// The room whose passes are good here; without it, those of any room are.
+    #[arg(long, env = "PASS_ROOM", value_name = "ROOM")]
+    pub pass_room: Option<RoomName>,
+    /// Ask for no pass: whoever calls is who `X-User-Id` says. For development only.
+    #[arg(long)]
+    pub open: bool,
+    /// Most tickets in one purchase.
+    #[arg(long, env = "MAX_QTY", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub max_qty: u32,
+    /// How long a hold waits for its payment.
+    #[arg(long, env = "HOLD_TTL_SEC", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub hold_ttl_sec: u32,
+    /// How long the key of an attempt that took no stock is remembered.
+    #[arg(long, env = "IDEMPOTENCY_TTL_SEC", default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=604_800))]
+    pub idempotency_ttl_sec: u32,
+    /// Most order updates that wait for one slow socket before it is closed.
+    #[arg(long, env = "WS_MAX_SEND_BUFFER", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub ws_max_send_buffer: u32,
+    /// Most connections at once, sockets included.
+    #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections: u32,
+    /// Which log lines are written: error, warn, info, debug, trace, or a filter such as `box_office=debug,info`.
+    #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "FILTER")]
+    pub log_level: String,
+    /// Name of the event to seed; its id otherwise.
+    #[arg(long, value_name = "NAME", requires = "seed_total")]
+    pub seed_name: Option<String>,
+    /// Create the event of EVENT_ID with this many tickets, if there is none.
+    #[arg(long, value_name = "TICKETS", value_parser = clap::value_parser!(i32).range(0..))]
+    pub seed_total: Option<i32>,
+    /// Once listening, write `{"http":"http://ADDRESS:PORT"}` to this file.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+}
+
+/// What the program runs with.
+#[derive(Debug)]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub report: Option<PathBuf>,
+    pub max_connections: usize,
+    pub database: Database,
+    pub event_id: String,
+    pub seed: Option<Seed>,
+    pub trust: Trust,
+    pub rules: SaleRules,
+    pub ws_max_send_buffer: usize,
+}
+
+/// Where PostgreSQL is.
+#[derive(Debug, Clone)]
+pub struct Database {
+    pub connect: tokio_postgres::Config,
+    pub pool_size: usize,
+}
+
+/// An event to create at the start if there is none of its id.
+#[derive(Debug, Clone)]
+pub struct Seed {
+    pub name: String,
+    pub total: i32,
+}
+
+/// Whom a request may come from.
+#[derive(Debug)]
+pub enum Trust {
+    /// Anybody who says a name.
+    Open,
+    /// Holders of a pass signed by a key that is known from the start.
+    Keys { verifier: PassVerifier, room: Option<RoomName> },
+    /// Holders of a pass signed by a key that the edge publishes.
+    Published { url: JwksUrl, room: Option<RoomName> },
+}
+
+/// The operator's numbers for every sale.
+#[derive(Debug, Clone, Copy)]
+pub struct SaleRules {
+    pub max_qty: u32,
+    pub hold_ttl: Duration,
+    pub idempotency_ttl: Duration,
+}
+
+/// A setting that cannot be followed.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("DB_URL is not a PostgreSQL address: {0}")]
+    Database(#[source] tokio_postgres::Error),
+    #[error("DB_URL names no host; give one, or a folder with the server's socket (host=/run/postgresql)")]
+    NoHost,
+    #[error("EVENT_ID has {0} bytes; an event id has 1 to 64")]
+    EventId(usize),
+    #[error("who may buy? set PASS_JWKS_URL or PASS_SECRET_FILE, or start with --open for development")]
+    NoTrust,
+    #[error("PASS_JWKS_URL: {0}")]
+    JwksUrl(#[from] JwksUrlError),
+    #[error("PASS_SECRET_FILE {0} cannot be read: {1}")]
+    SecretFile(PathBuf, #[source] std::io::Error),
+    #[error("PASS_SECRET_FILE {0} does not hold base64url text")]
+    SecretText(PathBuf),
+    #[error("PASS_SECRET_FILE: {0}")]
+    Secret(#[from] KeyError),
+}
+
+impl Args {
+    pub fn into_config(self) -> Result<Config, ConfigError> {
+        if !(1..=64).contains(&self.event_id.len()) {
+            return Err(ConfigError::EventId(self.event_id.len()));
+        }
+        Ok(Config {
+            listen: self.listen.unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), self.app_port)),
+            max_connections: self.max_connections as usize,
+            database: self.database()?,
+            seed: self.seed(),
+            rules: self.rules(),
+            ws_max_send_buffer: self.ws_max_send_buffer as usize,
+            trust: self.trust()?,
+            event_id: self.event_id,
+            report: self.report,
+        })
+    }
+
+    fn database(&self) -> Result<Database, ConfigError> {
+        let connect: tokio_postgres::Config = self.db_url.parse().map_err(ConfigError::Database)?;
+        if connect.get_hosts().is_empty() && connect.get_hostaddrs().is_empty() {
+            return Err(ConfigError::NoHost);
+        }
+        Ok(Database { connect, pool_size: usize::from(self.db_pool_size) })
+    }
+
+    fn seed(&self) -> Option<Seed> {
+        let name = self.seed_name.as_ref().unwrap_or(&self.event_id);
+        self.seed_total.map(|total| Seed { name: name.clone(), total })
+    }
+
+    fn rules(&self) -> SaleRules {
+        SaleRules {
+            max_qty: self.max_qty,
+            hold_ttl: Duration::from_secs(self.hold_ttl_sec.into()),
+            idempotency_ttl: Duration::from_secs(self.idempotency_ttl_sec.into()),
+        }
+    }
+
+    fn trust(&self) -> Result<Trust, ConfigError> {
+        let room = self.pass_room.clone();
+        if self.open {
+            return Ok(Trust::Open);
+        }
+        if let Some(url) = &self.pass_jwks_url {
+            return Ok(Trust::Published { url: url.parse()?, room });
+        }
+        let path = self.pass_secret_file.clone().ok_or(ConfigError::NoTrust)?;
+        let text = std::fs::read_to_string(&path).map_err(|error| ConfigError::SecretFile(path.clone(), error))?;
+        let secret = secret_from_text(&text).ok_or(ConfigError::SecretText(path))?;
+        Ok(Trust::Keys { verifier: PassVerifier::from_secret(&self.pass_kid, &secret)?, room })
+    }
+}
+
+impl Database {
+    /// The addresses tried, without secrets: `127.0.0.1:5432`, `/run/postgresql/.s.PGSQL.5432`.
+    pub fn address(&self) -> String {
+        let ports = self.connect.get_ports();
+        let hosts = self.connect.get_hosts();
+        let addresses = self.connect.get_hostaddrs();
+        let port = |index: usize| ports.get(index).or(ports.first()).copied().unwrap_or(5432);
+        let named = hosts.iter().enumerate().map(|(index, host)| match host {
+            Host::Tcp(name) => format!("{name}:{}", port(index)),
+            Host::Unix(folder) => format!("{}/.s.PGSQL.{}", folder.display(), port(index)),
+        });
+        let bare = addresses.iter().enumerate().skip(hosts.len());
+        named.chain(bare.map(|(index, ip)| SocketAddr::new(*ip, port(index)).to_string())).collect::<Vec<_>>().join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(arguments: &[&str]) -> Result<Config, ConfigError> {
+        Args::try_parse_from([&["box-office"], arguments].concat()).unwrap().into_config()
+    }
+
+    #[test]
+    fn the_address_of_a_database_is_told_without_its_password() {
+        for (url, address) in [
+            ("postgres://shop:secret@db.internal/box", "db.internal:5432"),
+            ("postgres://shop@%2Frun%2Fpg/box?port=5433", "/run/pg/.s.PGSQL.5433"),
+            ("host=/run/pg user=shop dbname=box", "/run/pg/.s.PGSQL.5432"),
+            ("host=a,b port=1,2 user=shop", "a:1, b:2"),
+        ] {
+            assert_eq!(config(&["--open", "--db-url", url]).unwrap().database.address(), address);
+        }
+    }
+
+    #[test]
+    fn without_a_key_nobody_could_buy_so_it_does_not_start() {
+        assert!(matches!(config(&["--db-url", "host=a"]), Err(ConfigError::NoTrust)));
+        assert!(matches!(config(&["--db-url", "user=a", "--open"]), Err(ConfigError::NoHost)));
+    }
+
+    #[test]
+    fn two_ways_to_trust_are_refused() {
+        let both = ["box-office", "--db-url", "host=a", "--open", "--pass-jwks-url", "http://127.0.0.1/"];
+        assert!(Args::try_parse_from(both).is_err());
+    }
+}

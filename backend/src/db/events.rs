@@ -1,0 +1,97 @@
+//! Events and their stock.
+
+use std::time::SystemTime;
+
+use deadpool_postgres::Transaction;
+use tokio_postgres::Row;
+
+use super::{Db, DbError, column, count};
+use crate::config::Seed;
+use crate::sale::Stock;
+
+/// An event as the shop shows it.
+#[derive(Debug, Clone)]
+pub struct Event {
+    pub id: String,
+    pub name: String,
+    pub starts_at: Option<SystemTime>,
+    pub stock: Stock,
+}
+
+/// More events than a shop lists on one page.
+const MAX_LISTED: i64 = 500;
+
+const LIST: &str = "SELECT id, name, starts_at, total_qty, held_qty, sold_qty FROM events
+    ORDER BY starts_at NULLS LAST, id LIMIT $1";
+
+const FIND: &str = "SELECT id, name, starts_at, total_qty, held_qty, sold_qty FROM events WHERE id = $1";
+
+const STOCKS: &str = "SELECT id, total_qty, held_qty, sold_qty FROM events WHERE id = ANY($1)";
+
+/// The hot row: who has this lock decides alone.
+const LOCK: &str = "SELECT total_qty, held_qty, sold_qty FROM events WHERE id = $1 FOR UPDATE";
+
+const SET_HELD: &str = "UPDATE events SET held_qty = $2 WHERE id = $1";
+
+const SELL_HELD: &str = "UPDATE events SET held_qty = held_qty - $2, sold_qty = sold_qty + $2 WHERE id = $1";
+
+const SEED: &str = "INSERT INTO events (id, name, total_qty) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING";
+
+impl Db {
+    pub async fn events(&self) -> Result<Vec<Event>, DbError> {
+        self.query(LIST, &[&MAX_LISTED]).await?.iter().map(event).collect()
+    }
+
+    pub async fn event(&self, id: &str) -> Result<Option<Event>, DbError> {
+        self.query(FIND, &[&id]).await?.first().map(event).transpose()
+    }
+
+    /// The stock of those of `ids` that exist.
+    pub async fn stocks(&self, ids: &[String]) -> Result<Vec<(String, Stock)>, DbError> {
+        let rows = self.query(STOCKS, &[&ids]).await?;
+        rows.iter().map(|row| Ok((column(row, "id")?, stock(row)?))).collect()
+    }
+
+    /// Creates the event if there is none of this id; says whether it did.
+    pub async fn seed(&self, id: &str, seed: &Seed) -> Result<bool, DbError> {
+        self.transaction(async |transaction| {
+            let statement = transaction.prepare_cached(SEED).await?;
+            Ok(transaction.execute(&statement, &[&id, &seed.name, &seed.total]).await? == 1)
+        })
+        .await
+    }
+}
+
+/// Locks the event until the transaction ends; `None` if there is no such event.
+pub(super) async fn lock(transaction: &Transaction<'_>, id: &str) -> Result<Option<Stock>, DbError> {
+    let statement = transaction.prepare_cached(LOCK).await?;
+    transaction.query_opt(&statement, &[&id]).await?.as_ref().map(stock).transpose()
+}
+
+/// Writes the held counter; the row must be locked.
+pub(super) async fn set_held(transaction: &Transaction<'_>, id: &str, stock: Stock) -> Result<(), DbError> {
+    let held = i32::try_from(stock.held).map_err(|_| DbError::Row(format!("held_qty would be {}", stock.held)))?;
+    let statement = transaction.prepare_cached(SET_HELD).await?;
+    transaction.execute(&statement, &[&id, &held]).await?;
+    Ok(())
+}
+
+/// Turns `qty` held tickets into sold ones.
+pub(super) async fn sell_held(transaction: &Transaction<'_>, id: &str, qty: i32) -> Result<(), DbError> {
+    let statement = transaction.prepare_cached(SELL_HELD).await?;
+    transaction.execute(&statement, &[&id, &qty]).await?;
+    Ok(())
+}
+
+fn event(row: &Row) -> Result<Event, DbError> {
+    Ok(Event {
+        id: column(row, "id")?,
+        name: column(row, "name")?,
+        starts_at: column(row, "starts_at")?,
+        stock: stock(row)?,
+    })
+}
+
+fn stock(row: &Row) -> Result<Stock, DbError> {
+    Ok(Stock { total: count(row, "total_qty")?, held: count(row, "held_qty")?, sold: count(row, "sold_qty")? })
+}

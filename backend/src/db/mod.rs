@@ -1,0 +1,214 @@
+//! PostgreSQL: the pool, transactions with deadlines, and what can go wrong.
+//!
+//! Every wait has an end: for a free connection, for a new one, for a row lock, for a statement, for the whole
+//! call. A connection whose state is not known any more is closed, never given to the next caller, so a call that
+//! fails leaves nothing half-done.
+
+pub mod events;
+pub mod holds;
+pub mod migrate;
+pub mod orders;
+
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType};
+use tokio::time::timeout;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, NoTls, Row};
+
+use crate::config::Database;
+
+/// How long a call waits for a free connection.
+const POOL_WAIT: Duration = Duration::from_millis(1500);
+/// How long a new connection may take.
+const CONNECT: Duration = Duration::from_secs(2);
+/// Longest time for all statements of one call.
+const CALL: Duration = Duration::from_secs(4);
+/// What the server enforces, below [`CALL`] so that its answer comes first.
+const SESSION: &str = "-c lock_timeout=1500 -c statement_timeout=3000 -c idle_in_transaction_session_timeout=5000";
+
+/// Why a database call did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    #[error("no connection became free within {} ms", POOL_WAIT.as_millis())]
+    Busy,
+    #[error("another transaction kept its lock too long")]
+    LockTimeout,
+    #[error("no answer from PostgreSQL in time")]
+    Slow,
+    #[error("PostgreSQL cannot be reached: {}", whole(.0))]
+    Unreachable(#[source] tokio_postgres::Error),
+    #[error("PostgreSQL refused a statement: {}", whole(.0))]
+    Refused(#[source] tokio_postgres::Error),
+    #[error("a row does not hold what it should: {0}")]
+    Row(String),
+}
+
+impl DbError {
+    /// Whether the same call may succeed a little later.
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Self::Busy | Self::LockTimeout | Self::Slow | Self::Unreachable(_))
+    }
+
+    /// Whether the connection answered in order, so that it can be used again.
+    const fn leaves_connection_usable(&self) -> bool {
+        matches!(self, Self::LockTimeout | Self::Refused(_) | Self::Row(_))
+    }
+}
+
+/// The error with its causes: `tokio_postgres` tells only the kind.
+fn whole(error: &tokio_postgres::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
+impl From<tokio_postgres::Error> for DbError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let gone = [
+            SqlState::ADMIN_SHUTDOWN,
+            SqlState::CRASH_SHUTDOWN,
+            SqlState::CANNOT_CONNECT_NOW,
+            SqlState::TOO_MANY_CONNECTIONS,
+            SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+            SqlState::READ_ONLY_SQL_TRANSACTION,
+        ];
+        match error.code() {
+            None => Self::Unreachable(error),
+            Some(code) if gone.contains(code) => Self::Unreachable(error),
+            Some(&SqlState::LOCK_NOT_AVAILABLE | &SqlState::T_R_DEADLOCK_DETECTED) => Self::LockTimeout,
+            Some(&SqlState::QUERY_CANCELED) => Self::Slow,
+            Some(_) => Self::Refused(error),
+        }
+    }
+}
+
+impl From<PoolError> for DbError {
+    fn from(error: PoolError) -> Self {
+        match error {
+            PoolError::Backend(error) => error.into(),
+            PoolError::Timeout(TimeoutType::Wait) | PoolError::Closed => Self::Busy,
+            PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle) => Self::Slow,
+            PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => Self::Row(error.to_string()),
+        }
+    }
+}
+
+/// The pool. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Db {
+    pool: Pool,
+}
+
+impl Db {
+    /// Opens no connection yet.
+    pub fn new(database: &Database) -> Result<Self, deadpool_postgres::BuildError> {
+        let fast = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let pool = Pool::builder(Manager::from_config(session_config(database, SESSION), NoTls, fast))
+            .max_size(database.pool_size)
+            .wait_timeout(Some(POOL_WAIT))
+            .create_timeout(Some(CONNECT))
+            .recycle_timeout(Some(CONNECT))
+            .runtime(Runtime::Tokio1)
+            .build()?;
+        Ok(Self { pool })
+    }
+
+    /// Runs `work` as one transaction: committed if it succeeds, rolled back if it fails, all within [`CALL`].
+    /// After an [`DbError::Slow`] or [`DbError::Unreachable`] the commit may still have happened: callers repeat
+    /// the call with the same idempotency key to learn it.
+    pub async fn transaction<T, W>(&self, work: W) -> Result<T, DbError>
+    where
+        W: AsyncFnOnce(&deadpool_postgres::Transaction<'_>) -> Result<T, DbError>,
+    {
+        let mut lease = self.lease().await?;
+        let result = timeout(CALL, async {
+            let transaction = lease.client().await?.transaction().await?;
+            let value = work(&transaction).await?;
+            transaction.commit().await?;
+            Ok(value)
+        })
+        .await
+        .unwrap_or(Err(DbError::Slow));
+        lease.settle(&result);
+        result
+    }
+
+    /// Runs one statement on its own.
+    pub async fn query(
+        &self,
+        sql: &str,
+        parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)],
+    ) -> Result<Vec<Row>, DbError> {
+        let mut lease = self.lease().await?;
+        let result = timeout(CALL, async {
+            let client = lease.client().await?;
+            let statement = client.prepare_cached(sql).await?;
+            Ok(client.query(&statement, parameters).await?)
+        })
+        .await
+        .unwrap_or(Err(DbError::Slow));
+        lease.settle(&result);
+        result
+    }
+
+    /// Whether PostgreSQL answers.
+    pub async fn ping(&self) -> Result<(), DbError> {
+        self.query("SELECT 1", &[]).await.map(drop)
+    }
+
+    async fn lease(&self) -> Result<Lease, DbError> {
+        Ok(Lease(Some(self.pool.get().await?)))
+    }
+}
+
+/// A connection that goes back to the pool only when [`Lease::settle`] finds it in order. Dropped before that (the
+/// caller went away, a deadline passed), it is closed: its transaction ends with it.
+struct Lease(Option<Object>);
+
+impl Lease {
+    async fn client(&mut self) -> Result<&mut Object, DbError> {
+        self.0.as_mut().ok_or_else(|| DbError::Row("a lease was used after its end".into()))
+    }
+
+    fn settle<T>(mut self, result: &Result<T, DbError>) {
+        if result.as_ref().err().is_none_or(DbError::leaves_connection_usable) {
+            drop(self.0.take());
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(object) = self.0.take() {
+            drop(Object::take(object));
+        }
+    }
+}
+
+/// A connection outside the pool, for the start.
+pub(crate) async fn connect_alone(database: &Database) -> Result<Client, DbError> {
+    let config = session_config(database, "-c lock_timeout=30000");
+    let (client, connection) = timeout(CONNECT, config.connect(NoTls)).await.map_err(|_| DbError::Slow)??;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+fn session_config(database: &Database, session: &str) -> tokio_postgres::Config {
+    let mut config = database.connect.clone();
+    let options = [config.get_options(), Some(session)].into_iter().flatten().collect::<Vec<_>>().join(" ");
+    config.options(options).application_name("box-office").connect_timeout(CONNECT);
+    config
+}
+
+/// A column by name; a missing or ill-typed one is an error, not a panic.
+pub(crate) fn column<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a Row, name: &str) -> Result<T, DbError> {
+    row.try_get(name).map_err(|error| DbError::Row(whole(&error)))
+}
+
+/// A count that the schema keeps from being negative.
+pub(crate) fn count(row: &Row, name: &str) -> Result<u32, DbError> {
+    let value: i32 = column(row, name)?;
+    u32::try_from(value).map_err(|_| DbError::Row(format!("{name} is {value}")))
+}

@@ -1,0 +1,136 @@
+//! Every failure of a request, and what the outside sees of it: one place.
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use room::token::TokenError;
+
+use crate::db::DbError;
+use crate::sale::SaleError;
+
+/// Why a request is not served.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the body is not the JSON that this call takes: {0}")]
+    BadJson(String),
+    #[error("the body has more than {0} bytes")]
+    BodyTooLarge(usize),
+    #[error("the body did not arrive: {0}")]
+    BodyCut(String),
+    #[error(transparent)]
+    Sale(#[from] SaleError),
+    #[error("the key was used for another purchase; take a new one")]
+    KeyReused,
+    #[error("the purchase with this key is still being made; ask again")]
+    InFlight,
+    #[error("no event has this id")]
+    UnknownEvent,
+    #[error("you have no order of this id")]
+    UnknownOrder,
+    #[error("nothing is here")]
+    NotFound,
+    #[error("this address does not take this method")]
+    Method,
+    #[error("the hold has expired and its tickets are on sale again; buy anew")]
+    HoldExpired,
+    #[error("an order that is {0} cannot be paid")]
+    NotPayable(crate::sale::Status),
+    #[error("say who you are in `X-User-Id` (1 to 64 visible ASCII characters)")]
+    NoUser,
+    #[error("come through the waiting room: no `Vestibule-Pass`")]
+    NoPass,
+    #[error("the `Vestibule-Pass` is not accepted: {0}")]
+    BadPass(#[from] TokenError),
+    #[error("the pass is for another room")]
+    OtherRoom,
+    #[error("the keys of passes are not known yet; ask again")]
+    NoKeys,
+    #[error("this call opens a WebSocket: {0}")]
+    Upgrade(String),
+    #[error("no room for another socket; try later, the page works without")]
+    SocketsFull,
+    #[error("{}", database_detail(.0))]
+    Database(#[from] DbError),
+}
+
+/// A problem in the shape of RFC 9457, before its trace id is known.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    pub status: StatusCode,
+    /// Kebab case; the end of the `type`.
+    pub code: &'static str,
+    pub detail: String,
+    pub retry_after_secs: Option<u32>,
+}
+
+impl Error {
+    fn outside(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::BadJson(_) => (StatusCode::BAD_REQUEST, "bad-json"),
+            Self::BodyCut(_) => (StatusCode::BAD_REQUEST, "body-cut"),
+            Self::BodyTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large"),
+            Self::Sale(SaleError::Qty { .. }) => (StatusCode::BAD_REQUEST, "bad-qty"),
+            Self::Sale(SaleError::KeyMissing) => (StatusCode::BAD_REQUEST, "idempotency-key-missing"),
+            Self::Sale(SaleError::KeyTooLong(_)) => (StatusCode::BAD_REQUEST, "idempotency-key-too-long"),
+            Self::Sale(SaleError::KeyUnreadable) => (StatusCode::BAD_REQUEST, "idempotency-key-unreadable"),
+            Self::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused"),
+            Self::InFlight => (StatusCode::CONFLICT, "in-flight"),
+            Self::UnknownEvent => (StatusCode::NOT_FOUND, "unknown-event"),
+            Self::UnknownOrder => (StatusCode::NOT_FOUND, "unknown-order"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not-found"),
+            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed"),
+            Self::HoldExpired => (StatusCode::GONE, "hold-expired"),
+            Self::NotPayable(_) => (StatusCode::CONFLICT, "not-payable"),
+            Self::NoUser => (StatusCode::UNAUTHORIZED, "no-user"),
+            Self::NoPass => (StatusCode::UNAUTHORIZED, "no-pass"),
+            Self::BadPass(_) => (StatusCode::UNAUTHORIZED, "bad-pass"),
+            Self::OtherRoom => (StatusCode::FORBIDDEN, "other-room"),
+            Self::NoKeys => (StatusCode::SERVICE_UNAVAILABLE, "no-keys"),
+            Self::Upgrade(_) => (StatusCode::BAD_REQUEST, "not-a-websocket"),
+            Self::SocketsFull => (StatusCode::SERVICE_UNAVAILABLE, "sockets-full"),
+            Self::Database(error) => database_outside(error),
+        }
+    }
+
+    fn retry_after_secs(&self) -> Option<u32> {
+        match self {
+            Self::InFlight | Self::NoKeys => Some(1),
+            Self::SocketsFull => Some(10),
+            Self::Database(error) => error.may_pass().then_some(2),
+            _ => None,
+        }
+    }
+}
+
+const fn database_outside(error: &DbError) -> (StatusCode, &'static str) {
+    match error {
+        DbError::Busy | DbError::LockTimeout => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+        DbError::Slow | DbError::Unreachable(_) => (StatusCode::SERVICE_UNAVAILABLE, "database-unavailable"),
+        DbError::Refused(_) | DbError::Row(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+    }
+}
+
+/// What a buyer is told; the log has the cause.
+const fn database_detail(error: &DbError) -> &'static str {
+    match error {
+        DbError::Busy | DbError::LockTimeout => "too many are buying at this moment; repeat the call with the same key",
+        DbError::Slow | DbError::Unreachable(_) => {
+            "the sale cannot be reached at this moment; repeat the call with the same key"
+        }
+        DbError::Refused(_) | DbError::Row(_) => "something is wrong on our side",
+    }
+}
+
+impl IntoResponse for Error {
+    /// The status and a [`Problem`] among the extensions, which `trace::answer` writes out with its trace id.
+    fn into_response(self) -> Response {
+        let (status, code) = self.outside();
+        if let Self::Database(cause) = &self {
+            tracing::warn!(error = %cause, code, "database call failed");
+        }
+        let problem =
+            Problem { status, code, detail: self.to_string(), retry_after_secs: self.retry_after_secs() };
+        let mut response = status.into_response();
+        response.extensions_mut().insert(problem);
+        response
+    }
+}

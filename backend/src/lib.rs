@@ -1,0 +1,156 @@
+//! The box office: sells the tickets of an event from PostgreSQL and never the same one twice.
+//!
+//! | module | does |
+//! |---|---|
+//! | [`config`] | arguments and environment, valid once parsed |
+//! | [`sale`] | the rules: stock, quantities, keys, states of an order; no IO |
+//! | [`db`] | the transactions that keep those rules, one file per table family |
+//! | [`passes`], [`jwks`] | who is calling |
+//! | [`routes`] | HTTP, thin |
+//! | [`live`] | sockets and what is told to them |
+//! | [`expiry`] | returns stock whose hold has expired |
+//! | [`error`], [`trace`] | every failure in the shape the outside sees |
+//! | [`metrics`], [`logs`] | what is counted and written |
+//! | [`serve`] | the listener |
+
+pub mod config;
+pub mod db;
+pub mod error;
+pub mod expiry;
+pub mod jwks;
+pub mod live;
+pub mod logs;
+pub mod metrics;
+pub mod passes;
+pub mod routes;
+pub mod sale;
+pub mod serve;
+pub mod trace;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use config::{Config, ConfigError};
+use db::migrate::{MigrateError, migrate};
+use db::{Db, DbError};
+use live::Hub;
+use passes::Gatekeeper;
+use routes::{Page, Shop, routes};
+
+/// How long sockets may take to say goodbye.
+const SOCKETS_END: Duration = Duration::from_secs(5);
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// Why the program ends with a failure.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("PostgreSQL at {address} cannot be used: {cause}")]
+    Database { address: String, cause: MigrateError },
+    #[error("the event cannot be seeded: {0}")]
+    Seed(DbError),
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, std::io::Error),
+    #[error("cannot write the report {0}: {1}")]
+    Report(PathBuf, std::io::Error),
+    #[error("cannot start: {0}")]
+    Start(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl RunError {
+    /// As in `sysexits.h`: what an operator's script looks at.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) => 78,
+            Self::Database { .. } | Self::Listen(..) | Self::Seed(_) => 69,
+            Self::Report(..) | Self::Start(_) => 70,
+        }
+    }
+}
+
+/// Runs until `stop` completes.
+pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+    let metrics = metrics::install().map_err(|error| RunError::Start(error.into()))?;
+    let db = prepare(&config).await?;
+    let hub = Arc::new(Hub::new(config.max_connections, config.ws_max_send_buffer));
+    let gatekeeper = Gatekeeper::from(config.trust);
+    let listener = listen(config.listen, config.report.as_deref()).await?;
+
+    let mut workers = tokio::task::JoinSet::new();
+    workers.spawn(expiry::run(db.clone(), Arc::clone(&hub), config.rules.idempotency_ttl));
+    workers.spawn(feed(db.clone(), Arc::clone(&hub)));
+    workers.spawn(upkeep(metrics.clone()));
+    if let Gatekeeper::Published { jwks, .. } = &gatekeeper {
+        let jwks = Arc::clone(jwks);
+        workers.spawn(async move { jwks.keep_fresh().await });
+    }
+
+    let (rules, event_id, page) = (config.rules, config.event_id, Page::new());
+    let shop = Shop { db, gatekeeper, hub: Arc::clone(&hub), rules, event_id, metrics, page };
+    let stop = async {
+        stop.await;
+        tracing::info!("stopping");
+        hub.close();
+    };
+    serve::serve(listener, routes(Arc::new(shop)), config.max_connections, stop).await;
+    if timeout(SOCKETS_END, hub.closed()).await.is_err() {
+        tracing::warn!("some sockets did not close in time and were cut off");
+    }
+    workers.shutdown().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The schema is up to date and the event is there, or the program does not start.
+async fn prepare(config: &Config) -> Result<Db, RunError> {
+    let address = config.database.address();
+    migrate(&config.database).await.map_err(|cause| RunError::Database { address, cause })?;
+    let db = Db::new(&config.database).map_err(|error| RunError::Start(error.into()))?;
+    if let Some(seed) = &config.seed {
+        let created = db.seed(&config.event_id, seed).await.map_err(RunError::Seed)?;
+        tracing::info!(eventId = config.event_id, total = seed.total, created, "event seeded");
+    }
+    Ok(db)
+}
+
+async fn listen(address: SocketAddr, report: Option<&Path>) -> Result<TcpListener, RunError> {
+    let failed = |error| RunError::Listen(address, error);
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    tracing::info!(address = %bound, "listening");
+    if let Some(path) = report {
+        write_whole(path, &json!({ "http": format!("http://{bound}") }).to_string())
+            .map_err(|error| RunError::Report(path.into(), error))?;
+    }
+    Ok(listener)
+}
+
+/// Whoever reads the file sees all of it or none of it.
+fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".part");
+    std::fs::write(&draft, text)?;
+    std::fs::rename(&draft, path)
+}
+
+async fn feed(db: Db, hub: Arc<Hub>) {
+    hub.feed(&db).await;
+}
+
+/// Lets histograms fold their samples even when nobody scrapes.
+async fn upkeep(metrics: PrometheusHandle) {
+    let mut ticks = interval(UPKEEP_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        metrics.run_upkeep();
+    }
+}

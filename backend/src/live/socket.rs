@@ -1,0 +1,131 @@
+//! One socket: a `select!` over what the other side says, what waits for it, and the time.
+
+use std::time::Duration;
+
+use axum::extract::ws::{self, CloseFrame, WebSocket, close_code};
+use serde::Deserialize;
+use tokio::time::{Instant, interval_at, timeout};
+
+use super::{Message, Seat};
+use crate::metrics;
+
+/// A ping of the protocol this often; it keeps middleboxes from forgetting the connection.
+const PING_EVERY: Duration = Duration::from_secs(20);
+/// Who is not heard for this long is gone.
+const SILENCE: Duration = Duration::from_secs(60);
+/// Who takes longer for one message is gone.
+const SEND: Duration = Duration::from_secs(10);
+/// Clients come back at a moment up to this late, so that they do not come at once.
+const RECONNECT_SPREAD_MS: u64 = 5000;
+
+/// From the page, one JSON object a frame.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type")]
+enum Said {
+    #[serde(rename = "client.ping")]
+    Ping,
+    #[serde(rename = "client.ack")]
+    Ack,
+    #[serde(other)]
+    Unknown,
+}
+
+/// Why a conversation ends.
+enum End {
+    /// The other side closed, or is gone.
+    Gone,
+    /// The program stops.
+    Stopping,
+    /// Updates would have been lost.
+    TooSlow,
+}
+
+/// Talks until one side ends.
+pub async fn converse(mut socket: WebSocket, seat: Seat) {
+    let end = talk(&mut socket, &seat).await;
+    let (code, message) = match end {
+        End::Gone => return,
+        End::Stopping => (close_code::RESTART, Some(Message::Bye { reconnect_in_ms: reconnect_in_ms() })),
+        End::TooSlow => (close_code::AGAIN, None),
+    };
+    if let Some(message) = message {
+        let _gone_meanwhile = send(&mut socket, &message).await;
+    }
+    let frame = ws::Message::Close(Some(CloseFrame { code, reason: "".into() }));
+    let _gone_meanwhile = timeout(SEND, socket.send(frame)).await;
+}
+
+async fn talk(socket: &mut WebSocket, seat: &Seat) -> End {
+    let mut pings = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+    let mut heard = Instant::now();
+    loop {
+        let sent = tokio::select! {
+            () = seat.closing() => return End::Stopping,
+            taken = seat.mailbox.take() => match taken {
+                Ok(messages) => send_all(socket, &messages).await,
+                Err(super::mailbox::Overflown) => return End::TooSlow,
+            },
+            said = socket.recv() => match said {
+                Some(Ok(ws::Message::Close(_)) | Err(_)) | None => return End::Gone,
+                Some(Ok(said)) => {
+                    heard = Instant::now();
+                    answer(socket, &said).await
+                }
+            },
+            _ = pings.tick() => {
+                if heard.elapsed() > SILENCE {
+                    return End::Gone;
+                }
+                within(socket.send(ws::Message::Ping(ws::Message::text("").into_data()))).await
+            }
+        };
+        if sent.is_err() {
+            return End::Gone;
+        }
+    }
+}
+
+struct Gone;
+
+async fn answer(socket: &mut WebSocket, said: &ws::Message) -> Result<(), Gone> {
+    let ws::Message::Text(text) = said else { return Ok(()) };
+    match serde_json::from_str(text) {
+        Ok(Said::Ping) => {
+            metrics::message_received("client.ping");
+            send(socket, &Message::Pong).await
+        }
+        Ok(Said::Ack) => {
+            metrics::message_received("client.ack");
+            Ok(())
+        }
+        Ok(Said::Unknown) | Err(_) => {
+            metrics::message_received("unknown");
+            Ok(())
+        }
+    }
+}
+
+async fn send_all(socket: &mut WebSocket, messages: &[Message]) -> Result<(), Gone> {
+    for message in messages {
+        send(socket, message).await?;
+    }
+    Ok(())
+}
+
+async fn send(socket: &mut WebSocket, message: &Message) -> Result<(), Gone> {
+    let text = serde_json::to_string(message).map_err(|_| Gone)?;
+    within(socket.send(ws::Message::text(text))).await?;
+    metrics::message_sent(message.kind());
+    Ok(())
+}
+
+async fn within(sending: impl Future<Output = Result<(), axum::Error>>) -> Result<(), Gone> {
+    timeout(SEND, sending).await.map_err(|_| Gone)?.map_err(|_| Gone)
+}
+
+fn reconnect_in_ms() -> u64 {
+    let mut bytes = [0; 2];
+    // Without randomness everybody comes back after the same second.
+    let _zero_on_failure = getrandom::fill(&mut bytes);
+    1000 + u64::from(u16::from_le_bytes(bytes)) % RECONNECT_SPREAD_MS
+}

@@ -1,0 +1,91 @@
+//! What is on sale.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::header;
+use axum::response::IntoResponse;
+use room::time::Micros;
+use serde::Serialize;
+
+use super::Shop;
+use crate::db::events::Event;
+use crate::error::Error;
+use crate::passes::Caller;
+use crate::sale::Stock;
+
+#[derive(Serialize)]
+struct EventList {
+    events: Vec<EventView>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct EventView {
+    id: String,
+    name: String,
+    /// RFC 3339; when the event takes place.
+    starts_at: Option<String>,
+    max_qty: u32,
+    #[serde(flatten)]
+    stock: StockView,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Availability {
+    event_id: String,
+    #[serde(flatten)]
+    stock: StockView,
+}
+
+#[derive(Serialize)]
+struct StockView {
+    total: u32,
+    held: u32,
+    sold: u32,
+    remaining: u32,
+}
+
+pub(super) async fn list(State(shop): State<Arc<Shop>>, _: Caller) -> Result<impl IntoResponse, Error> {
+    let events = shop.db.events().await?.into_iter().map(|event| EventView::of(event, &shop)).collect();
+    Ok(fresh(EventList { events }))
+}
+
+pub(super) async fn show(
+    State(shop): State<Arc<Shop>>,
+    _: Caller,
+    Path(id): Path<String>,
+) -> Result<impl IntoResponse, Error> {
+    let event = shop.db.event(&id).await?.ok_or(Error::UnknownEvent)?;
+    Ok(fresh(EventView::of(event, &shop)))
+}
+
+pub(super) async fn availability(
+    State(shop): State<Arc<Shop>>,
+    _: Caller,
+    Path(id): Path<String>,
+) -> Result<impl IntoResponse, Error> {
+    let event = shop.db.event(&id).await?.ok_or(Error::UnknownEvent)?;
+    Ok(fresh(Availability { event_id: event.id, stock: event.stock.into() }))
+}
+
+impl EventView {
+    fn of(event: Event, shop: &Shop) -> Self {
+        let Event { id, name, starts_at, stock } = event;
+        let starts_at = starts_at.map(|at| Micros::from(at).to_rfc3339());
+        Self { id, name, starts_at, max_qty: shop.rules.max_qty, stock: stock.into() }
+    }
+}
+
+impl From<Stock> for StockView {
+    fn from(stock: Stock) -> Self {
+        let Stock { total, held, sold } = stock;
+        Self { total, held, sold, remaining: stock.remaining() }
+    }
+}
+
+fn fresh(body: impl Serialize) -> impl IntoResponse {
+    ([(header::CACHE_CONTROL, "no-store")], Json(body))
+}

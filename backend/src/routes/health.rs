@@ -1,0 +1,31 @@
+//! For whoever runs this: is it up, and what does it count? No pass is needed.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::http::header;
+use axum::response::IntoResponse;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Shop;
+use crate::error::Error;
+
+#[derive(Deserialize)]
+pub(super) struct Ask {
+    /// `ping`: answer only if PostgreSQL does.
+    db: Option<String>,
+}
+
+pub(super) async fn healthz(State(shop): State<Arc<Shop>>, Query(ask): Query<Ask>) -> Result<Json<Value>, Error> {
+    if ask.db.as_deref() != Some("ping") {
+        return Ok(Json(json!({ "status": "ok" })));
+    }
+    shop.db.ping().await?;
+    Ok(Json(json!({ "status": "ok", "db": "ok" })))
+}
+
+pub(super) async fn metrics(State(shop): State<Arc<Shop>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shop.metrics.render())
+}

@@ -1,0 +1,207 @@
+//! The rules of a sale, without IO: stock, quantities, keys and the states of an order.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
+
+/// The counters of one event. `sold + held ≤ total`, always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Stock {
+    pub total: u32,
+    pub held: u32,
+    pub sold: u32,
+}
+
+impl Stock {
+    /// What a buyer could still take.
+    pub const fn remaining(self) -> u32 {
+        self.total.saturating_sub(self.held).saturating_sub(self.sold)
+    }
+
+    /// Whether anything may still be bought, now or when a hold expires.
+    pub const fn is_open(self) -> bool {
+        self.sold < self.total
+    }
+
+    /// The stock with `qty` more on hold, or `None` if there is not that much left.
+    #[must_use]
+    pub const fn hold(self, qty: Qty) -> Option<Self> {
+        if qty.get() > self.remaining() {
+            return None;
+        }
+        Some(Self { held: self.held + qty.get(), ..self })
+    }
+}
+
+/// How many tickets one purchase asks for: at least 1, at most what the operator allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Qty(u32);
+
+impl Qty {
+    pub fn new(asked: i64, max: u32) -> Result<Self, SaleError> {
+        match u32::try_from(asked) {
+            Ok(qty) if (1..=max).contains(&qty) => Ok(Self(qty)),
+            _ => Err(SaleError::Qty { asked, max }),
+        }
+    }
+
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+/// What the buyer calls one purchase: 1 to 255 visible ASCII characters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    pub const MAX_BYTES: usize = 255;
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for IdempotencyKey {
+    type Err = SaleError;
+
+    fn from_str(text: &str) -> Result<Self, SaleError> {
+        match text.len() {
+            0 => Err(SaleError::KeyMissing),
+            len if len > Self::MAX_BYTES => Err(SaleError::KeyTooLong(len)),
+            _ if text.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Self(text.into())),
+            _ => Err(SaleError::KeyUnreadable),
+        }
+    }
+}
+
+/// A request that no stock could fulfil.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SaleError {
+    #[error("`qty` is {asked}; one purchase takes 1 to {max}")]
+    Qty { asked: i64, max: u32 },
+    #[error("send an `Idempotency-Key` header; repeat it only to retry the same purchase")]
+    KeyMissing,
+    #[error("the `Idempotency-Key` has {0} bytes; at most {max} are taken", max = IdempotencyKey::MAX_BYTES)]
+    KeyTooLong(usize),
+    #[error("the `Idempotency-Key` may hold visible ASCII characters only")]
+    KeyUnreadable,
+}
+
+/// Where an order stands. The order of the variants is the order of time: a status never goes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Status {
+    Init,
+    Hold,
+    Paying,
+    Paid,
+    Expired,
+    Rejected,
+    Cancelled,
+    Refunded,
+}
+
+impl Status {
+    const ALL: [Self; 8] = [
+        Self::Init,
+        Self::Hold,
+        Self::Paying,
+        Self::Paid,
+        Self::Expired,
+        Self::Rejected,
+        Self::Cancelled,
+        Self::Refunded,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Init => "INIT",
+            Self::Hold => "HOLD",
+            Self::Paying => "PAYING",
+            Self::Paid => "PAID",
+            Self::Expired => "EXPIRED",
+            Self::Rejected => "REJECTED",
+            Self::Cancelled => "CANCELLED",
+            Self::Refunded => "REFUNDED",
+        }
+    }
+
+    /// Whether an order may go from here to `next`.
+    pub const fn may_become(self, next: Self) -> bool {
+        match self {
+            Self::Init => matches!(next, Self::Hold | Self::Rejected),
+            Self::Hold => matches!(next, Self::Paying | Self::Paid | Self::Expired | Self::Cancelled),
+            Self::Paying => matches!(next, Self::Hold | Self::Paid | Self::Expired | Self::Cancelled),
+            Self::Paid => matches!(next, Self::Refunded),
+            Self::Expired | Self::Rejected | Self::Cancelled | Self::Refunded => false,
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Status {
+    type Err = UnknownStatus;
+
+    fn from_str(text: &str) -> Result<Self, UnknownStatus> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text).ok_or_else(|| UnknownStatus(text.into()))
+    }
+}
+
+/// The database holds a status that this program does not know: it is older than the schema.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("an order has the unknown status `{0}`; is this program older than its database?")]
+pub struct UnknownStatus(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hold_takes_from_what_remains_and_never_more() {
+        let stock = Stock { total: 10, held: 3, sold: 5 };
+        let two = Qty::new(2, 8).unwrap();
+        assert_eq!(stock.remaining(), 2);
+        let after = stock.hold(two).unwrap();
+        assert_eq!((after.remaining(), after.held, after.sold), (0, 5, 5));
+        assert_eq!(after.hold(Qty::new(1, 8).unwrap()), None);
+    }
+
+    #[test]
+    fn a_sale_stays_open_while_a_hold_could_come_back() {
+        assert!(Stock { total: 2, held: 2, sold: 0 }.is_open());
+        assert!(!Stock { total: 2, held: 0, sold: 2 }.is_open());
+    }
+
+    #[test]
+    fn a_purchase_takes_one_to_max() {
+        for (asked, fits) in [(i64::MIN, false), (-1, false), (0, false), (1, true), (8, true), (9, false)] {
+            assert_eq!(Qty::new(asked, 8).is_ok(), fits, "{asked}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_visible_ascii_of_bounded_length() {
+        assert!("0192-a".parse::<IdempotencyKey>().is_ok());
+        assert!("k".repeat(255).parse::<IdempotencyKey>().is_ok());
+        assert_eq!("".parse::<IdempotencyKey>(), Err(SaleError::KeyMissing));
+        assert_eq!("k".repeat(256).parse::<IdempotencyKey>(), Err(SaleError::KeyTooLong(256)));
+        assert_eq!("a b".parse::<IdempotencyKey>(), Err(SaleError::KeyUnreadable));
+    }
+
+    #[test]
+    fn a_status_reads_back_and_the_end_is_the_end() {
+        for status in Status::ALL {
+            assert_eq!(status.as_str().parse(), Ok(status));
+            assert!(!Status::Expired.may_become(status));
+        }
+        assert!(Status::Hold.may_become(Status::Paid) && !Status::Paid.may_become(Status::Hold));
+        assert!("SOLD".parse::<Status>().is_err());
+    }
+}
