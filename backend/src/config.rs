@@ -13,9 +13,13 @@ use crate::jwks::{JwksUrl, JwksUrlError};
 
 /// What the command line and the environment say.
 #[derive(Debug, Parser)]
-#[command(name = "box-office", version, about = "A lean purchase backend on PostgreSQL.")]
+#[command(
+    name = "box-office",
+    version,
+    about = "A lean purchase backend on PostgreSQL."
+)]
 pub struct Args {
-    /// Address to listen on; port 0 takes a free one. Default: 127.0.0.1 and the port of APP_PORT.
+    /// Address to listen on; port 0 takes a free one. Default: 127.0.0.1 and the port of --app-port.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
     /// Port on 127.0.0.1 when --listen is absent.
@@ -66,7 +70,7 @@ pub struct Args {
     /// Name of the event to seed; its id otherwise.
     #[arg(long, value_name = "NAME", requires = "seed_total")]
     pub seed_name: Option<String>,
-    /// Create the event of EVENT_ID with this many tickets, if there is none.
+    /// Create the event of --event-id with this many tickets, if there is none.
     #[arg(long, value_name = "TICKETS", value_parser = clap::value_parser!(i32).range(0..))]
     pub seed_total: Option<i32>,
     /// Once listening, write `{"http":"http://ADDRESS:PORT"}` to this file.
@@ -108,7 +112,10 @@ pub enum Trust {
     /// Anybody who says a name.
     Open,
     /// Holders of a pass signed by a key that is known from the start.
-    Keys { verifier: PassVerifier, room: Option<RoomName> },
+    Keys {
+        verifier: Box<PassVerifier>,
+        room: Option<RoomName>,
+    },
     /// Holders of a pass signed by a key that the edge publishes.
     Published { url: JwksUrl, room: Option<RoomName> },
 }
@@ -148,7 +155,9 @@ impl Args {
             return Err(ConfigError::EventId(self.event_id.len()));
         }
         Ok(Config {
-            listen: self.listen.unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), self.app_port)),
+            listen: self
+                .listen
+                .unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), self.app_port)),
             max_connections: self.max_connections as usize,
             database: self.database()?,
             seed: self.seed(),
@@ -165,12 +174,18 @@ impl Args {
         if connect.get_hosts().is_empty() && connect.get_hostaddrs().is_empty() {
             return Err(ConfigError::NoHost);
         }
-        Ok(Database { connect, pool_size: usize::from(self.db_pool_size) })
+        Ok(Database {
+            connect,
+            pool_size: usize::from(self.db_pool_size),
+        })
     }
 
     fn seed(&self) -> Option<Seed> {
         let name = self.seed_name.as_ref().unwrap_or(&self.event_id);
-        self.seed_total.map(|total| Seed { name: name.clone(), total })
+        self.seed_total.map(|total| Seed {
+            name: name.clone(),
+            total,
+        })
     }
 
     fn rules(&self) -> SaleRules {
@@ -187,12 +202,17 @@ impl Args {
             return Ok(Trust::Open);
         }
         if let Some(url) = &self.pass_jwks_url {
-            return Ok(Trust::Published { url: url.parse()?, room });
+            return Ok(Trust::Published {
+                url: url.parse()?,
+                room,
+            });
         }
         let path = self.pass_secret_file.clone().ok_or(ConfigError::NoTrust)?;
-        let text = std::fs::read_to_string(&path).map_err(|error| ConfigError::SecretFile(path.clone(), error))?;
+        let text =
+            std::fs::read_to_string(&path).map_err(|error| ConfigError::SecretFile(path.clone(), error))?;
         let secret = secret_from_text(&text).ok_or(ConfigError::SecretText(path))?;
-        Ok(Trust::Keys { verifier: PassVerifier::from_secret(&self.pass_kid, &secret)?, room })
+        let verifier = Box::new(PassVerifier::from_secret(&self.pass_kid, &secret)?);
+        Ok(Trust::Keys { verifier, room })
     }
 }
 
@@ -208,7 +228,10 @@ impl Database {
             Host::Unix(folder) => format!("{}/.s.PGSQL.{}", folder.display(), port(index)),
         });
         let bare = addresses.iter().enumerate().skip(hosts.len());
-        named.chain(bare.map(|(index, ip)| SocketAddr::new(*ip, port(index)).to_string())).collect::<Vec<_>>().join(", ")
+        named
+            .chain(bare.map(|(index, ip)| SocketAddr::new(*ip, port(index)).to_string()))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 }
 
@@ -217,30 +240,51 @@ mod tests {
     use super::*;
 
     fn config(arguments: &[&str]) -> Result<Config, ConfigError> {
-        Args::try_parse_from([&["box-office"], arguments].concat()).unwrap().into_config()
+        Args::try_parse_from([&["box-office"], arguments].concat())
+            .unwrap()
+            .into_config()
     }
 
     #[test]
     fn the_address_of_a_database_is_told_without_its_password() {
         for (url, address) in [
             ("postgres://shop:secret@db.internal/box", "db.internal:5432"),
-            ("postgres://shop@%2Frun%2Fpg/box?port=5433", "/run/pg/.s.PGSQL.5433"),
+            (
+                "postgres://shop@%2Frun%2Fpg/box?port=5433",
+                "/run/pg/.s.PGSQL.5433",
+            ),
             ("host=/run/pg user=shop dbname=box", "/run/pg/.s.PGSQL.5432"),
             ("host=a,b port=1,2 user=shop", "a:1, b:2"),
         ] {
-            assert_eq!(config(&["--open", "--db-url", url]).unwrap().database.address(), address);
+            assert_eq!(
+                config(&["--open", "--db-url", url]).unwrap().database.address(),
+                address
+            );
         }
     }
 
     #[test]
     fn without_a_key_nobody_could_buy_so_it_does_not_start() {
-        assert!(matches!(config(&["--db-url", "host=a"]), Err(ConfigError::NoTrust)));
-        assert!(matches!(config(&["--db-url", "user=a", "--open"]), Err(ConfigError::NoHost)));
+        assert!(matches!(
+            config(&["--db-url", "host=a"]),
+            Err(ConfigError::NoTrust)
+        ));
+        assert!(matches!(
+            config(&["--db-url", "user=a", "--open"]),
+            Err(ConfigError::NoHost)
+        ));
     }
 
     #[test]
     fn two_ways_to_trust_are_refused() {
-        let both = ["box-office", "--db-url", "host=a", "--open", "--pass-jwks-url", "http://127.0.0.1/"];
+        let both = [
+            "box-office",
+            "--db-url",
+            "host=a",
+            "--open",
+            "--pass-jwks-url",
+            "http://127.0.0.1/",
+        ];
         assert!(Args::try_parse_from(both).is_err());
     }
 }

@@ -112,7 +112,9 @@ const fn database_outside(error: &DbError) -> (StatusCode, &'static str) {
 /// What a buyer is told; the log has the cause.
 const fn database_detail(error: &DbError) -> &'static str {
     match error {
-        DbError::Busy | DbError::LockTimeout => "too many are buying at this moment; repeat the call with the same key",
+        DbError::Busy | DbError::LockTimeout => {
+            "too many are buying at this moment; repeat the call with the same key"
+        }
         DbError::Slow | DbError::Unreachable(_) => {
             "the sale cannot be reached at this moment; repeat the call with the same key"
         }
@@ -127,8 +129,12 @@ impl IntoResponse for Error {
         if let Self::Database(cause) = &self {
             tracing::warn!(error = %cause, code, "database call failed");
         }
-        let problem =
-            Problem { status, code, detail: self.to_string(), retry_after_secs: self.retry_after_secs() };
+        let problem = Problem {
+            status,
+            code,
+            detail: self.to_string(),
+            retry_after_secs: self.retry_after_secs(),
+        };
         let mut response = status.into_response();
         response.extensions_mut().insert(problem);
         response

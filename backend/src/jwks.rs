@@ -50,11 +50,17 @@ impl FromStr for JwksUrl {
 
     fn from_str(text: &str) -> Result<Self, JwksUrlError> {
         let uri: Uri = text.parse()?;
-        let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http")).ok_or(JwksUrlError::Scheme)?;
+        let authority = uri
+            .authority()
+            .filter(|_| uri.scheme_str() == Some("http"))
+            .ok_or(JwksUrlError::Scheme)?;
         Ok(Self {
             address: format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80)),
             authority: authority.as_str().into(),
-            path: uri.path_and_query().map_or("/", axum::http::uri::PathAndQuery::as_str).into(),
+            path: uri
+                .path_and_query()
+                .map_or("/", axum::http::uri::PathAndQuery::as_str)
+                .into(),
         })
     }
 }
@@ -76,7 +82,11 @@ pub struct Jwks {
 
 impl Jwks {
     pub fn new(url: JwksUrl) -> Self {
-        Self { url, current: ArcSwapOption::empty(), last_fetch: Mutex::new(None) }
+        Self {
+            url,
+            current: ArcSwapOption::empty(),
+            last_fetch: Mutex::new(None),
+        }
     }
 
     /// `None` until the first fetch has succeeded.
@@ -97,16 +107,15 @@ impl Jwks {
     pub async fn keep_fresh(&self) {
         let mut retry = FIRST_RETRY;
         loop {
-            let pause = match self.fetch().await {
-                Ok(()) => {
-                    retry = FIRST_RETRY;
-                    REFRESH_EVERY
-                }
-                Err(()) => {
-                    let pause = retry;
-                    retry = (retry * 2).min(LAST_RETRY);
-                    pause
-                }
+            let pause = if self.fetch().await.is_ok() {
+                REFRESH_EVERY
+            } else {
+                retry
+            };
+            retry = if pause == REFRESH_EVERY {
+                FIRST_RETRY
+            } else {
+                (retry * 2).min(LAST_RETRY)
             };
             sleep(pause).await;
         }
@@ -114,7 +123,9 @@ impl Jwks {
 
     /// Replaces the keys; a failed fetch keeps the old ones.
     async fn fetch(&self) -> Result<(), ()> {
-        let fetched = timeout(FETCH_TIMEOUT, fetch(&self.url)).await.unwrap_or(Err(FetchError::Slow));
+        let fetched = timeout(FETCH_TIMEOUT, fetch(&self.url))
+            .await
+            .unwrap_or(Err(FetchError::Slow));
         match fetched {
             Ok(verifier) => {
                 self.current.store(Some(Arc::new(verifier)));
@@ -153,12 +164,18 @@ async fn fetch(url: &JwksUrl) -> Result<PassVerifier, FetchError> {
     let stream = TcpStream::connect(&url.address).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let driver = tokio::spawn(connection);
-    let request = Request::get(&url.path).header(header::HOST, &url.authority).body(Empty::<Bytes>::new())?;
+    let request = Request::get(&url.path)
+        .header(header::HOST, &url.authority)
+        .body(Empty::<Bytes>::new())?;
     let answer = sender.send_request(request).await?;
     if answer.status() != StatusCode::OK {
         return Err(FetchError::Status(answer.status()));
     }
-    let body = Limited::new(answer.into_body(), MAX_BYTES).collect().await.map_err(FetchError::Body)?.to_bytes();
+    let body = Limited::new(answer.into_body(), MAX_BYTES)
+        .collect()
+        .await
+        .map_err(FetchError::Body)?
+        .to_bytes();
     driver.abort();
     let text = std::str::from_utf8(&body).map_err(|_| FetchError::Text)?;
     Ok(PassVerifier::from_jwks(text)?)
@@ -171,7 +188,10 @@ mod tests {
     #[test]
     fn a_key_url_is_plain_http_with_or_without_a_port() {
         let url: JwksUrl = "http://127.0.0.1:8080/_queue/jwks.json".parse().unwrap();
-        assert_eq!((url.address.as_str(), url.path.as_str()), ("127.0.0.1:8080", "/_queue/jwks.json"));
+        assert_eq!(
+            (url.address.as_str(), url.path.as_str()),
+            ("127.0.0.1:8080", "/_queue/jwks.json")
+        );
         assert_eq!("http://edge".parse::<JwksUrl>().unwrap().address, "edge:80");
         for bad in ["https://edge/", "edge:8080", "", "http://"] {
             assert!(bad.parse::<JwksUrl>().is_err(), "{bad}");

@@ -35,6 +35,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use config::{Config, ConfigError};
@@ -76,31 +77,29 @@ impl RunError {
     }
 }
 
-/// Runs until `stop` completes.
-pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+/// Runs until `ending` completes.
+pub async fn run(config: Config, ending: impl Future<Output = ()>) -> Result<(), RunError> {
     let metrics = metrics::install().map_err(|error| RunError::Start(error.into()))?;
     let db = prepare(&config).await?;
     let hub = Arc::new(Hub::new(config.max_connections, config.ws_max_send_buffer));
-    let gatekeeper = Gatekeeper::from(config.trust);
+    let shop = Arc::new(Shop {
+        db,
+        gatekeeper: config.trust.into(),
+        hub: Arc::clone(&hub),
+        rules: config.rules,
+        event_id: config.event_id,
+        metrics,
+        page: Page::new(),
+    });
     let listener = listen(config.listen, config.report.as_deref()).await?;
+    let mut workers = start_workers(&shop);
 
-    let mut workers = tokio::task::JoinSet::new();
-    workers.spawn(expiry::run(db.clone(), Arc::clone(&hub), config.rules.idempotency_ttl));
-    workers.spawn(feed(db.clone(), Arc::clone(&hub)));
-    workers.spawn(upkeep(metrics.clone()));
-    if let Gatekeeper::Published { jwks, .. } = &gatekeeper {
-        let jwks = Arc::clone(jwks);
-        workers.spawn(async move { jwks.keep_fresh().await });
-    }
-
-    let (rules, event_id, page) = (config.rules, config.event_id, Page::new());
-    let shop = Shop { db, gatekeeper, hub: Arc::clone(&hub), rules, event_id, metrics, page };
-    let stop = async {
-        stop.await;
+    let ending = async {
+        ending.await;
         tracing::info!("stopping");
         hub.close();
     };
-    serve::serve(listener, routes(Arc::new(shop)), config.max_connections, stop).await;
+    serve::serve(listener, routes(shop), config.max_connections, ending).await;
     if timeout(SOCKETS_END, hub.closed()).await.is_err() {
         tracing::warn!("some sockets did not close in time and were cut off");
     }
@@ -109,14 +108,38 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), R
     Ok(())
 }
 
+/// What goes on beside requests.
+fn start_workers(shop: &Arc<Shop>) -> JoinSet<()> {
+    let mut workers = JoinSet::new();
+    workers.spawn(expiry::run(
+        shop.db.clone(),
+        Arc::clone(&shop.hub),
+        shop.rules.idempotency_ttl,
+    ));
+    workers.spawn(feed(shop.db.clone(), Arc::clone(&shop.hub)));
+    workers.spawn(upkeep(shop.metrics.clone()));
+    if let Gatekeeper::Published { jwks, .. } = &shop.gatekeeper {
+        let jwks = Arc::clone(jwks);
+        workers.spawn(async move { jwks.keep_fresh().await });
+    }
+    workers
+}
+
 /// The schema is up to date and the event is there, or the program does not start.
 async fn prepare(config: &Config) -> Result<Db, RunError> {
     let address = config.database.address();
-    migrate(&config.database).await.map_err(|cause| RunError::Database { address, cause })?;
+    migrate(&config.database)
+        .await
+        .map_err(|cause| RunError::Database { address, cause })?;
     let db = Db::new(&config.database).map_err(|error| RunError::Start(error.into()))?;
     if let Some(seed) = &config.seed {
         let created = db.seed(&config.event_id, seed).await.map_err(RunError::Seed)?;
-        tracing::info!(eventId = config.event_id, total = seed.total, created, "event seeded");
+        tracing::info!(
+            eventId = config.event_id,
+            total = seed.total,
+            created,
+            "event seeded"
+        );
     }
     Ok(db)
 }

@@ -3,7 +3,7 @@
 mod mailbox;
 mod socket;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,7 +40,15 @@ pub struct Hub {
 struct Rooms {
     next_id: u64,
     open: usize,
-    by_event: HashMap<String, HashMap<u64, Arc<Mailbox>>>,
+    by_event: HashMap<String, Room>,
+}
+
+/// The sockets of one event. No entry is ever empty.
+#[derive(Debug, Default)]
+struct Room {
+    mailboxes: HashMap<u64, Arc<Mailbox>>,
+    /// A user has a socket for each tab.
+    of_user: HashMap<String, HashMap<u64, Arc<Mailbox>>>,
 }
 
 /// A place among the sockets; given back when it is dropped.
@@ -56,7 +64,12 @@ pub struct Seat {
 impl Hub {
     pub fn new(max_sockets: usize, send_buffer: usize) -> Self {
         let closing = watch::Sender::new(false);
-        Self { max_sockets, send_buffer, rooms: Mutex::default(), closing }
+        Self {
+            max_sockets,
+            send_buffer,
+            rooms: Mutex::default(),
+            closing,
+        }
     }
 
     /// Takes a seat, unless all are taken.
@@ -69,18 +82,32 @@ impl Hub {
         rooms.open += 1;
         rooms.next_id += 1;
         let id = rooms.next_id;
-        rooms.by_event.entry(event_id.into()).or_default().insert(id, Arc::clone(&mailbox));
+        rooms
+            .by_event
+            .entry(event_id.into())
+            .or_default()
+            .insert(id, &mailbox);
         drop(rooms);
         metrics::socket_opened();
         let closing = self.closing.subscribe();
-        Some(Seat { hub: Arc::clone(self), event_id: event_id.into(), id, mailbox, closing })
+        Some(Seat {
+            hub: Arc::clone(self),
+            event_id: event_id.into(),
+            id,
+            mailbox,
+            closing,
+        })
     }
 
     /// Tells the sockets of an order's owner where it stands.
     pub fn tell(&self, news: &OrderNews) {
-        if let Some(room) = self.rooms().by_event.get(&news.event_id) {
-            let own = |mailbox: &&Arc<Mailbox>| mailbox.user_id() == Some(news.user_id.as_str());
-            room.values().filter(own).for_each(|mailbox| mailbox.put_order(news.order, news.status));
+        let rooms = self.rooms();
+        let own = rooms
+            .by_event
+            .get(&news.event_id)
+            .and_then(|room| room.of_user.get(&news.user_id));
+        for mailbox in own.into_iter().flat_map(HashMap::values) {
+            mailbox.put_order(news.order, news.status);
         }
     }
 
@@ -104,7 +131,11 @@ impl Hub {
             round = round.wrapping_add(1);
             let read = async {
                 self.read_stock(db).await?;
-                if round.is_multiple_of(ORDERS_EACH) { self.read_orders(db).await } else { Ok(()) }
+                if round.is_multiple_of(ORDERS_EACH) {
+                    self.read_orders(db).await
+                } else {
+                    Ok(())
+                }
             };
             if let Err(error) = read.await {
                 // Sockets stay open and hear nothing new until PostgreSQL is back.
@@ -120,7 +151,9 @@ impl Hub {
         }
         for (event, stock) in db.stocks(&events).await? {
             if let Some(room) = self.rooms().by_event.get(&event) {
-                room.values().for_each(|mailbox| mailbox.put_stock(stock));
+                for mailbox in room.mailboxes.values() {
+                    mailbox.put_stock(stock);
+                }
             }
         }
         Ok(())
@@ -129,37 +162,49 @@ impl Hub {
     async fn read_orders(&self, db: &Db) -> Result<(), DbError> {
         for (event, users) in self.watching_users() {
             for some in users.chunks(USERS_AT_ONCE) {
-                let news = db.order_news(&event, some, ORDERS_A_USER).await?;
-                self.tell_all(&event, &news);
+                for news in db.order_news(&event, some, ORDERS_A_USER).await? {
+                    self.tell(&news);
+                }
             }
         }
         Ok(())
     }
 
-    /// One pass over the sockets for many news of one event.
-    fn tell_all(&self, event: &str, news: &[OrderNews]) {
-        let mut by_user: HashMap<&str, Vec<&OrderNews>> = HashMap::new();
-        for item in news {
-            by_user.entry(&item.user_id).or_default().push(item);
-        }
-        if let Some(room) = self.rooms().by_event.get(event) {
-            for mailbox in room.values() {
-                let own = mailbox.user_id().and_then(|user| by_user.get(user));
-                own.into_iter().flatten().for_each(|item| mailbox.put_order(item.order, item.status));
-            }
-        }
-    }
-
     fn watching_users(&self) -> Vec<(String, Vec<String>)> {
-        let users = |room: &HashMap<u64, Arc<Mailbox>>| {
-            room.values().filter_map(|mailbox| mailbox.user_id().map(String::from)).collect::<BTreeSet<_>>()
-        };
         let rooms = self.rooms();
-        rooms.by_event.iter().map(|(event, room)| (event.clone(), users(room).into_iter().collect())).collect()
+        let users = |room: &Room| room.of_user.keys().cloned().collect();
+        rooms
+            .by_event
+            .iter()
+            .map(|(event, room)| (event.clone(), users(room)))
+            .collect()
     }
 
     fn rooms(&self) -> MutexGuard<'_, Rooms> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Room {
+    fn insert(&mut self, id: u64, mailbox: &Arc<Mailbox>) {
+        self.mailboxes.insert(id, Arc::clone(mailbox));
+        if let Some(user) = mailbox.user_id() {
+            self.of_user
+                .entry(user.into())
+                .or_default()
+                .insert(id, Arc::clone(mailbox));
+        }
+    }
+
+    fn remove(&mut self, id: u64, user: Option<&str>) {
+        self.mailboxes.remove(&id);
+        let Some(user) = user else { return };
+        if let Some(own) = self.of_user.get_mut(user) {
+            own.remove(&id);
+            if own.is_empty() {
+                self.of_user.remove(user);
+            }
+        }
     }
 }
 
@@ -176,8 +221,8 @@ impl Drop for Seat {
         let mut rooms = self.hub.rooms();
         rooms.open = rooms.open.saturating_sub(1);
         if let Some(room) = rooms.by_event.get_mut(&self.event_id) {
-            room.remove(&self.id);
-            if room.is_empty() {
+            room.remove(self.id, self.mailbox.user_id());
+            if room.mailboxes.is_empty() {
                 rooms.by_event.remove(&self.event_id);
             }
         }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use room::time::Micros;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
@@ -34,26 +35,52 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut line = Line(Map::new());
+        let mut line = Line::default();
         line.put("ts", Micros::from(SystemTime::now()).to_rfc3339());
         line.put("lvl", event.metadata().level().as_str().to_lowercase());
         line.put("service", "box-office");
-        for span in context.event_scope().into_iter().flat_map(tracing_subscriber::registry::Scope::from_root) {
+        for span in context
+            .event_scope()
+            .into_iter()
+            .flat_map(tracing_subscriber::registry::Scope::from_root)
+        {
             if let Some(fields) = span.extensions().get::<FormattedFields<JsonFields>>() {
-                line.0.extend(serde_json::from_str::<Map<String, Value>>(fields).unwrap_or_default());
+                let fields: Map<String, Value> = serde_json::from_str(fields).unwrap_or_default();
+                fields
+                    .into_iter()
+                    .for_each(|(name, value)| line.put(&name, value));
             }
         }
         event.record(&mut line);
-        writeln!(writer, "{}", Value::Object(line.0))
+        writeln!(
+            writer,
+            "{}",
+            serde_json::to_string(&line).map_err(|_| fmt::Error)?
+        )
     }
 }
 
-/// Collects the fields; `message` is called `msg`.
-struct Line(Map<String, Value>);
+/// Collects the fields in their order; `message` is called `msg`.
+#[derive(Default)]
+struct Line(Vec<(String, Value)>);
 
 impl Line {
     fn put(&mut self, name: &str, value: impl Into<Value>) {
-        self.0.insert(if name == "message" { "msg" } else { name }.into(), value.into());
+        let name = if name == "message" { "msg" } else { name };
+        // Where in a library's source a line comes from is of no use to who runs this.
+        if name.starts_with("log.") {
+            return;
+        }
+        match self.0.iter_mut().find(|(known, _)| known == name) {
+            Some((_, before)) => *before = value.into(),
+            None => self.0.push((name.into(), value.into())),
+        }
+    }
+}
+
+impl Serialize for Line {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
     }
 }
 

@@ -30,7 +30,10 @@ impl Stock {
         if qty.get() > self.remaining() {
             return None;
         }
-        Some(Self { held: self.held + qty.get(), ..self })
+        Some(Self {
+            held: self.held + qty.get(),
+            ..self
+        })
     }
 }
 
@@ -150,7 +153,10 @@ impl FromStr for Status {
     type Err = UnknownStatus;
 
     fn from_str(text: &str) -> Result<Self, UnknownStatus> {
-        Self::ALL.into_iter().find(|status| status.as_str() == text).ok_or_else(|| UnknownStatus(text.into()))
+        Self::ALL
+            .into_iter()
+            .find(|status| status.as_str() == text)
+            .ok_or_else(|| UnknownStatus(text.into()))
     }
 }
 
@@ -165,7 +171,11 @@ mod tests {
 
     #[test]
     fn a_hold_takes_from_what_remains_and_never_more() {
-        let stock = Stock { total: 10, held: 3, sold: 5 };
+        let stock = Stock {
+            total: 10,
+            held: 3,
+            sold: 5,
+        };
         let two = Qty::new(2, 8).unwrap();
         assert_eq!(stock.remaining(), 2);
         let after = stock.hold(two).unwrap();
@@ -175,13 +185,34 @@ mod tests {
 
     #[test]
     fn a_sale_stays_open_while_a_hold_could_come_back() {
-        assert!(Stock { total: 2, held: 2, sold: 0 }.is_open());
-        assert!(!Stock { total: 2, held: 0, sold: 2 }.is_open());
+        assert!(
+            Stock {
+                total: 2,
+                held: 2,
+                sold: 0
+            }
+            .is_open()
+        );
+        assert!(
+            !Stock {
+                total: 2,
+                held: 0,
+                sold: 2
+            }
+            .is_open()
+        );
     }
 
     #[test]
     fn a_purchase_takes_one_to_max() {
-        for (asked, fits) in [(i64::MIN, false), (-1, false), (0, false), (1, true), (8, true), (9, false)] {
+        for (asked, fits) in [
+            (i64::MIN, false),
+            (-1, false),
+            (0, false),
+            (1, true),
+            (8, true),
+            (9, false),
+        ] {
             assert_eq!(Qty::new(asked, 8).is_ok(), fits, "{asked}");
         }
     }
@@ -191,7 +222,10 @@ mod tests {
         assert!("0192-a".parse::<IdempotencyKey>().is_ok());
         assert!("k".repeat(255).parse::<IdempotencyKey>().is_ok());
         assert_eq!("".parse::<IdempotencyKey>(), Err(SaleError::KeyMissing));
-        assert_eq!("k".repeat(256).parse::<IdempotencyKey>(), Err(SaleError::KeyTooLong(256)));
+        assert_eq!(
+            "k".repeat(256).parse::<IdempotencyKey>(),
+            Err(SaleError::KeyTooLong(256))
+        );
         assert_eq!("a b".parse::<IdempotencyKey>(), Err(SaleError::KeyUnreadable));
     }
 

@@ -20,7 +20,12 @@ const DRAIN: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until `stop` completes, then lets running requests finish.
-pub async fn serve(listener: TcpListener, routes: Router, max_connections: usize, stop: impl Future<Output = ()>) {
+pub async fn serve(
+    listener: TcpListener,
+    routes: Router,
+    max_connections: usize,
+    stop: impl Future<Output = ()>,
+) {
     // Every connection holds a receiver: it hears of the end, and the sender knows when the last one is gone.
     let ending = watch::Sender::new(false);
     tokio::select! {

@@ -7,7 +7,7 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::Serialize;
 use tracing::Instrument as _;
 
 use crate::error::Problem;
@@ -20,7 +20,9 @@ pub struct TraceId(String);
 impl TraceId {
     /// Continues a `traceparent` (W3C Trace Context §3.2), or begins a trace.
     fn of(headers: &HeaderMap) -> Self {
-        let continued = headers.get("traceparent").and_then(|value| continued(value.to_str().ok()?));
+        let continued = headers
+            .get("traceparent")
+            .and_then(|value| continued(value.to_str().ok()?));
         Self(continued.unwrap_or_else(fresh))
     }
 }
@@ -41,7 +43,7 @@ fn fresh() -> String {
     let mut bytes = [0; 16];
     // Without randomness the zero id says that there is no trace.
     let _zero_on_failure = getrandom::fill(&mut bytes);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:032x}", u128::from_be_bytes(bytes))
 }
 
 /// The outermost layer.
@@ -59,32 +61,60 @@ pub async fn observe(request: Request, next: Next) -> Response {
 
 /// Writes a [`Problem`] out; any other answer stays as it is.
 fn answer(mut response: Response, trace: &TraceId) -> Response {
-    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
-    let Problem { status, code, detail, retry_after_secs } = problem;
-    let body = json!({
-        "type": format!("urn:vestibule:problem:{code}"),
-        "title": status.canonical_reason().unwrap_or("Error"),
-        "status": status.as_u16(),
-        "detail": detail,
-        "code": code,
-        "trace_id": trace.0,
-        "message": detail,
-        "traceId": trace.0,
-    });
+    let Some(problem) = response.extensions_mut().remove::<Problem>() else {
+        return response;
+    };
+    let Problem {
+        status,
+        code,
+        detail,
+        retry_after_secs,
+    } = problem;
+    let body = Body {
+        kind: format!("urn:vestibule:problem:{code}"),
+        title: status.canonical_reason().unwrap_or("Error"),
+        status: status.as_u16(),
+        detail: &detail,
+        code,
+        trace_id: &trace.0,
+        message: &detail,
+        trace_id_alias: &trace.0,
+    };
     let mut written = (status, Json(body)).into_response();
     let headers = written.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(seconds) = retry_after_secs {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     if status == axum::http::StatusCode::UNAUTHORIZED {
-        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Vestibule-Pass"));
+        headers.insert(
+            header::WWW_AUTHENTICATE,
+            HeaderValue::from_static("Vestibule-Pass"),
+        );
     }
     if let Some(allow) = response.headers_mut().remove(header::ALLOW) {
         headers.insert(header::ALLOW, allow);
     }
     written
+}
+
+/// RFC 9457, and the names under which some clients look for the same.
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    code: &'static str,
+    trace_id: &'a str,
+    message: &'a str,
+    #[serde(rename = "traceId")]
+    trace_id_alias: &'a str,
 }
 
 /// A label from a closed set, whatever method somebody invents.
@@ -108,8 +138,14 @@ mod tests {
     #[test]
     fn a_well_formed_traceparent_is_continued_and_any_other_begins_anew() {
         let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-        assert_eq!(continued(&format!("00-{trace}-00f067aa0ba902b7-01")).as_deref(), Some(trace));
-        assert_eq!(continued(&format!("cc-{trace}-00f067aa0ba902b7-01-more")).as_deref(), Some(trace));
+        assert_eq!(
+            continued(&format!("00-{trace}-00f067aa0ba902b7-01")).as_deref(),
+            Some(trace)
+        );
+        assert_eq!(
+            continued(&format!("cc-{trace}-00f067aa0ba902b7-01-more")).as_deref(),
+            Some(trace)
+        );
         for bad in [
             String::new(),
             format!("00-{trace}-00f067aa0ba902b7-01-more"),

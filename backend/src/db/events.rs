@@ -39,7 +39,11 @@ const SEED: &str = "INSERT INTO events (id, name, total_qty) VALUES ($1, $2, $3)
 
 impl Db {
     pub async fn events(&self) -> Result<Vec<Event>, DbError> {
-        self.query(LIST, &[&MAX_LISTED]).await?.iter().map(event).collect()
+        self.query(LIST, &[&MAX_LISTED])
+            .await?
+            .iter()
+            .map(event)
+            .collect()
     }
 
     pub async fn event(&self, id: &str) -> Result<Option<Event>, DbError> {
@@ -49,14 +53,19 @@ impl Db {
     /// The stock of those of `ids` that exist.
     pub async fn stocks(&self, ids: &[String]) -> Result<Vec<(String, Stock)>, DbError> {
         let rows = self.query(STOCKS, &[&ids]).await?;
-        rows.iter().map(|row| Ok((column(row, "id")?, stock(row)?))).collect()
+        rows.iter()
+            .map(|row| Ok((column(row, "id")?, stock(row)?)))
+            .collect()
     }
 
     /// Creates the event if there is none of this id; says whether it did.
     pub async fn seed(&self, id: &str, seed: &Seed) -> Result<bool, DbError> {
         self.transaction(async |transaction| {
             let statement = transaction.prepare_cached(SEED).await?;
-            Ok(transaction.execute(&statement, &[&id, &seed.name, &seed.total]).await? == 1)
+            Ok(transaction
+                .execute(&statement, &[&id, &seed.name, &seed.total])
+                .await?
+                == 1)
         })
         .await
     }
@@ -65,12 +74,18 @@ impl Db {
 /// Locks the event until the transaction ends; `None` if there is no such event.
 pub(super) async fn lock(transaction: &Transaction<'_>, id: &str) -> Result<Option<Stock>, DbError> {
     let statement = transaction.prepare_cached(LOCK).await?;
-    transaction.query_opt(&statement, &[&id]).await?.as_ref().map(stock).transpose()
+    transaction
+        .query_opt(&statement, &[&id])
+        .await?
+        .as_ref()
+        .map(stock)
+        .transpose()
 }
 
 /// Writes the held counter; the row must be locked.
 pub(super) async fn set_held(transaction: &Transaction<'_>, id: &str, stock: Stock) -> Result<(), DbError> {
-    let held = i32::try_from(stock.held).map_err(|_| DbError::Row(format!("held_qty would be {}", stock.held)))?;
+    let held =
+        i32::try_from(stock.held).map_err(|_| DbError::Row(format!("held_qty would be {}", stock.held)))?;
     let statement = transaction.prepare_cached(SET_HELD).await?;
     transaction.execute(&statement, &[&id, &held]).await?;
     Ok(())
@@ -93,5 +108,9 @@ fn event(row: &Row) -> Result<Event, DbError> {
 }
 
 fn stock(row: &Row) -> Result<Stock, DbError> {
-    Ok(Stock { total: count(row, "total_qty")?, held: count(row, "held_qty")?, sold: count(row, "sold_qty")? })
+    Ok(Stock {
+        total: count(row, "total_qty")?,
+        held: count(row, "held_qty")?,
+        sold: count(row, "sold_qty")?,
+    })
 }

@@ -11,7 +11,9 @@ pub mod orders;
 
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType};
+use deadpool_postgres::{
+    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
+};
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls, Row};
@@ -25,7 +27,8 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// Longest time for all statements of one call.
 const CALL: Duration = Duration::from_secs(4);
 /// What the server enforces, below [`CALL`] so that its answer comes first.
-const SESSION: &str = "-c lock_timeout=1500 -c statement_timeout=3000 -c idle_in_transaction_session_timeout=5000";
+const SESSION: &str =
+    "-c lock_timeout=1500 -c statement_timeout=3000 -c idle_in_transaction_session_timeout=5000";
 
 /// Why a database call did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +50,10 @@ pub enum DbError {
 impl DbError {
     /// Whether the same call may succeed a little later.
     pub const fn may_pass(&self) -> bool {
-        matches!(self, Self::Busy | Self::LockTimeout | Self::Slow | Self::Unreachable(_))
+        matches!(
+            self,
+            Self::Busy | Self::LockTimeout | Self::Slow | Self::Unreachable(_)
+        )
     }
 
     /// Whether the connection answered in order, so that it can be used again.
@@ -104,14 +110,20 @@ pub struct Db {
 impl Db {
     /// Opens no connection yet.
     pub fn new(database: &Database) -> Result<Self, deadpool_postgres::BuildError> {
-        let fast = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let pool = Pool::builder(Manager::from_config(session_config(database, SESSION), NoTls, fast))
-            .max_size(database.pool_size)
-            .wait_timeout(Some(POOL_WAIT))
-            .create_timeout(Some(CONNECT))
-            .recycle_timeout(Some(CONNECT))
-            .runtime(Runtime::Tokio1)
-            .build()?;
+        let fast = ManagerConfig {
+            recycling_method: RecyclingMethod::Fast,
+        };
+        let pool = Pool::builder(Manager::from_config(
+            session_config(database, SESSION),
+            NoTls,
+            fast,
+        ))
+        .max_size(database.pool_size)
+        .wait_timeout(Some(POOL_WAIT))
+        .create_timeout(Some(CONNECT))
+        .recycle_timeout(Some(CONNECT))
+        .runtime(Runtime::Tokio1)
+        .build()?;
         Ok(Self { pool })
     }
 
@@ -124,7 +136,7 @@ impl Db {
     {
         let mut lease = self.lease().await?;
         let result = timeout(CALL, async {
-            let transaction = lease.client().await?.transaction().await?;
+            let transaction = lease.client()?.transaction().await?;
             let value = work(&transaction).await?;
             transaction.commit().await?;
             Ok(value)
@@ -143,7 +155,7 @@ impl Db {
     ) -> Result<Vec<Row>, DbError> {
         let mut lease = self.lease().await?;
         let result = timeout(CALL, async {
-            let client = lease.client().await?;
+            let client = lease.client()?;
             let statement = client.prepare_cached(sql).await?;
             Ok(client.query(&statement, parameters).await?)
         })
@@ -168,12 +180,18 @@ impl Db {
 struct Lease(Option<Object>);
 
 impl Lease {
-    async fn client(&mut self) -> Result<&mut Object, DbError> {
-        self.0.as_mut().ok_or_else(|| DbError::Row("a lease was used after its end".into()))
+    fn client(&mut self) -> Result<&mut Object, DbError> {
+        self.0
+            .as_mut()
+            .ok_or_else(|| DbError::Row("a lease was used after its end".into()))
     }
 
     fn settle<T>(mut self, result: &Result<T, DbError>) {
-        if result.as_ref().err().is_none_or(DbError::leaves_connection_usable) {
+        if result
+            .as_ref()
+            .err()
+            .is_none_or(DbError::leaves_connection_usable)
+        {
             drop(self.0.take());
         }
     }
@@ -190,20 +208,32 @@ impl Drop for Lease {
 /// A connection outside the pool, for the start.
 pub(crate) async fn connect_alone(database: &Database) -> Result<Client, DbError> {
     let config = session_config(database, "-c lock_timeout=30000");
-    let (client, connection) = timeout(CONNECT, config.connect(NoTls)).await.map_err(|_| DbError::Slow)??;
+    let (client, connection) = timeout(CONNECT, config.connect(NoTls))
+        .await
+        .map_err(|_| DbError::Slow)??;
     tokio::spawn(connection);
     Ok(client)
 }
 
 fn session_config(database: &Database, session: &str) -> tokio_postgres::Config {
     let mut config = database.connect.clone();
-    let options = [config.get_options(), Some(session)].into_iter().flatten().collect::<Vec<_>>().join(" ");
-    config.options(options).application_name("box-office").connect_timeout(CONNECT);
+    let options = [config.get_options(), Some(session)]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(" ");
+    config
+        .options(options)
+        .application_name("box-office")
+        .connect_timeout(CONNECT);
     config
 }
 
 /// A column by name; a missing or ill-typed one is an error, not a panic.
-pub(crate) fn column<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a Row, name: &str) -> Result<T, DbError> {
+pub(crate) fn column<'a, T: tokio_postgres::types::FromSql<'a>>(
+    row: &'a Row,
+    name: &str,
+) -> Result<T, DbError> {
     row.try_get(name).map_err(|error| DbError::Row(whole(&error)))
 }
 

@@ -25,8 +25,16 @@ pub struct Attempt {
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Attempted {
-    Held { order: Uuid, remaining: u32, expires_at: SystemTime, replayed: bool },
-    OutOfStock { remaining: u32, replayed: bool },
+    Held {
+        order: Uuid,
+        remaining: u32,
+        expires_at: SystemTime,
+        replayed: bool,
+    },
+    OutOfStock {
+        remaining: u32,
+        replayed: bool,
+    },
     /// The same key is being worked on in another transaction, of this or another process.
     InFlight,
     /// The key already stands for another quantity.
@@ -38,7 +46,10 @@ pub enum Attempted {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Payment {
     /// `first` is false when it had been paid before.
-    Paid { event_id: String, first: bool },
+    Paid {
+        event_id: String,
+        first: bool,
+    },
     HoldExpired,
     /// No order of this id belongs to the caller.
     Unknown,
@@ -72,7 +83,8 @@ const INSERT_HELD: &str = "WITH placed AS (
     SELECT id, event_id, user_id, qty, hold_expires_at FROM placed
     RETURNING id, expires_at";
 
-const INSERT_REJECTED: &str = "INSERT INTO orders (user_id, event_id, status, qty, idempotency_key, remaining)
+const INSERT_REJECTED: &str =
+    "INSERT INTO orders (user_id, event_id, status, qty, idempotency_key, remaining)
     VALUES ($1, $2, 'REJECTED', $3, $4, $5)";
 
 const FIND_OWN: &str = "SELECT status, event_id FROM orders WHERE id = $1 AND user_id = $2";
@@ -139,13 +151,20 @@ impl Db {
     pub async fn forget_rejected(&self, ttl: Duration, batch: u32) -> Result<u64, DbError> {
         self.transaction(async |transaction| {
             let statement = transaction.prepare_cached(FORGET_REJECTED).await?;
-            Ok(transaction.execute(&statement, &[&ttl.as_secs_f64(), &i64::from(batch)]).await?)
+            Ok(transaction
+                .execute(&statement, &[&ttl.as_secs_f64(), &i64::from(batch)])
+                .await?)
         })
         .await
     }
 
     /// Where the latest `each` orders of each of `users` stand.
-    pub async fn order_news(&self, event_id: &str, users: &[String], each: u32) -> Result<Vec<OrderNews>, DbError> {
+    pub async fn order_news(
+        &self,
+        event_id: &str,
+        users: &[String],
+        each: u32,
+    ) -> Result<Vec<OrderNews>, DbError> {
         let rows = self.query(NEWS, &[&event_id, &users, &i64::from(each)]).await?;
         let news = rows.iter().map(|row| {
             Ok(OrderNews {
@@ -173,11 +192,18 @@ async fn first_answer(
 ) -> Result<Option<Attempted>, DbError> {
     let find = transaction.prepare_cached(FIND_BY_KEY).await?;
     let key = attempt.key.as_str();
-    let found = transaction.query_opt(&find, &[&attempt.event_id, &attempt.user_id, &key, &ttl.as_secs_f64()]).await?;
+    let found = transaction
+        .query_opt(
+            &find,
+            &[&attempt.event_id, &attempt.user_id, &key, &ttl.as_secs_f64()],
+        )
+        .await?;
     let Some(row) = found else { return Ok(None) };
     if column(&row, "forgotten")? {
         let forget = transaction.prepare_cached(FORGET_KEY).await?;
-        transaction.execute(&forget, &[&column::<Uuid>(&row, "id")?]).await?;
+        transaction
+            .execute(&forget, &[&column::<Uuid>(&row, "id")?])
+            .await?;
         return Ok(None);
     }
     replay(&row, attempt.qty).map(Some)
@@ -189,8 +215,16 @@ fn replay(row: &Row, qty: Qty) -> Result<Attempted, DbError> {
     }
     let remaining = count(row, "remaining")?;
     Ok(match column(row, "hold_expires_at")? {
-        Some(expires_at) => Attempted::Held { order: column(row, "id")?, remaining, expires_at, replayed: true },
-        None => Attempted::OutOfStock { remaining, replayed: true },
+        Some(expires_at) => Attempted::Held {
+            order: column(row, "id")?,
+            remaining,
+            expires_at,
+            replayed: true,
+        },
+        None => Attempted::OutOfStock {
+            remaining,
+            replayed: true,
+        },
     })
 }
 
@@ -201,19 +235,34 @@ async fn sell(
     stock: Stock,
     hold_ttl: Duration,
 ) -> Result<Attempted, DbError> {
-    let Attempt { event_id, user_id, qty, key } = attempt;
+    let Attempt {
+        event_id,
+        user_id,
+        qty,
+        key,
+    } = attempt;
     let (qty_sql, key) = (signed(qty.get())?, key.as_str());
     let Some(after) = stock.hold(*qty) else {
         let remaining = stock.remaining();
         let insert = transaction.prepare_cached(INSERT_REJECTED).await?;
-        transaction.execute(&insert, &[user_id, event_id, &qty_sql, &key, &signed(remaining)?]).await?;
-        return Ok(Attempted::OutOfStock { remaining, replayed: false });
+        transaction
+            .execute(&insert, &[user_id, event_id, &qty_sql, &key, &signed(remaining)?])
+            .await?;
+        return Ok(Attempted::OutOfStock {
+            remaining,
+            replayed: false,
+        });
     };
     let remaining = after.remaining();
     events::set_held(transaction, event_id, after).await?;
     let insert = transaction.prepare_cached(INSERT_HELD).await?;
     let ttl = hold_ttl.as_secs_f64();
-    let row = transaction.query_one(&insert, &[user_id, event_id, &qty_sql, &key, &signed(remaining)?, &ttl]).await?;
+    let row = transaction
+        .query_one(
+            &insert,
+            &[user_id, event_id, &qty_sql, &key, &signed(remaining)?, &ttl],
+        )
+        .await?;
     Ok(Attempted::Held {
         order: column(&row, "id")?,
         remaining,
@@ -227,12 +276,18 @@ async fn settle(transaction: &Transaction<'_>, order: Uuid, hold: &Row) -> Resul
     let paid = transaction.prepare_cached(SET_PAID).await?;
     transaction.execute(&paid, &[&order]).await?;
     events::sell_held(transaction, &event_id, column(hold, "qty")?).await?;
-    Ok(Payment::Paid { event_id, first: true })
+    Ok(Payment::Paid {
+        event_id,
+        first: true,
+    })
 }
 
 fn without_hold(row: &Row) -> Result<Payment, DbError> {
     Ok(match status(row)? {
-        Status::Paid => Payment::Paid { event_id: column(row, "event_id")?, first: false },
+        Status::Paid => Payment::Paid {
+            event_id: column(row, "event_id")?,
+            first: false,
+        },
         // Still HOLD: its time is over, the worker has not come by yet.
         Status::Hold | Status::Expired => Payment::HoldExpired,
         other => Payment::NotPayable(other),
@@ -240,7 +295,9 @@ fn without_hold(row: &Row) -> Result<Payment, DbError> {
 }
 
 fn status(row: &Row) -> Result<Status, DbError> {
-    column::<&str>(row, "status")?.parse().map_err(|error: crate::sale::UnknownStatus| DbError::Row(error.to_string()))
+    column::<&str>(row, "status")?
+        .parse()
+        .map_err(|error: crate::sale::UnknownStatus| DbError::Row(error.to_string()))
 }
 
 fn signed(value: u32) -> Result<i32, DbError> {

@@ -45,13 +45,21 @@ pub async fn converse(mut socket: WebSocket, seat: Seat) {
     let end = talk(&mut socket, &seat).await;
     let (code, message) = match end {
         End::Gone => return,
-        End::Stopping => (close_code::RESTART, Some(Message::Bye { reconnect_in_ms: reconnect_in_ms() })),
+        End::Stopping => (
+            close_code::RESTART,
+            Some(Message::Bye {
+                reconnect_in_ms: reconnect_in_ms(),
+            }),
+        ),
         End::TooSlow => (close_code::AGAIN, None),
     };
     if let Some(message) = message {
         let _gone_meanwhile = send(&mut socket, &message).await;
     }
-    let frame = ws::Message::Close(Some(CloseFrame { code, reason: "".into() }));
+    let frame = ws::Message::Close(Some(CloseFrame {
+        code,
+        reason: "".into(),
+    }));
     let _gone_meanwhile = timeout(SEND, socket.send(frame)).await;
 }
 
@@ -59,7 +67,7 @@ async fn talk(socket: &mut WebSocket, seat: &Seat) -> End {
     let mut pings = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
     let mut heard = Instant::now();
     loop {
-        let sent = tokio::select! {
+        let outcome = tokio::select! {
             () = seat.closing() => return End::Stopping,
             taken = seat.mailbox.take() => match taken {
                 Ok(messages) => send_all(socket, &messages).await,
@@ -79,7 +87,7 @@ async fn talk(socket: &mut WebSocket, seat: &Seat) -> End {
                 within(socket.send(ws::Message::Ping(ws::Message::text("").into_data()))).await
             }
         };
-        if sent.is_err() {
+        if outcome.is_err() {
             return End::Gone;
         }
     }
@@ -88,7 +96,9 @@ async fn talk(socket: &mut WebSocket, seat: &Seat) -> End {
 struct Gone;
 
 async fn answer(socket: &mut WebSocket, said: &ws::Message) -> Result<(), Gone> {
-    let ws::Message::Text(text) = said else { return Ok(()) };
+    let ws::Message::Text(text) = said else {
+        return Ok(());
+    };
     match serde_json::from_str(text) {
         Ok(Said::Ping) => {
             metrics::message_received("client.ping");

@@ -18,7 +18,10 @@ pub(super) struct Ask {
     db: Option<String>,
 }
 
-pub(super) async fn healthz(State(shop): State<Arc<Shop>>, Query(ask): Query<Ask>) -> Result<Json<Value>, Error> {
+pub(super) async fn healthz(
+    State(shop): State<Arc<Shop>>,
+    Query(ask): Query<Ask>,
+) -> Result<Json<Value>, Error> {
     if ask.db.as_deref() != Some("ping") {
         return Ok(Json(json!({ "status": "ok" })));
     }
@@ -27,5 +30,8 @@ pub(super) async fn healthz(State(shop): State<Arc<Shop>>, Query(ask): Query<Ask
 }
 
 pub(super) async fn metrics(State(shop): State<Arc<Shop>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shop.metrics.render())
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        shop.metrics.render(),
+    )
 }

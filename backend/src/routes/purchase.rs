@@ -30,8 +30,15 @@ struct Wanted {
 #[derive(Serialize)]
 #[serde(tag = "status", rename_all = "UPPERCASE", rename_all_fields = "camelCase")]
 enum Answer {
-    Hold { order_id: Uuid, remaining: u32, hold_expires_at: String },
-    Rejected { reason: &'static str, remaining: u32 },
+    Hold {
+        order_id: Uuid,
+        remaining: u32,
+        hold_expires_at: String,
+    },
+    Rejected {
+        reason: &'static str,
+        remaining: u32,
+    },
 }
 
 pub(super) async fn purchase(
@@ -44,18 +51,35 @@ pub(super) async fn purchase(
     let user_id = caller.buyer()?;
     let key = key(&headers)?;
     let Wanted { event_id, qty } = super::json(body).await?;
-    let attempt = Attempt { qty: Qty::new(qty, shop.rules.max_qty)?, event_id, user_id, key };
-    let result = shop.db.purchase(&attempt, shop.rules).await.map_err(Error::from).and_then(|attempted| {
-        if let Attempted::Held { order, replayed: false, .. } = &attempted {
-            shop.tell(*order, &attempt.event_id, &attempt.user_id, Status::Hold);
-        }
-        answer(attempted)
-    });
+    let attempt = Attempt {
+        qty: Qty::new(qty, shop.rules.max_qty)?,
+        event_id,
+        user_id,
+        key,
+    };
+    let result = shop
+        .db
+        .purchase(&attempt, shop.rules)
+        .await
+        .map_err(Error::from)
+        .and_then(|attempted| {
+            if let Attempted::Held {
+                order,
+                replayed: false,
+                ..
+            } = &attempted
+            {
+                shop.tell(*order, &attempt.event_id, &attempt.user_id, Status::Hold);
+            }
+            answer(&attempted)
+        });
     record(&attempt, &result, started);
     let (answer, replayed) = result?;
     let mut response = ([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response();
     if replayed {
-        response.headers_mut().insert("idempotency-replayed", header::HeaderValue::from_static("true"));
+        response
+            .headers_mut()
+            .insert("idempotency-replayed", header::HeaderValue::from_static("true"));
     }
     Ok(response)
 }
@@ -95,15 +119,31 @@ fn key(headers: &HeaderMap) -> Result<IdempotencyKey, SaleError> {
 }
 
 /// The answer, and whether it was given before.
-fn answer(attempted: Attempted) -> Result<(Answer, bool), Error> {
-    match attempted {
-        Attempted::Held { order, remaining, expires_at, replayed } => {
+fn answer(attempted: &Attempted) -> Result<(Answer, bool), Error> {
+    match *attempted {
+        Attempted::Held {
+            order,
+            remaining,
+            expires_at,
+            replayed,
+        } => {
             let hold_expires_at = Micros::from(expires_at).to_rfc3339();
-            Ok((Answer::Hold { order_id: order, remaining, hold_expires_at }, replayed))
+            Ok((
+                Answer::Hold {
+                    order_id: order,
+                    remaining,
+                    hold_expires_at,
+                },
+                replayed,
+            ))
         }
-        Attempted::OutOfStock { remaining, replayed } => {
-            Ok((Answer::Rejected { reason: "OUT_OF_STOCK", remaining }, replayed))
-        }
+        Attempted::OutOfStock { remaining, replayed } => Ok((
+            Answer::Rejected {
+                reason: "OUT_OF_STOCK",
+                remaining,
+            },
+            replayed,
+        )),
         Attempted::InFlight => Err(Error::InFlight),
         Attempted::OtherBody => Err(Error::KeyReused),
         Attempted::UnknownEvent => Err(Error::UnknownEvent),
@@ -139,7 +179,12 @@ fn record(attempt: &Attempt, result: &Result<(Answer, bool), Error>, started: In
     );
 }
 
-fn record_payment(order: Uuid, user_id: &str, payment: &Result<Payment, crate::db::DbError>, started: Instant) {
+fn record_payment(
+    order: Uuid,
+    user_id: &str,
+    payment: &Result<Payment, crate::db::DbError>,
+    started: Instant,
+) {
     let result = match payment {
         Ok(Payment::Paid { first: true, .. }) => {
             metrics::attempted(metrics::Outcome::Paid);
@@ -161,6 +206,11 @@ fn millis(started: Instant) -> f64 {
 
 impl Shop {
     fn tell(&self, order: Uuid, event_id: &str, user_id: &str, status: Status) {
-        self.hub.tell(&OrderNews { order, event_id: event_id.into(), user_id: user_id.into(), status });
+        self.hub.tell(&OrderNews {
+            order,
+            event_id: event_id.into(),
+            user_id: user_id.into(),
+            status,
+        });
     }
 }

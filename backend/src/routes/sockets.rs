@@ -32,7 +32,10 @@ pub(super) async fn open(
     let upgrade = upgrade.map_err(|rejection| Error::Upgrade(rejection.body_text()))?;
     let event_id = ask.event_id.unwrap_or_else(|| shop.event_id.clone());
     let event = shop.db.event(&event_id).await?.ok_or(Error::UnknownEvent)?;
-    let seat = shop.hub.join(&event_id, caller.user_id, event.stock).ok_or(Error::SocketsFull)?;
+    let seat = shop
+        .hub
+        .join(&event_id, caller.user_id, event.stock)
+        .ok_or(Error::SocketsFull)?;
     let upgrade = upgrade
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
