@@ -181,7 +181,7 @@ pub struct Head {
 pub struct Event {
     #[serde(flatten)]
     pub head: Head,
-    #[serde(flatten)]
+    /// Not flattened: `turns` and `lapsed` are numbers in there and lists here.
     pub counts: Counts,
     pub control: Control,
     /// Turns given, with their deadlines.

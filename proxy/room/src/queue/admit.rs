@@ -56,9 +56,13 @@ impl Queue {
         self.offer.give_back(lapsed.len() as u64, self.rate());
         self.totals.lapsed += lapsed.len() as u64;
         for visitor in &lapsed {
-            let Some(record) = self.records.remove(visitor) else {
+            let Some(record) = self.records.get(visitor).copied() else {
                 continue;
             };
+            // Whoever came back between the deadline and this tick keeps the record of the new standing.
+            if !self.waits(visitor) && !self.sessions.contains(visitor) {
+                self.records.remove(visitor);
+            }
             let missed = self.missed_count.get(&record.ticket).copied().unwrap_or(0) + 1;
             if missed > rules.missed_turns {
                 self.missed.remove(&record.ticket);
@@ -152,5 +156,65 @@ impl Queue {
 
     fn waits(&self, visitor: &VisitorId) -> bool {
         self.line.contains(visitor) || self.returns.contains(visitor) || self.turns.contains(visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::ids::{Incarnation, NodeId, TicketId, VisitorId};
+    use crate::queue::{Arrival, Arrived, Caller, Event, Now, Queue};
+    use crate::rules::{Draft, Rules};
+    use crate::time::Micros;
+
+    const START: Micros = Micros(1_767_225_600_000_000);
+
+    fn caller() -> Caller {
+        Caller {
+            node: NodeId::from_random([1; 12]),
+            fresh: Incarnation::from_random([2; 12]),
+            witness: None,
+            hold: false,
+        }
+    }
+
+    fn arrival(visitor: u8) -> Arrival {
+        Arrival {
+            visitor: VisitorId::from_random([visitor; 12]),
+            ticket: TicketId::from_random([visitor; 12]),
+            score: START.0 + u64::from(visitor),
+            confirmed_at: START,
+            may_enter: false,
+            may_wait: true,
+        }
+    }
+
+    #[test]
+    fn who_comes_back_between_the_deadline_and_the_tick_keeps_the_new_place() {
+        let rules = Rules::new(Draft {
+            claim_window: Duration::from_secs(1),
+            ..Draft::default()
+        })
+        .unwrap();
+        let mut queue = Queue::open(&rules, Now::at(START), &caller());
+        queue.arrive(&rules, Now::at(START), &caller(), &[arrival(1)]);
+        assert_eq!(queue.admit(&rules, Now::at(START), &caller()).turns.len(), 1);
+        let late = Now::at(START + Duration::from_millis(1001));
+        let back = queue.arrive(&rules, late, &caller(), &[arrival(1)]);
+        assert!(matches!(back[..], [Arrived::Waiting(place)] if place.new));
+        let event = queue.admit(&rules, late, &caller());
+        assert_eq!((event.lapsed.len(), event.turns.len()), (1, 1));
+        assert_eq!(event.counts.set_aside, 0);
+    }
+
+    #[test]
+    fn an_event_reads_back_from_its_json() {
+        let rules = Rules::default();
+        let mut queue = Queue::open(&rules, Now::at(START), &caller());
+        queue.arrive(&rules, Now::at(START), &caller(), &[arrival(1), arrival(2)]);
+        let event = queue.admit(&rules, Now::at(START), &caller());
+        let json = serde_json::to_string(&event).unwrap();
+        assert_eq!(serde_json::from_str::<Event>(&json).unwrap(), event);
     }
 }
