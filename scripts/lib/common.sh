@@ -48,15 +48,14 @@ end_cleanly() {
     trap "exit $interrupted" INT TERM HUP
 }
 
-# Waits until a command succeeds: await SECONDS WHAT COMMAND…
+# Waits until a command succeeds, at most so long: await SECONDS COMMAND…
 await() {
-    local deadline=$((SECONDS + $1)) what=$2
-    shift 2
+    local deadline=$((SECONDS + $1))
+    shift
     until "$@" >/dev/null 2>&1; do
         ((SECONDS < deadline)) || return 1
         sleep 0.1
     done
-    : "$what"
 }
 
 # A path the script names, as the user would type it.

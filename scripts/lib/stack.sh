@@ -27,7 +27,8 @@ start_postgres() {
         --no-sync --no-instructions --pgdata=data) >"$process_logs/initdb.log" 2>&1; then
         fail_with_logs "PostgreSQL could not make its folder"
     fi
-    start postgres "${as[@]}" "$bin/postgres" -D "$folder/data" -k "$folder" -c listen_addresses= \
+    # A change of user forgets the signal that `start` asked for: asked for again behind it.
+    start postgres "${as[@]}" setpriv --pdeathsig INT -- "$bin/postgres" -D "$folder/data" -k "$folder" -c listen_addresses= \
         -c fsync=off -c full_page_writes=off -c synchronous_commit=off -c max_connections=100
     # Its fast shutdown is SIGINT: SIGTERM would wait for every client.
     on_exit stop postgres INT
