@@ -1,0 +1,285 @@
+//! One visitor's connection: heads are read and checked here, the plan is asked for, and carried out.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use http::{Method, header};
+use pingora::apps::HttpServerApp as _;
+use pingora::protocols::Stream;
+use pingora::protocols::http::ServerSession;
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout_at};
+
+use super::framed::Body;
+use super::head::{Framing, MAX_HEAD_BYTES, RawHead, find_end};
+use super::hops::Hops;
+use super::one_request::OneRequest;
+use super::refusal::Refusal;
+use super::trace::Trace;
+use super::trip::{Cut, Trip};
+use super::websocket::Handshake;
+use super::{Shared, answer, tunnel};
+use crate::request::{Answer, Forward, Head, Plan, SocketPlan};
+
+/// The largest body of a call to the edge itself.
+const MAX_BODY_BYTES: usize = 4 * 1024;
+const READ_BYTES: usize = 2048;
+
+pub(super) struct Connection {
+    pub(super) shared: Arc<Shared>,
+    pub(super) peer: SocketAddr,
+    pub(super) tls: bool,
+    pub(super) stream: Stream,
+    /// What was read and not used yet.
+    pub(super) arrived: BytesMut,
+    /// Its place among the connections that the edge holds.
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
+/// A checked head with what is known of where it came from.
+struct Request {
+    raw: RawHead,
+    hops: Hops,
+    trace: Trace,
+}
+
+impl Connection {
+    /// Serves requests until either side has enough.
+    pub(super) async fn serve(mut self, accepted: Instant) {
+        let mut deadline = accepted + self.shared.limits.head;
+        let mut waits = false;
+        loop {
+            let raw = match self.read_head(deadline, waits).await {
+                Ok(Some(raw)) => raw,
+                Ok(None) => return,
+                Err(refusal) => return self.refuse(refusal).await,
+            };
+            match Box::pin(self.carry_out(raw)).await {
+                Some(connection) => self = connection,
+                None => return,
+            }
+            deadline = Instant::now() + self.shared.limits.keep_alive;
+            waits = true;
+        }
+    }
+
+    /// The next head; `None` when the connection is over before it began. Between requests (`waits`) the clock for
+    /// the head starts with its first byte.
+    async fn read_head(&mut self, mut deadline: Instant, mut waits: bool) -> Result<Option<RawHead>, Refusal> {
+        let mut searched = 0;
+        loop {
+            if searched == 0 {
+                self.skip_empty_lines();
+            }
+            if let Some(end) = find_end(&self.arrived, &mut searched)? {
+                return match end > MAX_HEAD_BYTES {
+                    true => Err(Refusal::HeadTooLarge),
+                    false => RawHead::parse(self.arrived.split_to(end)).map(Some),
+                };
+            }
+            if self.arrived.len() >= MAX_HEAD_BYTES {
+                return Err(Refusal::HeadTooLarge);
+            }
+            if waits && !self.arrived.is_empty() {
+                deadline = Instant::now() + self.shared.limits.head;
+                waits = false;
+            }
+            match self.read_some(deadline, waits).await {
+                Some(true) => {}
+                Some(false) => return Ok(None),
+                None if self.arrived.is_empty() => return Ok(None),
+                None => return Err(Refusal::Slow),
+            }
+        }
+    }
+
+    /// RFC 9112 §2.2: empty lines before a request line are passed over.
+    fn skip_empty_lines(&mut self) {
+        while self.arrived.starts_with(b"\r\n") {
+            let _ = self.arrived.split_to(2);
+        }
+    }
+
+    /// `Some(true)`: there is more. `Some(false)`: the other side is gone. `None`: out of time. An idle connection
+    /// (`idle`) also ends when the edge stops.
+    async fn read_some(&mut self, deadline: Instant, idle: bool) -> Option<bool> {
+        self.arrived.reserve(READ_BYTES);
+        let mut stopping = self.shared.stopping.clone();
+        let read = timeout_at(deadline, self.stream.read_buf(&mut self.arrived));
+        tokio::select! {
+            biased;
+            read = read => read.ok().map(|read| read.is_ok_and(|bytes| bytes > 0)),
+            _ = stopping.wait_for(|stopping| *stopping), if idle => Some(false),
+        }
+    }
+
+    async fn carry_out(mut self, raw: RawHead) -> Option<Self> {
+        let hops = Hops::read(self.peer.ip(), self.tls, &raw.headers, &self.shared.trusted_proxies);
+        let trace = Trace::of(&raw.headers);
+        let mut request = Request { raw, hops, trace };
+        let body = match self.read_own_body(&mut request.raw).await {
+            Ok(body) => body,
+            Err(refusal) => {
+                self.refuse(refusal).await;
+                return None;
+            }
+        };
+        let head = request.head();
+        let plan = self.shared.decide.plan(&head, &body).await;
+        request.raw.headers = head.headers;
+        match plan {
+            Plan::Answer(answer) => self.answer(&request.raw, &answer).await,
+            Plan::Forward(forward) => self.forward(request, forward).await,
+            Plan::Socket(plan) => self.socket(&request.raw, plan).await,
+        }
+    }
+
+    /// The body of a call to the edge itself; empty for everything else.
+    async fn read_own_body(&mut self, raw: &mut RawHead) -> Result<BytesMut, Refusal> {
+        let length = match raw.framing {
+            Framing::Length(0) => return Ok(BytesMut::new()),
+            _ if !self.shared.decide.is_reserved(&raw.path) => return Ok(BytesMut::new()),
+            Framing::Chunked => return Err(Refusal::LengthRequired),
+            Framing::Length(length) => usize::try_from(length).unwrap_or(usize::MAX),
+        };
+        if length > MAX_BODY_BYTES {
+            return Err(Refusal::BodyTooLarge);
+        }
+        let deadline = Instant::now() + self.shared.limits.head;
+        if raw.expects_continue && self.arrived.is_empty() {
+            self.write_continue().await?;
+        }
+        while self.arrived.len() < length {
+            if self.read_some(deadline, false).await != Some(true) {
+                return Err(Refusal::SlowBody);
+            }
+        }
+        raw.framing = Framing::Length(0);
+        Ok(self.arrived.split_to(length))
+    }
+
+    async fn write_continue(&mut self) -> Result<(), Refusal> {
+        use tokio::io::AsyncWriteExt as _;
+        let written = self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n");
+        let written = tokio::time::timeout(self.shared.limits.write, written).await;
+        if matches!(written, Ok(Ok(()))) { Ok(()) } else { Err(Refusal::SlowBody) }
+    }
+
+    async fn answer(mut self, raw: &RawHead, answer: &Answer) -> Option<Self> {
+        // A body that was not read would be taken for the next request.
+        let unread = raw.framing != Framing::Length(0);
+        let keep_alive = raw.keep_alive && !unread && !self.is_stopping();
+        let patience = self.shared.limits.write;
+        let written = answer::write(&mut self.stream, answer, &raw.method, keep_alive, patience).await;
+        match (written, keep_alive) {
+            (Ok(()), true) => Some(self),
+            (Ok(()), false) => {
+                answer::close(self.stream).await;
+                None
+            }
+            (Err(_), _) => None,
+        }
+    }
+
+    async fn refuse(mut self, refusal: Refusal) {
+        let (answer, patience) = (refusal.answer(), self.shared.limits.write);
+        tracing::debug!(%refusal, "a request was refused");
+        if answer::write(&mut self.stream, &answer, &Method::GET, false, patience).await.is_ok() {
+            answer::close(self.stream).await;
+        }
+    }
+
+    async fn forward(self, request: Request, forward: Forward) -> Option<Self> {
+        let trip = request.trip(forward, &self.shared);
+        if request.raw.websocket {
+            tunnel::run(self, request.raw, trip).await;
+            return None;
+        }
+        let Self { shared, peer, tls, stream, arrived, permit } = self;
+        let mut raw = request.raw;
+        let (one, own) = match OneRequest::new(stream, Body::new(raw.framing), arrived) {
+            Ok(parts) => parts,
+            Err(_) => return None,
+        };
+        raw.bytes.unsplit(own);
+        let keep_alive = raw.keep_alive;
+        let cut = Arc::clone(&trip.cut);
+        let session = new_session(one, raw.bytes, trip, &shared);
+        let served = tokio::select! {
+            served = shared.proxy.process_new_http(session, &shared.stopping) => served?,
+            () = cut.reached() => return None,
+        };
+        let one = served.consume().0.into_any().downcast::<OneRequest>().ok()?;
+        let (stream, arrived) = one.into_parts()?;
+        keep_alive.then_some(Self { shared, peer, tls, stream, arrived, permit })
+    }
+
+    async fn socket(self, raw: &RawHead, plan: SocketPlan) -> Option<Self> {
+        let handshake = match raw.websocket.then(|| Handshake::read(&raw.headers)) {
+            Some(Ok(handshake)) => handshake,
+            _ => {
+                self.refuse(Refusal::Handshake).await;
+                return None;
+            }
+        };
+        let Self { shared, stream, arrived, permit, .. } = self;
+        let socket = handshake.open(stream, &arrived, &plan.headers, shared.limits.write).await.ok()?;
+        drop(arrived);
+        // A task of its own: this one is as large as the largest thing a connection ever does.
+        let run = (plan.run)(socket);
+        shared.spawn(async move {
+            run.await;
+            drop(permit);
+        });
+        None
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        *self.shared.stopping.borrow()
+    }
+}
+
+/// Pingora reads the head again, and then the body; the plan travels as the context of the connection.
+fn new_session(one: OneRequest, head: BytesMut, trip: Trip, shared: &Shared) -> ServerSession {
+    let mut session = ServerSession::new_http1(Box::new(one));
+    session.set_pipelined_prefix(head);
+    session.set_connection_user_context(Some(Box::new(trip)));
+    session.set_read_timeout(Some(shared.limits.body));
+    session.set_write_timeout(Some(shared.limits.write));
+    session.set_total_drain_timeout(Some(shared.limits.body));
+    session
+}
+
+impl Request {
+    fn head(&mut self) -> Head {
+        Head {
+            method: self.raw.method.clone(),
+            host: std::mem::take(&mut self.raw.host),
+            path: std::mem::take(&mut self.raw.path),
+            query: self.raw.query.take(),
+            headers: std::mem::take(&mut self.raw.headers),
+            client: self.hops.client,
+            secure: self.hops.secure,
+            trace_id: self.trace.id.clone(),
+        }
+    }
+
+    fn trip(&self, forward: Forward, shared: &Shared) -> Trip {
+        let headers = &self.raw.headers;
+        let says = |name: &str, value: &str| {
+            headers.get(name).and_then(|line| line.to_str().ok()).is_some_and(|line| line.contains(value))
+        };
+        Trip {
+            forward,
+            hops: self.hops.clone(),
+            trace: self.trace.clone(),
+            authority: headers.get(header::HOST).cloned(),
+            navigation: says("sec-fetch-mode", "navigate") || says("accept", "text/html"),
+            streams: says("accept", "text/event-stream"),
+            decide: Arc::clone(&shared.decide),
+            cut: Arc::new(Cut::default()),
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! What is taken from a request before the origin sees it, and what is added.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, header};
+use pingora::http::RequestHeader;
+use room::token::Kind;
+
+use super::trip::Trip;
+
+/// Prefixes of the cookies that browsers hold for us.
+const COOKIES: [&[u8]; 2] = [b"vestibule_ticket_", b"vestibule_pass_"];
+
+/// Makes the request of a visitor the request of this edge.
+pub(super) fn dress(request: &mut RequestHeader, trip: &Trip) -> pingora::Result<()> {
+    undress(request, trip);
+    let text = |text: &str| HeaderValue::from_str(text).ok();
+    let mut add = |name: &'static str, value: Option<HeaderValue>| match value {
+        Some(value) => request.insert_header(name, value),
+        None => Ok(()),
+    };
+    add("X-Forwarded-For", text(&trip.hops.forwarded_for))?;
+    add("X-Forwarded-Proto", Some(HeaderValue::from_static(if trip.hops.secure { "https" } else { "http" })))?;
+    add("X-Forwarded-Host", trip.authority.clone())?;
+    add("X-Request-Id", text(&trip.trace.id))?;
+    add("traceparent", trip.trace.begun.as_deref().and_then(text))?;
+    if let Some(pass) = &trip.forward.pass {
+        add("Vestibule-Pass", text(&pass.token))?;
+        add("Vestibule-Visitor", text(&pass.visitor.to_string()))?;
+    }
+    Ok(())
+}
+
+/// Removes what only this edge or a trusted proxy may say.
+fn undress(request: &mut RequestHeader, trip: &Trip) {
+    let imitated: Vec<HeaderName> =
+        request.headers.keys().filter(|name| imitates(name.as_str())).cloned().collect();
+    for name in imitated {
+        request.remove_header(&name);
+    }
+    if trip.trace.begun.is_some() {
+        request.remove_header("tracestate");
+    }
+    strip_cookies(request);
+    strip_bearer(request);
+}
+
+/// Whether a name is one of ours or of the hops in front. Servers that turn `-` into `_` (CGI, WSGI) would take
+/// `Vestibule_Pass` for `Vestibule-Pass`, so it counts as the same.
+fn imitates(name: &str) -> bool {
+    let same = |ours: &str| {
+        name.len() == ours.len()
+            && name.bytes().zip(ours.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
+    };
+    let starts = |ours: &str| name.get(..ours.len()).is_some_and(|start| start.bytes().zip(ours.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-')));
+    match name.as_bytes().first() {
+        Some(b'v') => starts("vestibule-"),
+        Some(b'q') => same("queue-pass") || same("queue-ticket"),
+        Some(b'x') => starts("x-forwarded-") || same("x-real-ip") || same("x-request-id"),
+        Some(b'f') => name == "forwarded",
+        _ => false,
+    }
+}
+
+fn strip_cookies(request: &mut RequestHeader) {
+    let has_ours = |value: &HeaderValue| without_ours(value.as_bytes()).is_some();
+    if !request.headers.get_all(header::COOKIE).iter().any(has_ours) {
+        return;
+    }
+    let lines: Vec<HeaderValue> = request.headers.get_all(header::COOKIE).iter().cloned().collect();
+    request.remove_header(&header::COOKIE);
+    for line in lines {
+        let kept = match without_ours(line.as_bytes()) {
+            Some(kept) if kept.is_empty() => continue,
+            Some(kept) => HeaderValue::from_maybe_shared(Bytes::from(kept)).ok(),
+            None => Some(line),
+        };
+        // Parts of a valid value are a valid value.
+        if let Some(kept) = kept {
+            let _ = request.append_header(header::COOKIE, kept);
+        }
+    }
+}
+
+/// A `Cookie` value without ours, every other byte as it was; `None` if there is nothing of ours in it.
+fn without_ours(line: &[u8]) -> Option<Vec<u8>> {
+    let mut pairs = line.split(|byte| *byte == b';');
+    if !pairs.clone().any(is_ours) {
+        return None;
+    }
+    let mut kept = Vec::with_capacity(line.len());
+    let mut first = true;
+    for pair in pairs.by_ref().filter(|pair| !is_ours(pair)) {
+        if first {
+            kept.extend_from_slice(pair.trim_ascii_start());
+        } else {
+            kept.push(b';');
+            kept.extend_from_slice(pair);
+        }
+        first = false;
+    }
+    Some(kept)
+}
+
+fn is_ours(pair: &[u8]) -> bool {
+    let pair = pair.trim_ascii_start();
+    let name = pair.strip_prefix(b"__Host-").unwrap_or(pair);
+    COOKIES.iter().any(|ours| name.starts_with(ours))
+}
+
+/// `Authorization` belongs to the site, unless its bearer value is a token of ours.
+fn strip_bearer(request: &mut RequestHeader) {
+    let ours = request.headers.get_all(header::AUTHORIZATION).iter().any(|value| bearer(value).is_some());
+    if !ours {
+        return;
+    }
+    let lines: Vec<HeaderValue> = request.headers.get_all(header::AUTHORIZATION).iter().cloned().collect();
+    request.remove_header(&header::AUTHORIZATION);
+    for line in lines.into_iter().filter(|line| bearer(line).is_none()) {
+        let _ = request.append_header(header::AUTHORIZATION, line);
+    }
+}
+
+/// The kind of token of ours in an `Authorization` value.
+fn bearer(value: &HeaderValue) -> Option<Kind> {
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| Kind::claimed_by(token.trim())).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(line: &str) -> String {
+        let kept = without_ours(line.as_bytes()).unwrap_or_else(|| line.as_bytes().to_vec());
+        String::from_utf8(kept).unwrap()
+    }
+
+    #[test]
+    fn only_our_cookies_are_taken_out_and_the_rest_stays_byte_exact() {
+        for (came, stays) in [
+            ("a=1; b=2", "a=1; b=2"),
+            ("vestibule_pass_e1=x", ""),
+            ("vestibule_pass_e1=x; a=1", "a=1"),
+            ("a=1; vestibule_pass_e1=x", "a=1"),
+            ("a=1; vestibule_ticket_e1=x; b=2", "a=1; b=2"),
+            ("a=\"1; 2\";b=;  c==;vestibule_pass_x=y", "a=\"1; 2\";b=;  c=="),
+            ("__Host-vestibule_pass_e1=x; __Host-a=1; __Host-vestibule_ticket_e1=y", "__Host-a=1"),
+            ("my_vestibule_pass_e1=x", "my_vestibule_pass_e1=x"),
+            ("vestibule=1; Vestibule_pass_e1=1", "vestibule=1; Vestibule_pass_e1=1"),
+            ("a=1;vestibule_pass_e1=x;", "a=1;"),
+        ] {
+            assert_eq!(kept(came), stays, "{came}");
+        }
+    }
+
+    #[test]
+    fn names_that_imitate_ours_are_known_with_underscores_too() {
+        for name in [
+            "vestibule-pass", "vestibule_pass", "vestibule-visitor", "vestibule-anything", "queue-pass", "queue_ticket",
+            "x-forwarded-for", "x_forwarded_for", "x-forwarded-port", "x-real-ip", "x-request-id", "forwarded",
+        ] {
+            assert!(imitates(name), "{name}");
+        }
+        for name in ["vestibules", "queue-passes", "x-forward", "x-api-key", "forwarded-by", "accept", "via"] {
+            assert!(!imitates(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_bearer_of_the_site_is_not_ours() {
+        for value in ["Bearer abc", "Basic dmVzdGlidWxl", "Bearer eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.AA"] {
+            assert_eq!(bearer(&HeaderValue::from_str(value).unwrap()), None, "{value}");
+        }
+        // {"typ":"vestibule-pass+jwt","alg":"HS256"}
+        let ours = "bearer eyJ0eXAiOiJ2ZXN0aWJ1bGUtcGFzcytqd3QiLCJhbGciOiJIUzI1NiJ9.e30.AA";
+        assert_eq!(bearer(&HeaderValue::from_static(ours)), Some(Kind::Pass));
+    }
+}

@@ -1,0 +1,108 @@
+//! An origin that does not answer, as the visitor sees it.
+
+use http::{HeaderValue, StatusCode, header};
+use pingora::{Error, ErrorSource, ErrorType};
+
+use super::refusal::problem;
+use crate::request::Answer;
+
+/// After how many seconds trying again is worth it.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// No server takes connections.
+    Unreachable,
+    /// It took the request and did not answer in time.
+    Slow,
+    /// What it answered is no HTTP, or broke off.
+    Broken,
+    /// The client's own body is malformed.
+    BadBody,
+    /// The client's own body did not arrive.
+    SlowBody,
+    Internal,
+}
+
+impl Failure {
+    /// `None`: the client is gone, there is nobody to tell.
+    pub(super) fn of(error: &Error) -> Option<Self> {
+        use ErrorType::{
+            ConnectError, ConnectNoRoute, ConnectRefused, ConnectTimedout, ConnectionClosed, InvalidHTTPHeader,
+            ReadError, ReadTimedout, TLSHandshakeFailure, TLSHandshakeTimedout, WriteError, WriteTimedout,
+        };
+        Some(match (error.esource(), error.etype()) {
+            (ErrorSource::Downstream, ReadTimedout) => Self::SlowBody,
+            (ErrorSource::Downstream, ReadError | WriteError | WriteTimedout | ConnectionClosed) => return None,
+            (ErrorSource::Downstream, _) => Self::BadBody,
+            (
+                _,
+                ConnectTimedout | ConnectRefused | ConnectNoRoute | ConnectError | TLSHandshakeFailure
+                | TLSHandshakeTimedout,
+            ) => Self::Unreachable,
+            (ErrorSource::Upstream, ReadTimedout | WriteTimedout) => Self::Slow,
+            (ErrorSource::Upstream, InvalidHTTPHeader) | (ErrorSource::Upstream, _) => Self::Broken,
+            _ => Self::Internal,
+        })
+    }
+
+    pub(super) const fn status(self) -> StatusCode {
+        match self {
+            Self::Unreachable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Slow => StatusCode::GATEWAY_TIMEOUT,
+            Self::Broken => StatusCode::BAD_GATEWAY,
+            Self::BadBody => StatusCode::BAD_REQUEST,
+            Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Unreachable => "upstream-unreachable",
+            Self::Slow => "upstream-timeout",
+            Self::Broken => "upstream-failed",
+            Self::BadBody => "bad-request",
+            Self::SlowBody => "request-timeout",
+            Self::Internal => "internal",
+        }
+    }
+
+    const fn detail(self) -> &'static str {
+        match self {
+            Self::Unreachable => "The site behind the waiting room cannot be reached. Your session is kept: try again.",
+            Self::Slow => "The site behind the waiting room took too long. Your session is kept: try again.",
+            Self::Broken => "The site behind the waiting room broke off. Your session is kept: try again.",
+            Self::BadBody => "The body of the request is malformed.",
+            Self::SlowBody => "The body of the request did not arrive in time.",
+            Self::Internal => "Something went wrong here. Try again.",
+        }
+    }
+
+    /// A page for people, problem details for everything else.
+    pub(super) fn answer(self, navigation: bool, trace_id: &str) -> Answer {
+        let mut answer = problem(self.status(), self.code(), Some(self.detail().into()), Some(trace_id));
+        if navigation {
+            answer.body = page(self.detail(), trace_id).into();
+            for (name, value) in &mut answer.headers {
+                if *name == header::CONTENT_TYPE {
+                    *value = HeaderValue::from_static("text/html; charset=utf-8");
+                }
+            }
+        }
+        if self.status().is_server_error() {
+            answer.headers.push((header::RETRY_AFTER, RETRY_AFTER));
+        }
+        answer
+    }
+}
+
+fn page(detail: &str, trace_id: &str) -> String {
+    format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>One moment</title>\
+         <meta name=\"viewport\" content=\"width=device-width\"><meta name=\"robots\" content=\"noindex\">\
+         <style>body{{font:1.1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:15vh auto;padding:0 1.5rem;\
+         color-scheme:light dark}}small{{opacity:.6}}</style>\
+         <h1>One moment</h1><p>{detail}</p><p><a href=\"\">Try again</a></p><small>{trace_id}</small></html>"
+    )
+}

@@ -1,0 +1,89 @@
+//! W3C trace context (`traceparent`): continued where a valid one came, begun otherwise.
+
+use http::HeaderMap;
+
+/// The trace that a request belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Trace {
+    /// 32 hexadecimal digits.
+    pub(super) id: String,
+    /// For the origin, when the edge began the trace; a valid one that came is passed on as it is.
+    pub(super) begun: Option<String>,
+}
+
+impl Trace {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let mut lines = headers.get_all("traceparent").iter();
+        match (lines.next().and_then(|line| trace_id(line.as_bytes())), lines.next()) {
+            (Some(id), None) => Self { id, begun: None },
+            _ => Self::begin(),
+        }
+    }
+
+    fn begin() -> Self {
+        let mut random = [0; 24];
+        // Without randomness a trace is still told apart from none; nothing but log lines depends on it.
+        if getrandom::fill(&mut random).is_err() {
+            random.fill(1);
+        }
+        let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let (id, span) = hex.split_at(32);
+        Self { id: id.to_owned(), begun: Some(format!("00-{id}-{span}-01")) }
+    }
+}
+
+/// `00-<32 hex>-<16 hex>-<2 hex>`; later versions may append fields.
+fn trace_id(line: &[u8]) -> Option<String> {
+    let line = std::str::from_utf8(line).ok()?;
+    let mut fields = line.split('-');
+    let (version, id, span, flags) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+    let known = hex(version, 2) && version != "ff" && (version != "00" || fields.next().is_none());
+    let valid = hex(id, 32) && hex(span, 16) && hex(flags, 2) && nonzero(id) && nonzero(span);
+    (known && valid).then(|| id.to_owned())
+}
+
+fn hex(text: &str, digits: usize) -> bool {
+    text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+fn nonzero(text: &str) -> bool {
+    text.bytes().any(|byte| byte != b'0')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+    fn of(lines: &[&str]) -> Trace {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append("traceparent", line.parse().unwrap());
+        }
+        Trace::of(&headers)
+    }
+
+    #[test]
+    fn a_valid_trace_is_continued() {
+        assert_eq!(of(&[&format!("00-{ID}-00f067aa0ba902b7-01")]), Trace { id: ID.into(), begun: None });
+        assert_eq!(of(&[&format!("cc-{ID}-00f067aa0ba902b7-01-later")]).id, ID);
+    }
+
+    #[test]
+    fn anything_else_begins_a_new_one() {
+        let zero = "0".repeat(32);
+        for line in [
+            "", "00", &format!("00-{ID}-00f067aa0ba902b7"), &format!("ff-{ID}-00f067aa0ba902b7-01"),
+            &format!("00-{zero}-00f067aa0ba902b7-01"), &format!("00-{ID}-0000000000000000-01"),
+            &format!("00-{ID}-00f067aa0ba902b7-01-x"), &format!("00-{}-00f067aa0ba902b7-01", ID.to_uppercase()),
+        ] {
+            let trace = of(&[line]);
+            assert_ne!(trace.id, ID, "{line}");
+            let begun = trace.begun.unwrap();
+            assert_eq!(trace_id(begun.as_bytes()), Some(trace.id), "{line}");
+        }
+        let twice = format!("00-{ID}-00f067aa0ba902b7-01");
+        assert_ne!(of(&[&twice, &twice]).id, ID);
+    }
+}

@@ -1,0 +1,58 @@
+//! One forwarded request on its way: what the gate decided, carried along to where headers are written.
+
+use std::sync::{Arc, OnceLock};
+
+use http::HeaderValue;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::hops::Hops;
+use super::trace::Trace;
+use crate::request::{Decide, Forward};
+
+pub(super) struct Trip {
+    pub(super) forward: Forward,
+    pub(super) hops: Hops,
+    pub(super) trace: Trace,
+    /// `Host` as it came.
+    pub(super) authority: Option<HeaderValue>,
+    /// Whether a person looks at the answer.
+    pub(super) navigation: bool,
+    /// Whether the client asked for an event stream.
+    pub(super) streams: bool,
+    pub(super) decide: Arc<dyn Decide>,
+    pub(super) cut: Arc<Cut>,
+}
+
+impl Trip {
+    /// When the session of this request ends; `None` without a session.
+    pub(super) fn until(&self) -> Option<Instant> {
+        let pass = self.forward.pass.as_ref()?;
+        Some(Instant::now() + pass.until.since(self.decide.now()))
+    }
+}
+
+/// The instant at which an endless answer is ended. Set while the answer begins, awaited by the connection.
+#[derive(Debug, Default)]
+pub(super) struct Cut {
+    at: OnceLock<Instant>,
+    set: Notify,
+}
+
+impl Cut {
+    pub(super) fn set(&self, at: Instant) {
+        if self.at.set(at).is_ok() {
+            self.set.notify_one();
+        }
+    }
+
+    /// Waits until the instant; for ever while there is none.
+    pub(super) async fn reached(&self) {
+        while self.at.get().is_none() {
+            self.set.notified().await;
+        }
+        if let Some(at) = self.at.get() {
+            tokio::time::sleep_until(*at).await;
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The WebSocket of one waiter: the handshake, and small buffers, because a hundred thousand of them are held.
+
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use pingora::protocols::Stream;
+use room::wire::SUBPROTOCOL;
+use tokio::io::AsyncWriteExt as _;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+
+use super::refusal::Refusal;
+
+/// The socket that a waiter's task holds: straight on the connection, plain or TLS.
+pub type WaiterSocket = WebSocketStream<Stream>;
+
+const READ_BUFFER_BYTES: usize = 512;
+/// Clients send pings and acks only.
+const MAX_MESSAGE_BYTES: usize = 4 * 1024;
+/// A waiter that does not read loses its socket when this much is unsent.
+const MAX_UNSENT_BYTES: usize = 64 * 1024;
+
+/// What a valid opening handshake (RFC 6455 §4.2.1) asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Handshake {
+    accept: String,
+    /// Whether the client offered our subprotocol.
+    speaks_ours: bool,
+}
+
+impl Handshake {
+    pub fn read(headers: &HeaderMap) -> Result<Self, Refusal> {
+        let version = only(headers, &header::SEC_WEBSOCKET_VERSION)?;
+        let key = only(headers, &header::SEC_WEBSOCKET_KEY)?;
+        if version.as_bytes() != b"13" || !STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16) {
+            return Err(Refusal::Handshake);
+        }
+        let offers = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|line| line.to_str().ok());
+        let speaks_ours = offers.flat_map(|line| line.split(',')).any(|offer| offer.trim() == SUBPROTOCOL);
+        Ok(Self { accept: derive_accept_key(key.as_bytes()), speaks_ours })
+    }
+
+    /// Answers 101 and turns the connection into a socket. `arrived` is what came right behind the head.
+    pub async fn open(
+        self,
+        mut stream: Stream,
+        arrived: &[u8],
+        headers: &[(HeaderName, HeaderValue)],
+        patience: Duration,
+    ) -> io::Result<WaiterSocket> {
+        let answer = self.answer(headers)?;
+        tokio::time::timeout(patience, async {
+            stream.write_all(&answer).await?;
+            stream.flush().await
+        })
+        .await??;
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .write_buffer_size(0)
+            .max_write_buffer_size(MAX_UNSENT_BYTES)
+            .max_message_size(Some(MAX_MESSAGE_BYTES))
+            .max_frame_size(Some(MAX_MESSAGE_BYTES));
+        Ok(if arrived.is_empty() {
+            WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await
+        } else {
+            WebSocketStream::from_partially_read(stream, arrived.to_vec(), Role::Server, Some(config)).await
+        })
+    }
+
+    fn answer(&self, headers: &[(HeaderName, HeaderValue)]) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(512);
+        bytes.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n");
+        write!(bytes, "Sec-WebSocket-Accept: {}\r\n", self.accept)?;
+        if self.speaks_ours {
+            write!(bytes, "Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n")?;
+        }
+        for (name, value) in headers {
+            write!(bytes, "{name}: ")?;
+            bytes.extend_from_slice(value.as_bytes());
+            bytes.extend_from_slice(b"\r\n");
+        }
+        bytes.extend_from_slice(b"\r\n");
+        Ok(bytes)
+    }
+}
+
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a HeaderValue, Refusal> {
+    let mut lines = headers.get_all(name).iter();
+    match (lines.next(), lines.next()) {
+        (Some(value), None) => Ok(value),
+        _ => Err(Refusal::Handshake),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(lines: &[(&'static str, &'static str)]) -> Result<Handshake, Refusal> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        Handshake::read(&headers)
+    }
+
+    const KEY: (&str, &str) = ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    const VERSION: (&str, &str) = ("sec-websocket-version", "13");
+
+    #[test]
+    fn the_key_is_answered_as_the_rfc_shows() {
+        let handshake = read(&[KEY, VERSION, ("sec-websocket-protocol", "other, vestibule.v1")]).unwrap();
+        assert_eq!(handshake.accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert!(handshake.speaks_ours);
+        assert!(!read(&[KEY, VERSION]).unwrap().speaks_ours);
+    }
+
+    #[test]
+    fn half_a_handshake_is_refused() {
+        for lines in [
+            vec![KEY], vec![VERSION], vec![KEY, KEY, VERSION], vec![KEY, ("sec-websocket-version", "8")],
+            vec![("sec-websocket-key", "c2hvcnQ="), VERSION], vec![("sec-websocket-key", "?"), VERSION],
+        ] {
+            assert_eq!(read(&lines), Err(Refusal::Handshake), "{lines:?}");
+        }
+    }
+}
