@@ -10,6 +10,7 @@
 
 mod admit;
 mod arrive;
+mod check;
 mod leave;
 mod session;
 mod state;

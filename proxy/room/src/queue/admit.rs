@@ -39,7 +39,7 @@ impl Queue {
         self.ticked = self.clock();
     }
 
-    fn end_sessions(&mut self) {
+    pub(super) fn end_sessions(&mut self) {
         let over = self.clock() - SLOT_GRACE;
         for visitor in self.sessions.drain_to(over.0, MAX_ENDED_A_TICK) {
             self.totals.ended += 1;
@@ -78,7 +78,7 @@ impl Queue {
     }
 
     /// Drops what nobody can present any more.
-    fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         let clock = self.clock();
         self.spent.drain_to(clock.0, MAX_ENDED_A_TICK);
         self.revoked.drain_to(clock.0, MAX_ENDED_A_TICK);

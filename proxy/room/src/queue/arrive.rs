@@ -9,6 +9,9 @@ impl Queue {
     /// has a session or a turn is told so; whoever has a place keeps it at its own score, whatever the ticket says.
     pub fn arrive(&mut self, rules: &Rules, now: Now, caller: &Caller, arrivals: &[Arrival]) -> Vec<Arrived> {
         self.hear(now, caller);
+        // No tick comes while nobody waits.
+        self.end_sessions();
+        self.forget();
         arrivals
             .iter()
             .map(|arrival| self.arrive_one(rules, caller, arrival))

@@ -21,10 +21,10 @@ impl Queue {
         self.hear(now, caller);
         let revoked: Vec<(TicketId, Micros)> = leaves
             .iter()
-            .filter_map(|leave| match *leave {
+            .flat_map(|leave| match *leave {
                 Leave::Absent(visitor) => {
                     self.absent(caller, visitor);
-                    None
+                    Vec::new()
                 }
                 Leave::Ended(visitor, ticket) => self.end(rules, visitor, ticket),
             })
@@ -51,22 +51,37 @@ impl Queue {
         rules: &Rules,
         visitor: VisitorId,
         ticket: Option<TicketId>,
-    ) -> Option<(TicketId, Micros)> {
+    ) -> Vec<(TicketId, Micros)> {
         let clock = self.clock();
-        let record = self.records.get(&visitor).copied();
-        for ticket in ticket.into_iter().chain(record.map(|record| record.ticket)) {
+        let kept = self.records.get(&visitor).map(|record| record.ticket);
+        // Whoever came with another ticket while the session went on holds a pass that names that one.
+        let shown = ticket.filter(|&ticket| kept != Some(ticket));
+        let tickets: Vec<TicketId> = kept.into_iter().chain(shown).collect();
+        for &ticket in &tickets {
             self.spend(ticket, rules);
         }
-        if self.line.remove(&visitor) || self.returns.remove(&visitor) || self.turns.remove(&visitor) {
+        if self.withdraw(visitor) {
             self.totals.abandoned += 1;
             self.records.remove(&visitor);
         }
-        let session = self.session_of(&visitor)?;
+        let Some(session) = self.session_of(&visitor) else {
+            return Vec::new();
+        };
         // The slot is free once every edge has heard of it: the score is the end of the pass, freed a grace later.
         let freed = (clock + LEAVE_GRACE) - super::SLOT_GRACE;
         self.sessions.insert(visitor, freed.0);
-        let bought_by = record?.ticket;
-        self.revoked.insert(bought_by, session.cap.0);
-        Some((bought_by, session.cap))
+        for &ticket in &tickets {
+            self.revoked.insert(ticket, session.cap.0);
+        }
+        tickets.into_iter().map(|ticket| (ticket, session.cap)).collect()
+    }
+
+    /// Takes the visitor out of the line, the returns or the turns; a turn given back can be given again.
+    pub(super) fn withdraw(&mut self, visitor: VisitorId) -> bool {
+        let turn = self.turns.remove(&visitor);
+        if turn {
+            self.offer.give_back(1, self.rate());
+        }
+        turn || self.line.remove(&visitor) || self.returns.remove(&visitor)
     }
 }

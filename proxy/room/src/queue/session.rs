@@ -78,7 +78,11 @@ impl Queue {
         self.entry.take(1, clock, rate);
         self.totals.entered += 1;
         self.turns.remove(&visitor);
-        self.spend(claim.ticket, rules);
+        // The ticket that stood in the line bought the session, even if the visitor shows another.
+        let stood = self.records.get(&visitor).map(|record| record.ticket);
+        for ticket in stood.into_iter().chain([claim.ticket]) {
+            self.spend(ticket, rules);
+        }
         let cap = self.cap_from(rules);
         let ends = to_whole_second(clock + rules.session_duration).min(cap);
         self.sessions.insert(visitor, ends.0);
@@ -120,6 +124,7 @@ impl Queue {
             .max(ends_by_now);
         if foreign {
             self.spend(renewal.ticket, rules);
+            self.withdraw(visitor);
         }
         self.sessions.insert(visitor, ends.0);
         self.records.insert(
@@ -144,10 +149,12 @@ impl Queue {
         Some(Session { ends, cap })
     }
 
-    /// The deadline of an open turn.
+    /// The deadline of an open turn. A turn is open until a tick ends it: so its visitor is never in two places,
+    /// and nobody loses a turn to an outage that no tick has made up for yet.
     pub(super) fn turn_of(&self, visitor: &VisitorId) -> Option<Micros> {
-        let deadline = Micros(self.turns.score(visitor)?.saturating_add(self.turn_shift));
-        (deadline > self.clock()).then_some(deadline)
+        self.turns
+            .score(visitor)
+            .map(|deadline| Micros(deadline.saturating_add(self.turn_shift)))
     }
 
     pub(super) fn cap_from(&self, rules: &Rules) -> Micros {

@@ -237,7 +237,11 @@ impl Control {
             }
             next.file = file;
         }
-        next.new_users_per_minute = change.new_users_per_minute.unwrap_or(next.new_users_per_minute);
+        // Budgets divide by the rate; who wants nobody admitted pauses the room.
+        next.new_users_per_minute = change
+            .new_users_per_minute
+            .unwrap_or(next.new_users_per_minute)
+            .max(1);
         next.total_active_users = change.total_active_users.unwrap_or(next.total_active_users);
         next.mode = change.mode.unwrap_or(next.mode);
         if let Some(message) = &change.message {
