@@ -56,13 +56,9 @@ impl Queue {
         self.offer.give_back(lapsed.len() as u64, self.rate());
         self.totals.lapsed += lapsed.len() as u64;
         for visitor in &lapsed {
-            let Some(record) = self.records.get(visitor).copied() else {
+            let Some(record) = self.records.remove(visitor) else {
                 continue;
             };
-            // Whoever came back between the deadline and this tick keeps the record of the new standing.
-            if !self.waits(visitor) && !self.sessions.contains(visitor) {
-                self.records.remove(visitor);
-            }
             let missed = self.missed_count.get(&record.ticket).copied().unwrap_or(0) + 1;
             if missed > rules.missed_turns {
                 self.missed.remove(&record.ticket);
@@ -191,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_back_between_the_deadline_and_the_tick_keeps_the_new_place() {
+    fn who_comes_back_between_the_deadline_and_the_tick_still_has_the_turn() {
         let rules = Rules::new(Draft {
             claim_window: Duration::from_secs(1),
             ..Draft::default()
@@ -202,10 +198,11 @@ mod tests {
         assert_eq!(queue.admit(&rules, Now::at(START), &caller()).turns.len(), 1);
         let late = Now::at(START + Duration::from_millis(1001));
         let back = queue.arrive(&rules, late, &caller(), &[arrival(1)]);
-        assert!(matches!(back[..], [Arrived::Waiting(place)] if place.new));
+        assert!(matches!(back[..], [Arrived::Turn(_)]));
         let event = queue.admit(&rules, late, &caller());
-        assert_eq!((event.lapsed.len(), event.turns.len()), (1, 1));
-        assert_eq!(event.counts.set_aside, 0);
+        assert_eq!((event.lapsed.len(), event.turns.len()), (1, 0));
+        let back = queue.arrive(&rules, late, &caller(), &[arrival(1)]);
+        assert!(matches!(back[..], [Arrived::Waiting(place)] if place.new && place.returning));
     }
 
     #[test]
