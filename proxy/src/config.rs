@@ -9,6 +9,7 @@ mod checks;
 mod paths;
 mod problem;
 mod read;
+pub mod reload;
 mod rooms;
 mod routes;
 mod section;
@@ -70,6 +71,11 @@ impl SettingsSource {
             From::File(path) => Some(path),
             From::Text { .. } => None,
         }
+    }
+
+    /// The text of the file as it is now, if it can be read.
+    fn raw(&self) -> Option<String> {
+        self.path().and_then(|path| read_file(path).ok())
     }
 
     /// Reads and checks everything.
