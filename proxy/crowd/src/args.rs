@@ -1,0 +1,246 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use room::ids::RoomName;
+
+/// A crowd of simulated visitors that proves the waiting room's promises from outside.
+#[derive(Debug, Parser)]
+#[command(name = "crowd", version, about, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str =
+    "Exit codes: 0 every invariant holds, 1 one is broken, 64 usage, 69 a target can't be reached.";
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Send a crowd through the waiting room and the shop, then prove what happened.
+    Run(Box<RunArgs>),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// Edges to visit; several are separated by commas and visitors are spread over them.
+    #[arg(long, value_name = "URL", value_delimiter = ',', required = true)]
+    pub target: Vec<Target>,
+    /// How many come; with --until-stopped: how many may be there at the same time.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub visitors: u32,
+    /// How fast they come: "200/s", "90/m" or a number a second.
+    #[arg(long, value_name = "RATE", default_value = "50/s")]
+    pub arrive: Pace,
+    /// Stop after this many seconds; those in the shop may still finish what they do.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub seconds: Option<u64>,
+    /// Keep sending new visitors until Ctrl-C.
+    #[arg(long)]
+    pub until_stopped: bool,
+    /// The room to queue for.
+    #[arg(long, value_name = "NAME", default_value = "e1")]
+    pub room: RoomName,
+    /// The event to buy from; default: the first that GET /api/events lists.
+    #[arg(long, value_name = "ID")]
+    pub event: Option<String>,
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    #[command(flatten)]
+    pub mix: Mix,
+    /// Every visitor sends an X-Forwarded-For of its own from 10.0.0.0/8.
+    #[arg(long)]
+    pub forwarded_for: bool,
+    /// The same seed makes the same people.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// The last line of stdout is one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Write every instant there, one JSON object a line.
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+}
+
+/// The limits to prove. What is left out is taken from the room's public state, or not proved.
+#[derive(Debug, Clone, Default, Args)]
+pub struct LimitArgs {
+    /// Entries a minute; default: what GET /_queue/rooms/NAME says, followed through the run.
+    #[arg(long, value_name = "R")]
+    pub rate_per_minute: Option<u64>,
+    /// Entries that may come at once; default: one second's worth, as in the room's settings.
+    #[arg(long, value_name = "B")]
+    pub burst: Option<u64>,
+    /// Turns and sessions together; not proved when left out.
+    #[arg(long, value_name = "A")]
+    pub active_limit: Option<u64>,
+    /// How long a turn stays open; default: inferred from the turns seen.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub claim_window: Option<Duration>,
+}
+
+/// Shares of the crowd.
+#[derive(Debug, Clone, Args)]
+pub struct Mix {
+    /// Machines that attack instead of queueing.
+    #[arg(long, value_name = "SHARE", default_value = "0%")]
+    pub bots: Share,
+    /// Visitors who give their place back.
+    #[arg(long, value_name = "SHARE", default_value = "3%")]
+    pub leave: Share,
+    /// Visitors who lose the connection and come back.
+    #[arg(long, value_name = "SHARE", default_value = "10%")]
+    pub dropoff: Share,
+    /// Visitors who reload the page while they wait.
+    #[arg(long, value_name = "SHARE", default_value = "10%")]
+    pub refresh: Share,
+    /// Visitors who never use their turn.
+    #[arg(long, value_name = "SHARE", default_value = "5%")]
+    pub no_show: Share,
+    /// Visitors who press "buy" twice.
+    #[arg(long, value_name = "SHARE", default_value = "10%")]
+    pub double_click: Share,
+    /// Visitors without a WebSocket.
+    #[arg(long, value_name = "SHARE", default_value = "10%")]
+    pub polling: Share,
+}
+
+/// A value that the command line can't take.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ArgError {
+    #[error("a share is \"10%\" or a number from 0 to 1")]
+    Share,
+    #[error("a pace is \"200/s\", \"90/m\" or a number a second, more than 0")]
+    Pace,
+    #[error("a target is http://HOST[:PORT], without a path")]
+    Target,
+}
+
+/// From 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Share(pub f64);
+
+impl FromStr for Share {
+    type Err = ArgError;
+
+    fn from_str(text: &str) -> Result<Self, ArgError> {
+        let (digits, whole) = text
+            .strip_suffix('%')
+            .map_or((text, 1.0), |digits| (digits, 100.0));
+        let share = digits.trim().parse::<f64>().map_err(|_| ArgError::Share)? / whole;
+        if (0.0..=1.0).contains(&share) {
+            Ok(Self(share))
+        } else {
+            Err(ArgError::Share)
+        }
+    }
+}
+
+/// Arrivals a second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pace(pub f64);
+
+impl FromStr for Pace {
+    type Err = ArgError;
+
+    fn from_str(text: &str) -> Result<Self, ArgError> {
+        let (digits, seconds) = match text.split_once('/') {
+            None | Some((_, "s")) => (text.split('/').next().unwrap_or(text), 1.0),
+            Some((digits, "m")) => (digits, 60.0),
+            Some(_) => return Err(ArgError::Pace),
+        };
+        let pace = digits.trim().parse::<f64>().map_err(|_| ArgError::Pace)? / seconds;
+        if pace > 0.0 && pace.is_finite() {
+            Ok(Self(pace))
+        } else {
+            Err(ArgError::Pace)
+        }
+    }
+}
+
+/// One edge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// `HOST:PORT`, also the `Host` header.
+    pub authority: String,
+}
+
+impl Target {
+    /// The `Origin` a browser would send from there.
+    pub fn origin(&self) -> String {
+        format!("http://{}", self.authority)
+    }
+}
+
+impl From<SocketAddr> for Target {
+    fn from(address: SocketAddr) -> Self {
+        Self {
+            authority: address.to_string(),
+        }
+    }
+}
+
+impl FromStr for Target {
+    type Err = ArgError;
+
+    fn from_str(text: &str) -> Result<Self, ArgError> {
+        let rest = text.trim().strip_prefix("http://").ok_or(ArgError::Target)?;
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        let parsed: hyper::http::uri::Authority = authority.parse().map_err(|_| ArgError::Target)?;
+        if parsed.host().is_empty() || authority.contains('@') {
+            return Err(ArgError::Target);
+        }
+        let port = parsed.port_u16().unwrap_or(80);
+        Ok(Self {
+            authority: format!("{}:{port}", parsed.host()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_percent_or_fractions() {
+        assert_eq!("10%".parse(), Ok(Share(0.1)));
+        assert_eq!("0.25".parse(), Ok(Share(0.25)));
+        for bad in ["110%", "-1", "ten", "", "NaN"] {
+            assert_eq!(bad.parse::<Share>(), Err(ArgError::Share), "{bad}");
+        }
+    }
+
+    #[test]
+    fn paces_are_by_second_or_minute() {
+        assert_eq!("200/s".parse(), Ok(Pace(200.0)));
+        assert_eq!("90/m".parse(), Ok(Pace(1.5)));
+        assert_eq!("7".parse(), Ok(Pace(7.0)));
+        for bad in ["0/s", "5/h", "x", "inf"] {
+            assert_eq!(bad.parse::<Pace>(), Err(ArgError::Pace), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_target_is_a_plain_http_origin() {
+        let target: Target = "http://127.0.0.1:8080/".parse().unwrap();
+        assert_eq!(target.origin(), "http://127.0.0.1:8080");
+        assert_eq!(
+            "http://localhost".parse::<Target>().unwrap().authority,
+            "localhost:80"
+        );
+        for bad in ["https://a", "a:80", "http://a/path", "http://", "http://u@a"] {
+            assert_eq!(bad.parse::<Target>(), Err(ArgError::Target), "{bad}");
+        }
+    }
+
+    #[test]
+    fn several_targets_come_in_one_argument() {
+        let cli = Cli::try_parse_from(["crowd", "run", "--target", "http://a:1,http://b:2"]).unwrap();
+        let Command::Run(args) = cli.command;
+        assert_eq!(args.target.len(), 2);
+    }
+}

@@ -1,0 +1,227 @@
+//! Brings what visitors saw onto one clock: the server's.
+
+use std::time::Duration;
+
+use room::time::{Micros, as_micros};
+
+use crate::clock::Span;
+use crate::story::{Entry, Part, Story};
+
+/// What is certain about one visitor. All instants are intervals on the server's clock.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    pub id: u64,
+    /// Which edge stamped the visitor.
+    pub edge: usize,
+    pub arrival: Option<Span>,
+    pub joined: Option<Span>,
+    pub stamp: Option<Micros>,
+    /// When the turn was given, or the visitor was let in at once.
+    pub given: Option<Span>,
+    /// The latest instant at which the server said that there was no turn yet.
+    pub last_waiting: Option<Micros>,
+    /// Was away at some time.
+    pub absent: bool,
+    /// Back from the last absence.
+    pub back: Option<Micros>,
+    /// Departure from the line for another reason than the turn.
+    pub left: Option<Span>,
+}
+
+/// How far the server's clock may be ahead of the crowd's, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerClock {
+    least: i64,
+    most: i64,
+}
+
+/// Instants on the wire are cut to milliseconds.
+const WIRE_STEP: Duration = Duration::from_millis(1);
+/// Without any stamp to compare with, the clocks are taken to differ by at most this.
+const UNKNOWN_MICROS: i64 = 50_000;
+
+impl ServerClock {
+    /// Every stamp was made between the request that asked for it and the answer that brought it.
+    pub fn calibrate(samples: impl Iterator<Item = (Span, Micros)>) -> Self {
+        let (mut least, mut most): (Vec<_>, Vec<_>) = samples
+            .map(|(span, stamp)| (difference(stamp, span.to), difference(stamp, span.from)))
+            .unzip();
+        least.sort_unstable();
+        most.sort_unstable();
+        let (Some(&low), Some(&high)) = (least.last(), most.first()) else {
+            return Self {
+                least: -UNKNOWN_MICROS,
+                most: UNKNOWN_MICROS,
+            };
+        };
+        if low <= high {
+            return Self {
+                least: low,
+                most: high,
+            };
+        }
+        // The edges' clocks differ a little, so no single difference fits: take what spans nearly all of them. A few
+        // wild stamps must not widen the intervals until nothing can be proved.
+        let near_all = |sorted: &[i64], share: usize| sorted.get((sorted.len() - 1) * share / 20).copied();
+        let (low, high) = (
+            near_all(&least, 19).unwrap_or(low),
+            near_all(&most, 1).unwrap_or(high),
+        );
+        Self {
+            least: low.min(high),
+            most: low.max(high),
+        }
+    }
+
+    /// An interval of the crowd's clock, as seen by the server.
+    pub fn of(&self, span: Span) -> Span {
+        Span::new(shift(span.from, self.least), shift(span.to, self.most))
+    }
+
+    /// An instant of the server's clock as the earliest that it can be on the crowd's.
+    pub fn earliest_here(&self, instant: Micros) -> Micros {
+        shift(instant, -self.most)
+    }
+
+    /// How wide an instant becomes.
+    pub fn uncertainty(&self) -> Duration {
+        Duration::from_micros(self.most.abs_diff(self.least))
+    }
+}
+
+/// All facts, and the clock they are on.
+pub fn establish(stories: &[&Story], claim_window: Option<Duration>) -> (Vec<Facts>, ServerClock) {
+    let samples = stories
+        .iter()
+        .filter_map(|story| story.arrival.zip(story.first_stamp));
+    let clock = ServerClock::calibrate(samples);
+    let window = claim_window
+        .or_else(|| infer_claim_window(stories, &clock))
+        .unwrap_or_default();
+    (
+        stories.iter().map(|story| facts(story, &clock, window)).collect(),
+        clock,
+    )
+}
+
+/// The longest time that was left when a visitor learnt of a turn, rounded up: settings are in seconds.
+fn infer_claim_window(stories: &[&Story], clock: &ServerClock) -> Option<Duration> {
+    let turns = stories.iter().filter_map(|story| story.turn);
+    let left = turns.filter_map(|turn| Some(turn.expires?.since(clock.of(Span::at(turn.seen)).to)));
+    left.max()
+        .map(|longest| Duration::from_secs(as_micros(longest).div_ceil(1_000_000)))
+}
+
+fn facts(story: &Story, clock: &ServerClock, claim_window: Duration) -> Facts {
+    Facts {
+        id: story.id,
+        edge: story.edge,
+        arrival: story
+            .arrival
+            .or(story.entries.first().map(|entry| entry.span))
+            .map(|span| clock.of(span)),
+        joined: story.joined.map(|span| clock.of(span)),
+        stamp: story.place.map(|place| place.stamp),
+        given: given(story, clock, claim_window),
+        last_waiting: story.last_waiting,
+        absent: !story.absences.is_empty() || story.part == Part::Bot && story.joined.is_some(),
+        back: story.absences.iter().map(|away| clock.of(*away).to).max(),
+        left: left(story, clock),
+    }
+}
+
+fn given(story: &Story, clock: &ServerClock, claim_window: Duration) -> Option<Span> {
+    let entry = story.entries.first();
+    let Some(turn) = story.turn else {
+        return entry.map(|entry| unseen_turn(story, entry, clock));
+    };
+    let seen = clock.of(Span::at(turn.seen)).to;
+    // A deadline that was moved (the store's clock stood still) would date the turn after it was seen.
+    let exact = turn.expires.map(|expires| (expires - claim_window).min(seen));
+    let earliest = story.joined.map_or(Micros::ZERO, |joined| clock.of(joined).from);
+    Some(exact.map_or(Span::new(earliest, seen), |instant| {
+        Span::new(instant, instant + WIRE_STEP)
+    }))
+}
+
+/// Somebody whose request was let in without a turn being announced.
+fn unseen_turn(story: &Story, entry: &Entry, clock: &ServerClock) -> Span {
+    let span = clock.of(entry.span);
+    let Some(joined) = story.joined else { return span };
+    let earliest = story.last_waiting.unwrap_or_else(|| clock.of(joined).from);
+    Span::new(earliest.min(span.from), span.to)
+}
+
+/// From the first moment a departure may have counted; it may also never have.
+fn left(story: &Story, clock: &ServerClock) -> Option<Span> {
+    let away = story.absences.iter().map(|away| away.from).min();
+    let from = story.left_line.into_iter().chain(away).min()?;
+    Some(Span::new(clock.of(Span::at(from)).from, Micros(u64::MAX)))
+}
+
+fn difference(a: Micros, b: Micros) -> i64 {
+    i64::try_from(i128::from(a.0) - i128::from(b.0)).unwrap_or(i64::MAX)
+}
+
+fn shift(instant: Micros, by: i64) -> Micros {
+    Micros(instant.0.saturating_add_signed(by))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stamps_bound_the_difference_of_the_clocks() {
+        let sample = |from: u64, to: u64, stamp: u64| (Span::new(Micros(from), Micros(to)), Micros(stamp));
+        // The server is 1,000 ahead: stamped at 150 and 205 of our clock.
+        let clock = ServerClock::calibrate([sample(100, 200, 1150), sample(200, 300, 1205)].into_iter());
+        assert_eq!(
+            clock,
+            ServerClock {
+                least: 950,
+                most: 1005
+            }
+        );
+        assert_eq!(
+            clock.of(Span::at(Micros(10))),
+            Span::new(Micros(960), Micros(1015))
+        );
+        assert_eq!(clock.uncertainty(), Duration::from_micros(55));
+    }
+
+    #[test]
+    fn edges_whose_clocks_differ_widen_the_bounds() {
+        let sample = |stamp: u64| (Span::new(Micros(10_000), Micros(10_010)), Micros(stamp));
+        let clock = ServerClock::calibrate([sample(10_000), sample(12_000)].into_iter());
+        let span = clock.of(Span::at(Micros(20_000)));
+        assert!(
+            span.from <= Micros(20_000) && span.to >= Micros(20_000),
+            "{span:?}"
+        );
+    }
+
+    #[test]
+    fn the_claim_window_is_inferred_from_the_turn_heard_soonest() {
+        let turn = |seen: u64, expires: u64| Story {
+            turn: Some(crate::story::Turn {
+                seen: Micros(seen),
+                expires: Some(Micros(expires)),
+            }),
+            arrival: Some(Span::at(Micros(5))),
+            first_stamp: Some(Micros(5)),
+            ..Story::default()
+        };
+        let stories = [turn(10_000_000, 39_990_000), turn(10_000_000, 39_100_000)];
+        let clock = ServerClock::calibrate(
+            stories
+                .iter()
+                .filter_map(|story| story.arrival.zip(story.first_stamp)),
+        );
+        let stories: Vec<_> = stories.iter().collect();
+        assert_eq!(
+            infer_claim_window(&stories, &clock),
+            Some(Duration::from_secs(30))
+        );
+    }
+}
