@@ -21,7 +21,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
 
-pub use self::calls::{DirectCalls, RoomCalls};
+pub use self::calls::{HouseCalls, RoomCalls};
 pub use self::readiness::{Latch, Readiness};
 use self::refusal::Refusal;
 use crate::config::settings::Settings;

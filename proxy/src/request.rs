@@ -64,6 +64,7 @@ pub struct Answer {
 }
 
 /// How to forward a request.
+#[derive(Debug)]
 pub struct Forward {
     pub upstream: Arc<Upstream>,
     pub room: Option<RoomName>,
@@ -93,6 +94,12 @@ pub struct SocketPlan {
     /// Added to the 101, `Set-Cookie` among them.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub run: RunSocket,
+}
+
+impl fmt::Debug for SocketPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SocketPlan")
+    }
 }
 
 /// What an origin may say of the session it just served.

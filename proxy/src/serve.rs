@@ -7,20 +7,25 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use room::ids::{Incarnation, NodeId};
-use room::queue::Caller;
+use arc_swap::ArcSwap;
+use room::ids::NodeId;
 use serde::Serialize;
 use store::Store;
 use store::memory::Memory;
+use store::redis::{Redis, RedisOptions};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::config::reload::Reload;
-use crate::config::settings::{Settings, StoreSettings};
+use crate::config::settings::{self, Settings, StoreSettings, StoreUrl};
 use crate::config::{ConfigError, Loaded, SettingsSource};
+use crate::desk::Desk;
+use crate::edge::tls::TlsIdentity;
+use crate::edge::{self, EdgeHandle, EdgeOptions, TrustedProxies};
+use crate::house::House;
 use crate::metrics::{self, Exposition};
-use crate::operator::{self, DirectCalls, OperatorApp, Readiness};
-use crate::telemetry;
+use crate::operator::{self, HouseCalls, Latch, OperatorApp, Readiness};
+use crate::{random, telemetry};
 
 /// Where a running edge listens, as addresses that this machine can open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -83,7 +88,9 @@ pub async fn serve(
     ready: impl FnOnce(&Addresses) -> io::Result<()>,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
-    let Loaded { settings, warnings, .. } = source.load()?;
+    let Loaded {
+        settings, warnings, ..
+    } = source.load()?;
     let log_level = telemetry::install(&settings.telemetry.log_level).map_err(internal)?;
     let exposition = Exposition::install().map_err(internal)?;
     for warning in warnings {
@@ -91,53 +98,214 @@ pub async fn serve(
     }
     metrics::edge().config_loaded(settings.version);
 
-    let store = open_store(&settings).await?;
-    let readiness = Readiness::default();
+    let site = listen(settings.server.listen, edge::bind)?;
     let operator = TcpListener::bind(settings.operator.listen)
         .await
-        .map_err(|cause| ServeError::Listen { address: settings.operator.listen, cause })?;
-    let addresses = Addresses::new(
-        settings.server.listen,
-        settings.server.tls.is_some(),
-        operator.local_addr().map_err(internal)?,
-    );
+        .map_err(|cause| ServeError::Listen {
+            address: settings.operator.listen,
+            cause,
+        })?;
+    let store = open_store(&settings).await?;
     let (stopping, stopped) = watch::channel(false);
     let reload = Reload::start(source, settings, stopped.clone()).map_err(internal)?;
+    let running = Running::start(reload.settings().load_full(), store, site, &stopped)?;
     let app = OperatorApp {
         settings: reload.settings(),
-        calls: Arc::new(DirectCalls::new(store, caller()?)),
+        calls: Arc::new(HouseCalls::new(Arc::clone(&running.house))),
         exposition: exposition.clone(),
-        readiness: readiness.clone(),
+        readiness: running.readiness.clone(),
     };
-    let upkeep = tokio::spawn(upkeep(exposition));
-    let levels = tokio::spawn(follow_log_level(log_level, reload.changes()));
-    let operator = tokio::spawn(operator::serve(operator, app, told(stopped)));
+    let addresses = Addresses::new(
+        running.edge.address,
+        reload.settings().load().server.tls.is_some(),
+        operator.local_addr().map_err(internal)?,
+    );
+    let (operator_stopping, operator_stopped) = watch::channel(false);
+    let operator = tokio::spawn(operator::serve(operator, app, told(operator_stopped)));
+    let helpers = [
+        tokio::spawn(upkeep(exposition)),
+        tokio::spawn(follow_log_level(log_level, reload.changes())),
+        tokio::spawn(running.renovation(reload.changes()).follow()),
+    ];
     ready(&addresses).map_err(internal)?;
     stop.await;
+    tracing::info!("stopping: readiness is off, visitors are asked to come back");
     stopping.send_replace(true);
-    upkeep.abort();
-    levels.abort();
+    // Metrics and probes are answered to the end.
+    running.edge.done.await.map_err(internal)?;
+    operator_stopping.send_replace(true);
+    helpers.iter().for_each(tokio::task::JoinHandle::abort);
     operator.await.map_err(internal)?.map_err(internal)
+}
+
+fn listen<T>(address: SocketAddr, bind: impl FnOnce(SocketAddr) -> io::Result<T>) -> Result<T, ServeError> {
+    bind(address).map_err(|cause| ServeError::Listen { address, cause })
+}
+
+/// The visitors' side, running.
+struct Running {
+    house: Arc<ArcSwap<House>>,
+    store: Arc<dyn Store>,
+    node: NodeId,
+    edge: EdgeHandle,
+    readiness: Readiness,
+    trusted_proxies: TrustedProxies,
+    tls: Option<TlsIdentity>,
+}
+
+impl Running {
+    fn start(
+        settings: Arc<Settings>,
+        store: Arc<dyn Store>,
+        listener: std::net::TcpListener,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<Self, ServeError> {
+        let node = NodeId::from_random(random::bytes());
+        let readiness = Readiness::default();
+        let tls = settings.server.tls.as_ref();
+        let tls = tls
+            .map(|tls| TlsIdentity::load(&tls.cert_file, &tls.key_file))
+            .transpose()
+            .map_err(internal)?;
+        let trusted_proxies = TrustedProxies::new(settings.server.trusted_proxies.clone());
+        let house = House::build(settings, &store, node, None).map_err(internal)?;
+        let house = Arc::new(ArcSwap::from_pointee(house));
+        let mut options = EdgeOptions::new(listener);
+        options.tls.clone_from(&tls);
+        options.trusted_proxies = trusted_proxies.clone();
+        options.proxy_protocol = house.load().settings.server.proxy_protocol;
+        options.on_stop = Box::new(goodbye(
+            Arc::clone(&house),
+            readiness.clone(),
+            options.limits.linger,
+        ));
+        let desk = Arc::new(Desk::new(Arc::clone(&house)));
+        let edge = edge::serve(options, desk, stop.clone()).map_err(internal)?;
+        tokio::spawn(until_ready(
+            Arc::clone(&house),
+            readiness.hold("the store has not answered yet"),
+        ));
+        Ok(Self {
+            house,
+            store,
+            node,
+            edge,
+            readiness,
+            trusted_proxies,
+            tls,
+        })
+    }
+
+    /// What follows the settings.
+    fn renovation(&self, changes: watch::Receiver<Arc<Settings>>) -> Renovation {
+        Renovation {
+            house: Arc::clone(&self.house),
+            store: Arc::clone(&self.store),
+            node: self.node,
+            trusted_proxies: self.trusted_proxies.clone(),
+            tls: self.tls.clone(),
+            changes,
+        }
+    }
+}
+
+/// Readiness goes off at once; those who wait are told when the listener no longer takes newcomers, so that they
+/// come back elsewhere.
+fn goodbye(house: Arc<ArcSwap<House>>, readiness: Readiness, linger: Duration) -> impl FnOnce() + Send {
+    move || {
+        let latch = readiness.hold("stopping");
+        tokio::spawn(async move {
+            tokio::time::sleep(linger).await;
+            house.load().bye();
+            // To the end of the process.
+            std::mem::forget(latch);
+        });
+    }
+}
+
+async fn until_ready(house: Arc<ArcSwap<House>>, latch: Latch) {
+    let mut look = tokio::time::interval(Duration::from_millis(20));
+    while !house.load().is_ready() {
+        look.tick().await;
+    }
+    drop(latch);
+}
+
+/// Builds the house anew whenever the settings change; nobody who waits or shops notices.
+struct Renovation {
+    house: Arc<ArcSwap<House>>,
+    store: Arc<dyn Store>,
+    node: NodeId,
+    trusted_proxies: TrustedProxies,
+    tls: Option<TlsIdentity>,
+    changes: watch::Receiver<Arc<Settings>>,
+}
+
+impl Renovation {
+    async fn follow(mut self) {
+        while self.changes.changed().await.is_ok() {
+            let settings = Arc::clone(&self.changes.borrow_and_update());
+            self.apply(settings).await;
+        }
+    }
+
+    async fn apply(&self, settings: Arc<Settings>) {
+        self.trusted_proxies
+            .replace(settings.server.trusted_proxies.clone());
+        if let (Some(identity), Some(tls)) = (&self.tls, &settings.server.tls)
+            && let Err(error) = identity.reload(&tls.cert_file, &tls.key_file)
+        {
+            tracing::error!(%error, "the old certificate stays");
+        }
+        let before = self.house.load_full();
+        match House::build(settings, &self.store, self.node, Some(&before)) {
+            Ok(house) => self.house.store(Arc::new(house)),
+            Err(error) => return tracing::error!(%error, "the old keys and rooms stay"),
+        }
+        for hall in self.house.load().halls.values() {
+            if let Err(error) = hall.offer_file_values().await {
+                tracing::warn!(room = %hall.name, %error, "the file's limits are not in force yet");
+            }
+        }
+    }
 }
 
 /// The store that the settings name, once it has answered.
 pub async fn open_store(settings: &Settings) -> Result<Arc<dyn Store>, ServeError> {
     match &settings.store {
         StoreSettings::Memory => Ok(Arc::new(Memory::default())),
-        StoreSettings::Redis(_) => Err(ServeError::Unreachable("no Redis in this build".into())),
+        StoreSettings::Redis(redis) => {
+            let options = RedisOptions {
+                username: redis.username.clone(),
+                password: redis
+                    .password
+                    .as_ref()
+                    .map(|password| password.reveal().to_owned()),
+                key_prefix: redis.key_prefix.clone(),
+                timeout: redis.timeout,
+                ..RedisOptions::new(topology(&redis.topology))
+            };
+            let connected = Redis::connect(options).await;
+            connected.map_or_else(
+                |error| Err(ServeError::Unreachable(error.to_string())),
+                |redis| Ok(Arc::new(redis) as _),
+            )
+        }
     }
 }
 
-fn caller() -> Result<Caller, ServeError> {
-    let mut random = [[0; 12]; 2];
-    getrandom::fill(random.as_flattened_mut()).map_err(internal)?;
-    let [node, fresh] = random;
-    Ok(Caller {
-        node: NodeId::from_random(node),
-        fresh: Incarnation::from_random(fresh),
-        witness: None,
-        hold: false,
-    })
+fn topology(topology: &settings::Topology) -> store::redis::Topology {
+    let texts = |urls: &[StoreUrl]| urls.iter().map(|url| url.reveal().to_owned()).collect();
+    match topology {
+        settings::Topology::Single { url } => store::redis::Topology::Single {
+            url: url.reveal().to_owned(),
+        },
+        settings::Topology::Sentinel { urls, master } => store::redis::Topology::Sentinel {
+            urls: texts(urls),
+            master: master.clone(),
+        },
+        settings::Topology::Cluster { urls } => store::redis::Topology::Cluster { urls: texts(urls) },
+    }
 }
 
 async fn told(mut stopped: watch::Receiver<bool>) {

@@ -1,0 +1,112 @@
+//! Carries out verdicts: lets in, claims, mints passes, keeps people waiting, refuses. Everything that a visitor is
+//! told is decided here; how it travels is the edge's business.
+
+pub mod answers;
+mod calls;
+mod cookies;
+mod gated;
+mod presented;
+mod socket_call;
+mod turnstile;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use http::StatusCode;
+use room::ids::{RoomName, VisitorId};
+use room::queue::Leave;
+use room::time::Micros;
+
+use crate::hall::Hall;
+use crate::house::House;
+use crate::metrics::{self, Verdict as Counted};
+use crate::request::{Command, Decide, Forward, Head, Plan};
+
+use self::presented::Presented;
+
+/// Decides about every request, by the settings of the moment.
+#[derive(Debug)]
+pub struct Desk {
+    house: Arc<ArcSwap<House>>,
+}
+
+/// One request to one room.
+struct Visit<'a> {
+    head: &'a Head,
+    house: &'a House,
+    hall: &'a Arc<Hall>,
+    settings: Arc<crate::config::settings::RoomSettings>,
+    presented: Presented,
+    now: Micros,
+}
+
+impl Desk {
+    pub fn new(house: Arc<ArcSwap<House>>) -> Self {
+        Self { house }
+    }
+}
+
+#[async_trait]
+impl Decide for Desk {
+    async fn plan(&self, head: &Head, body: &[u8]) -> Plan {
+        let house = self.house.load_full();
+        if let Some(call) = house.reserved(&head.path) {
+            return calls::plan(&house, head, call, body).await;
+        }
+        let Some(hall) = house.hall_at(&head.host, &head.path) else {
+            return unroomed(&house, head);
+        };
+        let presented = presented::of_room(&house, head, hall);
+        let settings = hall.settings();
+        let visit = Visit {
+            head,
+            house: &house,
+            hall,
+            settings,
+            presented,
+            now: hall.now(),
+        };
+        gated::plan(visit).await
+    }
+
+    async fn command(&self, room: &RoomName, visitor: VisitorId, command: Command) {
+        let house = self.house.load_full();
+        let Some(hall) = house.halls.get(room) else { return };
+        tracing::info!(%room, %visitor, ?command, "the origin ended a session");
+        if let Err(error) = hall.link.leave(&[Leave::Ended(visitor, None)]).await {
+            tracing::warn!(%room, %visitor, %error, "the session ends by its time");
+        }
+    }
+
+    fn is_reserved(&self, path: &str) -> bool {
+        self.house.load().reserved(path).is_some()
+    }
+
+    fn now(&self) -> Micros {
+        Micros::from(std::time::SystemTime::now())
+    }
+}
+
+/// A path that belongs to no room.
+fn unroomed(house: &House, head: &Head) -> Plan {
+    let counts = metrics::room(None);
+    let Some(upstream) = &house.default_upstream else {
+        counts.request(Counted::Rejected);
+        return Plan::Answer(answers::problem(
+            head,
+            StatusCode::NOT_FOUND,
+            "no-room",
+            "Nothing is served here",
+            "No room has this host and path, and there is no default upstream.",
+        ));
+    };
+    counts.request(Counted::Forwarded);
+    Plan::Forward(Forward {
+        upstream: Arc::clone(upstream),
+        room: None,
+        pass: None,
+        set_cookies: Vec::new(),
+        trust_commands: false,
+    })
+}

@@ -1,0 +1,397 @@
+//! The calls under the reserved prefix.
+
+use std::time::Duration;
+
+use http::{HeaderValue, Method, StatusCode, header};
+use room::ids::RoomName;
+use room::queue::{Arrived, Place};
+use room::time::Micros;
+use room::token::{Kind, Ticket};
+use room::wire::{Entered, Standing};
+
+use crate::house::House;
+use crate::metrics::{self, Verdict as Counted};
+use crate::request::{Answer, Head, Plan};
+use crate::standing::{Who, public};
+
+use super::presented;
+use super::turnstile::Outcome;
+use super::{Visit, answers, cookies, socket_call};
+
+/// A call that cannot be answered as asked.
+type Refused = Box<Answer>;
+
+pub(super) async fn plan(house: &House, head: &Head, call: &str, body: &[u8]) -> Plan {
+    match answer(house, head, call, body).await {
+        Ok(plan) => plan,
+        Err(refused) => {
+            metrics::room(None).request(Counted::Rejected);
+            Plan::Answer(*refused)
+        }
+    }
+}
+
+async fn answer(house: &House, head: &Head, call: &str, body: &[u8]) -> Result<Plan, Refused> {
+    let (get, post): (&[Method], &[Method]) = (&[Method::GET, Method::HEAD], &[Method::POST]);
+    match call {
+        "jwks.json" => allow(head, get).map(|()| Plan::Answer(jwks(house))),
+        "join" => {
+            allow(head, post)?;
+            let visit = visit(house, head, body)?;
+            visit.join().await.map(Plan::Answer)
+        }
+        "status" => {
+            allow(head, get)?;
+            visit(house, head, &[])?.status().await.map(Plan::Answer)
+        }
+        "enter" => {
+            allow(head, post)?;
+            visit(house, head, body)?.enter().await.map(Plan::Answer)
+        }
+        "leave" => {
+            allow(head, &[Method::DELETE, Method::POST])?;
+            visit(house, head, &[])?.leave().await.map(Plan::Answer)
+        }
+        "ws" => {
+            allow(head, &[Method::GET])?;
+            let visit = visit(house, head, &[])?;
+            socket_call::plan(visit).await
+        }
+        _ => match call.strip_prefix("rooms/") {
+            Some(name) => allow(head, get).and_then(|()| public_room(house, head, name)),
+            None => Err(no_such_call(head)),
+        },
+    }
+}
+
+/// The room of a call: as asked, as the token names it, or the only one of the host.
+fn visit<'a>(house: &'a House, head: &'a Head, body: &[u8]) -> Result<Visit<'a>, Refused> {
+    let asked = asked_room(head, body)?;
+    let presented = presented::of_any(house, head, now(house));
+    let by_token = || {
+        let ticket = presented.ticket.as_ref().map(|ticket| ticket.room.clone());
+        ticket.or_else(|| presented.pass.as_ref().map(|shown| shown.pass.room.clone()))
+    };
+    let by_host = || {
+        house
+            .settings
+            .routes
+            .only_room(&head.host)
+            .map(|room| room.name.clone())
+    };
+    let name = asked
+        .or_else(by_token)
+        .or_else(by_host)
+        .ok_or_else(|| no_such_room(head))?;
+    let hall = house.halls.get(&name).ok_or_else(|| no_such_room(head))?;
+    // Once the room is known only its own tokens count.
+    let presented = presented::of_room(house, head, hall);
+    let visit = Visit {
+        head,
+        house,
+        hall,
+        settings: hall.settings(),
+        presented,
+        now: hall.now(),
+    };
+    match visit.charge_client() {
+        Ok(_) => Ok(visit),
+        Err(wait) => Err(Box::new(visit.limited(wait))),
+    }
+}
+
+fn asked_room(head: &Head, body: &[u8]) -> Result<Option<RoomName>, Refused> {
+    #[derive(serde::Deserialize)]
+    struct Body {
+        room: Option<String>,
+    }
+    let parse = |name: &str| name.parse::<RoomName>().map_err(|_| no_such_room(head));
+    let pairs = head.query.as_deref().unwrap_or_default().split('&');
+    if let Some(name) = pairs
+        .filter_map(|pair| pair.split_once('='))
+        .find(|(key, _)| *key == "room")
+    {
+        return parse(name.1).map(Some);
+    }
+    if body.is_empty() {
+        return Ok(None);
+    }
+    let body: Body = serde_json::from_slice(body).map_err(|error| bad_json(head, &error))?;
+    body.room.as_deref().map(parse).transpose()
+}
+
+impl Visit<'_> {
+    /// Takes or re-reads the place.
+    async fn join(&self) -> Result<Answer, Refused> {
+        let ticket = match &self.presented.ticket {
+            Some(ticket) if ticket.stands(self.now) => ticket.clone(),
+            _ => self.fresh_ticket(),
+        };
+        if ticket.confirmed_at.is_none()
+            && let Err(wait) = self.charge_join()
+        {
+            let (cookie, _) =
+                self.ticket_cookie(&ticket.deferred(self.now, self.settings.rules.confirm_window));
+            return Err(Box::new(self.limited(wait).with_cookies(cookie)));
+        }
+        let answer = match self.present(ticket, false, true).await {
+            Outcome::Waits {
+                arrived: Arrived::Spent | Arrived::Void,
+                ..
+            } => match self.present(self.fresh_ticket(), false, true).await {
+                Outcome::Waits { arrived, ticket, .. } => self.joined(&ticket, &arrived),
+                other => self.other(other),
+            },
+            Outcome::Waits { arrived, ticket, .. } => self.joined(&ticket, &arrived),
+            other => self.other(other),
+        };
+        Ok(answer)
+    }
+
+    fn joined(&self, ticket: &Ticket, arrived: &Arrived) -> Answer {
+        let (cookie, token) = self.ticket_cookie(ticket);
+        let mut standing = self.note(ticket, arrived);
+        standing.ticket = Some(token);
+        let (status, code) = match arrived {
+            Arrived::Full | Arrived::Busy => (StatusCode::SERVICE_UNAVAILABLE, Some("full")),
+            Arrived::Waiting(Place { new: true, .. }) => (StatusCode::CREATED, None),
+            _ => (StatusCode::OK, None),
+        };
+        self.hall.metrics.request(if code.is_some() {
+            Counted::Rejected
+        } else {
+            Counted::Queued
+        });
+        let answer = answers::standing(self.head, status, code, &standing).with_cookies(cookie);
+        if code.is_some() {
+            answer.retry_after(Duration::from_secs(10))
+        } else {
+            answer
+        }
+    }
+
+    /// Where the visitor stands: from what this edge knows, else by presenting the ticket.
+    async fn status(&self) -> Result<Answer, Refused> {
+        let Some(ticket) = self.presented.ticket.clone() else {
+            if self.presented.pass.is_some() {
+                return Ok(self.ok(&self.tell(Who::Admitted)));
+            }
+            return Err(self.no_ticket());
+        };
+        let near = self.with_view(|view| self.hall.hub.look(ticket.visitor, view));
+        if let Some(standing) = near {
+            return Ok(self.ok(&standing));
+        }
+        if ticket.confirmed_at.is_none()
+            && let Err(wait) = self.charge_join()
+        {
+            return Err(Box::new(self.limited(wait)));
+        }
+        Ok(match self.present(ticket, false, true).await {
+            Outcome::Waits {
+                arrived,
+                ticket,
+                changed,
+            } => {
+                let standing = self.note(&ticket, &arrived);
+                let cookie = changed.then(|| self.ticket_cookie(&ticket).0).flatten();
+                self.ok(&standing).with_cookies(cookie)
+            }
+            other => self.other(other),
+        })
+    }
+
+    /// Claims the turn: the pass.
+    async fn enter(&self) -> Result<Answer, Refused> {
+        let Some(ticket) = self.presented.ticket.clone() else {
+            return Err(self.no_ticket());
+        };
+        match self.present(ticket, true, true).await {
+            Outcome::In(minted) => {
+                let entered = Entered {
+                    token: minted.token.clone(),
+                    expires_at: Micros::from_secs(minted.pass.expires_at_secs).to_rfc3339(),
+                };
+                Ok(answers::json(StatusCode::OK, &entered).with_cookies(self.pass_cookie(&minted)))
+            }
+            Outcome::Waits {
+                arrived: Arrived::Spent | Arrived::Void,
+                ..
+            } => Err(Box::new(answers::problem(
+                self.head,
+                StatusCode::GONE,
+                "gone",
+                "This place is over",
+                "The turn was not taken in time, or the ticket was used. Join again for a new place.",
+            ))),
+            Outcome::Waits {
+                arrived: Arrived::Full,
+                ..
+            } => Ok(self.unavailable()),
+            Outcome::Waits { arrived, ticket, .. } => {
+                let standing = self.note(&ticket, &arrived);
+                Err(Box::new(self.not_yet(Duration::from_secs(
+                    standing.next_update_seconds.into(),
+                ))))
+            }
+            Outcome::Soon { retry_at, .. } => Err(Box::new(self.not_yet(retry_at.since(self.now)))),
+            Outcome::Unknown { .. } => Ok(self.unavailable()),
+        }
+    }
+
+    /// Gives the place or the session back.
+    async fn leave(&self) -> Result<Answer, Refused> {
+        let by_pass = self
+            .presented
+            .pass
+            .as_ref()
+            .map(|shown| (shown.pass.visitor, shown.pass.ticket));
+        let by_ticket = self
+            .presented
+            .ticket
+            .as_ref()
+            .map(|ticket| (ticket.visitor, ticket.id));
+        let leaving: Vec<_> = by_pass.into_iter().chain(by_ticket).collect();
+        if leaving.is_empty() {
+            return Err(self.no_ticket());
+        }
+        for (visitor, ticket) in leaving {
+            if self.hall.end(visitor, Some(ticket)).await.is_err() {
+                return Ok(self.unavailable());
+            }
+        }
+        let (room, secure) = (&self.hall.name, self.head.secure);
+        let cleared = [Kind::Ticket, Kind::Pass]
+            .into_iter()
+            .filter_map(|kind| cookies::set(kind, room, "", 0, secure));
+        Ok(answers::empty(StatusCode::NO_CONTENT).with_cookies(cleared))
+    }
+
+    fn ok(&self, standing: &Standing) -> Answer {
+        answers::standing(self.head, StatusCode::OK, None, standing)
+    }
+
+    /// What calls answer that did not end in the line.
+    fn other(&self, outcome: Outcome) -> Answer {
+        match outcome {
+            Outcome::In(minted) => {
+                let cookie = self.pass_cookie(&minted);
+                self.ok(&self.tell(Who::Admitted)).with_cookies(cookie)
+            }
+            Outcome::Unknown { ticket } => self.unavailable().with_cookies(self.ticket_cookie(&ticket).0),
+            Outcome::Waits { .. } | Outcome::Soon { .. } => self.unavailable(),
+        }
+    }
+
+    fn not_yet(&self, wait: Duration) -> Answer {
+        let title = "It is not your turn yet";
+        let cure = "Wait for the turn; ask again after the time in Retry-After.";
+        answers::problem(self.head, StatusCode::CONFLICT, "not-yet", title, cure).retry_after(wait)
+    }
+
+    pub(super) fn no_ticket(&self) -> Refused {
+        let cause = self.presented.refused;
+        let cause = cause.map_or_else(
+            || "The request carries no ticket of this room.".into(),
+            |e| e.to_string(),
+        );
+        let cure = format!("{cause} POST join for a ticket.");
+        let title = "A ticket is needed";
+        Box::new(answers::problem(
+            self.head,
+            StatusCode::UNAUTHORIZED,
+            "no-ticket",
+            title,
+            &cure,
+        ))
+    }
+
+    pub(super) fn unavailable(&self) -> Answer {
+        let title = "The queue cannot be reached";
+        let cure = "Your place is kept by your ticket. Try again after the time in Retry-After.";
+        answers::problem(
+            self.head,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "store-unavailable",
+            title,
+            cure,
+        )
+        .retry_after(Duration::from_secs(5))
+    }
+}
+
+fn jwks(house: &House) -> Answer {
+    let answer = answers::json(StatusCode::OK, house.ring.jwks());
+    cacheable(answer, "public, max-age=60")
+}
+
+fn public_room(house: &House, head: &Head, name: &str) -> Result<Plan, Refused> {
+    let name: RoomName = name.parse().map_err(|_| no_such_room(head))?;
+    let hall = house.halls.get(&name).ok_or_else(|| no_such_room(head))?;
+    let public = public(&name, &hall.settings().rules, hall.known().as_deref(), hall.now());
+    Ok(Plan::Answer(cacheable(
+        answers::json(StatusCode::OK, &public),
+        "public, max-age=1",
+    )))
+}
+
+fn cacheable(mut answer: Answer, control: &'static str) -> Answer {
+    answer.headers.retain(|(name, _)| name != header::CACHE_CONTROL);
+    answer.with(header::CACHE_CONTROL, HeaderValue::from_static(control))
+}
+
+fn allow(head: &Head, methods: &[Method]) -> Result<(), Refused> {
+    if methods.contains(&head.method) {
+        return Ok(());
+    }
+    let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
+    let (allowed, title) = (names.join(", "), "This method is not for this call");
+    let cure = format!("Use {allowed}.");
+    let refused = answers::problem(head, StatusCode::METHOD_NOT_ALLOWED, "method", title, &cure);
+    Err(Box::new(match HeaderValue::try_from(allowed) {
+        Ok(allowed) => refused.with(header::ALLOW, allowed),
+        Err(_) => refused,
+    }))
+}
+
+fn no_such_room(head: &Head) -> Refused {
+    let cure = "Name a room of this site with ?room=NAME.";
+    Box::new(answers::problem(
+        head,
+        StatusCode::NOT_FOUND,
+        "unknown-room",
+        "There is no such room",
+        cure,
+    ))
+}
+
+fn no_such_call(head: &Head) -> Refused {
+    let cure = "The calls are join, status, ws, enter, leave, rooms/NAME and jwks.json.";
+    Box::new(answers::problem(
+        head,
+        StatusCode::NOT_FOUND,
+        "unknown-call",
+        "There is no such call",
+        cure,
+    ))
+}
+
+fn bad_json(head: &Head, error: &serde_json::Error) -> Refused {
+    let cure = format!("The body must be empty or an object like {{\"room\": \"NAME\"}}: {error}.");
+    Box::new(answers::problem(
+        head,
+        StatusCode::BAD_REQUEST,
+        "bad-json",
+        "The body is not valid JSON",
+        &cure,
+    ))
+}
+
+/// Before the room is known: any room's clock does to tell whether a token has expired; the room's own is asked after.
+fn now(house: &House) -> Micros {
+    house
+        .halls
+        .values()
+        .next()
+        .map_or(Micros::ZERO, |hall| hall.now())
+}

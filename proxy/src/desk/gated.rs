@@ -1,0 +1,260 @@
+//! A request to a path behind a room: forwarded, let in, or kept waiting.
+
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, StatusCode};
+use room::gate::{self, Held, Verdict};
+use room::queue::Arrived;
+use room::time::Micros;
+use room::token::Ticket;
+use room::wire::{Standing, State};
+
+use crate::limits::Wait;
+use crate::metrics::Verdict as Counted;
+use crate::page::REFRESH_SECS;
+use crate::request::{Answer, Forward, ForwardPass, Plan};
+use crate::standing::{Who, in_words};
+
+use super::Visit;
+use super::answers::{self, accepts_gzip, is_navigation, is_prefetch};
+use super::presented::Shown;
+use super::turnstile::{Minted, Outcome};
+
+pub(super) async fn plan(mut visit: Visit<'_>) -> Plan {
+    if let Err(wait) = visit.charge_client() {
+        return Plan::Answer(visit.limited(wait));
+    }
+    match visit.decide() {
+        Verdict::Aside => visit.forward(None, Vec::new()),
+        Verdict::Forward { renew, .. } => {
+            let Some(shown) = visit.presented.pass.take() else {
+                return Plan::Answer(visit.closed());
+            };
+            if !renew {
+                return visit.forward_with(shown);
+            }
+            match visit.renew(&shown).await {
+                Some(minted) => visit.forward_minted(&minted, minted.token != shown.token),
+                // The session is over: the visitor stands before the gate like anybody else.
+                None => visit.without_pass().await,
+            }
+        }
+        verdict => visit.stand(verdict).await,
+    }
+}
+
+impl Visit<'_> {
+    fn decide(&self) -> Verdict {
+        let held = Held {
+            pass: self.presented.pass.as_ref().map(|shown| shown.pass.clone()),
+            ticket: self.presented.ticket.clone(),
+        };
+        let is_revoked = |ticket| self.hall.is_revoked(ticket);
+        gate::decide(
+            &self.settings.rules,
+            self.hall.door(),
+            held,
+            is_prefetch(self.head),
+            is_revoked,
+            self.now,
+        )
+    }
+
+    async fn without_pass(&self) -> Plan {
+        let verdict = self.decide();
+        self.stand(verdict).await
+    }
+
+    /// Everything that is not forwarded at once.
+    async fn stand(&self, verdict: Verdict) -> Plan {
+        match verdict {
+            Verdict::Present(ticket) => self.present_and_go(ticket).await,
+            Verdict::Knock => self.knock().await,
+            Verdict::Wait => Plan::Answer(self.wait_unconfirmed(self.fresh_ticket())),
+            Verdict::Glance => Plan::Answer(self.waiting(&self.tell(Who::Unconfirmed), None, None)),
+            Verdict::Closed | Verdict::Aside | Verdict::Forward { .. } => Plan::Answer(self.closed()),
+        }
+    }
+
+    /// Lets a newcomer in at once, if an entry is free.
+    async fn knock(&self) -> Plan {
+        let ticket = self.fresh_ticket();
+        if self.charge_join().is_err() {
+            return Plan::Answer(self.wait_unconfirmed(ticket));
+        }
+        match self.present(ticket, true, false).await {
+            Outcome::In(minted) => self.forward_minted(&minted, true),
+            Outcome::Waits { ticket, .. } | Outcome::Soon { ticket, .. } | Outcome::Unknown { ticket } => {
+                Plan::Answer(self.wait_unconfirmed(ticket))
+            }
+        }
+    }
+
+    async fn present_and_go(&self, ticket: Ticket) -> Plan {
+        if ticket.confirmed_at.is_none()
+            && let Err(wait) = self.charge_join()
+        {
+            let ticket = ticket.deferred(self.now, self.settings.rules.confirm_window);
+            return Plan::Answer(self.wait_unconfirmed(ticket).retry_after(wait.0));
+        }
+        match self.present(ticket, true, true).await {
+            Outcome::In(minted) => self.forward_minted(&minted, true),
+            Outcome::Waits {
+                arrived: Arrived::Spent | Arrived::Void,
+                ..
+            } => {
+                // The old place is over; this visit begins another.
+                if self.hall.door().queueing {
+                    Plan::Answer(self.wait_unconfirmed(self.fresh_ticket()))
+                } else {
+                    self.knock().await
+                }
+            }
+            Outcome::Waits {
+                arrived: Arrived::Full,
+                ticket,
+                ..
+            } => Plan::Answer(self.full(&ticket)),
+            Outcome::Waits {
+                arrived,
+                ticket,
+                changed,
+            } => {
+                let standing = self.note(&ticket, &arrived);
+                Plan::Answer(self.waiting(&standing, changed.then_some(&ticket), None))
+            }
+            Outcome::Soon { ticket, retry_at } => {
+                let standing = self.tell(Who::Turn {
+                    deadline: retry_at + self.settings.rules.claim_window,
+                });
+                let wait = retry_at.since(self.now);
+                Plan::Answer(self.waiting(&standing, Some(&ticket), Some(wait)))
+            }
+            Outcome::Unknown { ticket } => Plan::Answer(self.wait_unconfirmed(ticket)),
+        }
+    }
+
+    fn forward_with(&self, shown: Shown) -> Plan {
+        let until = Micros::from_secs(shown.pass.expires_at_secs);
+        let visitor = shown.pass.visitor;
+        self.forward(
+            Some(ForwardPass {
+                token: shown.token,
+                visitor,
+                until,
+            }),
+            Vec::new(),
+        )
+    }
+
+    fn forward_minted(&self, minted: &Minted, is_new: bool) -> Plan {
+        let cookies = is_new.then(|| self.pass_cookie(minted)).flatten();
+        self.forward(Some(minted.forward()), cookies.into_iter().collect())
+    }
+
+    fn forward(&self, pass: Option<ForwardPass>, set_cookies: Vec<HeaderValue>) -> Plan {
+        self.hall.metrics.request(Counted::Forwarded);
+        Plan::Forward(Forward {
+            upstream: self.hall.upstream(),
+            room: Some(self.hall.name.clone()),
+            pass,
+            set_cookies,
+            trust_commands: self.settings.trust_commands,
+        })
+    }
+
+    /// A stamped ticket and the page that is the same for everybody: nothing was stored.
+    fn wait_unconfirmed(&self, ticket: Ticket) -> Answer {
+        self.waiting(&self.tell(Who::Unconfirmed), Some(&ticket), None)
+    }
+
+    /// The waiting page, or a standing for those who are no browser.
+    fn waiting(&self, standing: &Standing, ticket: Option<&Ticket>, retry: Option<Duration>) -> Answer {
+        self.hall.metrics.request(Counted::Queued);
+        let (cookie, token) = ticket.map_or((None, None), |ticket| {
+            let (cookie, token) = self.ticket_cookie(ticket);
+            (cookie, Some(token))
+        });
+        let retry = retry.unwrap_or(Duration::from_secs(standing.next_update_seconds.into()));
+        let answer = if is_navigation(self.head) {
+            self.page(self.settings.queueing_status_code, standing)
+        } else {
+            let mut standing = standing.clone();
+            standing.ticket = token.filter(|_| self.presented.by_header);
+            answers::standing(
+                self.head,
+                StatusCode::SERVICE_UNAVAILABLE,
+                Some("queued"),
+                &standing,
+            )
+        };
+        answer.retry_after(retry).with_cookies(cookie)
+    }
+
+    fn page(&self, status: StatusCode, standing: &Standing) -> Answer {
+        let gzip = accepts_gzip(&self.head.headers);
+        let shown = match standing.state {
+            State::Securing => self.hall.page.for_newcomer(gzip),
+            _ => self.hall.page.with(&in_words(standing), gzip),
+        };
+        let headers = self.hall.page.headers(&shown);
+        Answer {
+            status,
+            headers,
+            body: shown.body,
+        }
+    }
+
+    /// The line is at its cap: the stamp is kept for a later try.
+    fn full(&self, ticket: &Ticket) -> Answer {
+        self.hall.metrics.request(Counted::Rejected);
+        let standing = self.tell(Who::Unconfirmed);
+        let (cookie, _) = self.ticket_cookie(ticket);
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let answer = if is_navigation(self.head) {
+            self.page(status, &standing)
+        } else {
+            answers::standing(self.head, status, Some("full"), &standing)
+        };
+        answer
+            .retry_after(Duration::from_secs(REFRESH_SECS.into()))
+            .with_cookies(cookie)
+    }
+
+    fn closed(&self) -> Answer {
+        self.hall.metrics.request(Counted::Rejected);
+        let mut standing = self.tell(Who::Unconfirmed);
+        standing.state = State::Closed;
+        if is_navigation(self.head) {
+            return self.page(StatusCode::SERVICE_UNAVAILABLE, &standing);
+        }
+        answers::standing(
+            self.head,
+            StatusCode::SERVICE_UNAVAILABLE,
+            Some("closed"),
+            &standing,
+        )
+    }
+
+    pub(super) fn limited(&self, wait: Wait) -> Answer {
+        self.hall.metrics.request(Counted::Limited);
+        self.hall.metrics.over_limit.increment(1);
+        let limit = self.settings.limits.per_client;
+        let policy = format!("\"client\";q={};w=1", limit.per_second);
+        let left = format!("\"client\";r=0;t={}", wait.0.as_secs() + 1);
+        let answer = answers::problem(
+            self.head,
+            StatusCode::TOO_MANY_REQUESTS,
+            "limited",
+            "Too many requests",
+            "Ask again after the time in Retry-After.",
+        );
+        [("ratelimit-policy", policy), ("ratelimit", left)]
+            .into_iter()
+            .filter_map(|(name, value)| {
+                Some((HeaderName::from_static(name), HeaderValue::try_from(value).ok()?))
+            })
+            .fold(answer, |answer, (name, value)| answer.with(name, value))
+            .retry_after(wait.0)
+    }
+}

@@ -1,0 +1,101 @@
+//! The tokens that came with a request: from cookies, from our headers, or as a bearer value of ours.
+
+use http::header;
+use room::ids::RoomName;
+use room::time::Micros;
+use room::token::{Kind, Pass, Ticket, TokenError};
+
+use crate::hall::Hall;
+use crate::house::House;
+use crate::request::Head;
+
+use super::cookies;
+
+/// What a visitor shows, verified.
+#[derive(Debug, Default)]
+pub(super) struct Presented {
+    pub(super) ticket: Option<Ticket>,
+    pub(super) pass: Option<Shown>,
+    /// Why the first token that was refused was refused. Pages treat it as none, calls answer 401 with the cause.
+    pub(super) refused: Option<TokenError>,
+    /// Whether a token came outside of a cookie: then the client wants them back outside of cookies.
+    pub(super) by_header: bool,
+}
+
+/// A pass and its text, which is forwarded as it is.
+#[derive(Debug, Clone)]
+pub(super) struct Shown {
+    pub(super) pass: Pass,
+    pub(super) token: String,
+}
+
+/// Tokens for one room; those of others do not count.
+pub(super) fn of_room(house: &House, head: &Head, hall: &Hall) -> Presented {
+    read(house, head, Some(&hall.name), hall.now())
+}
+
+/// Tokens for whatever room they name.
+pub(super) fn of_any(house: &House, head: &Head, now: Micros) -> Presented {
+    read(house, head, None, now)
+}
+
+fn read(house: &House, head: &Head, room: Option<&RoomName>, now: Micros) -> Presented {
+    let mut presented = Presented::default();
+    let is_here = |named: &RoomName| room.is_none_or(|room| room == named);
+    for token in candidates(head, Kind::Pass, room, &mut presented.by_header) {
+        match house.passes.verify(&house.ring, token, now) {
+            Ok(pass) if is_here(&pass.room) && presented.pass.is_none() => {
+                presented.pass = Some(Shown {
+                    pass,
+                    token: token.into(),
+                });
+            }
+            Ok(_) => {}
+            Err(error) => presented.refused = presented.refused.or(Some(error)),
+        }
+    }
+    for token in candidates(head, Kind::Ticket, room, &mut presented.by_header) {
+        match house.ring.ticket(token, now) {
+            // Of several the earliest wins: it is the better place.
+            Ok(ticket) if is_here(&ticket.room) => {
+                let earlier = presented
+                    .ticket
+                    .as_ref()
+                    .is_none_or(|other| ticket.stamp < other.stamp);
+                presented.ticket = if earlier { Some(ticket) } else { presented.ticket };
+            }
+            Ok(_) => {}
+            Err(error) => presented.refused = presented.refused.or(Some(error)),
+        }
+    }
+    presented
+}
+
+fn candidates<'a>(
+    head: &'a Head,
+    kind: Kind,
+    room: Option<&'a RoomName>,
+    by_header: &mut bool,
+) -> Vec<&'a str> {
+    let own_header = match kind {
+        Kind::Ticket => "queue-ticket",
+        Kind::Pass => "queue-pass",
+    };
+    let of = |name: &str| {
+        head.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::trim)
+    };
+    let bearer = of(header::AUTHORIZATION.as_str())
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim())
+        .filter(|token| Kind::claimed_by(token) == Some(kind));
+    let outside: Vec<&str> = of(own_header).into_iter().chain(bearer).collect();
+    *by_header |= !outside.is_empty();
+    outside
+        .into_iter()
+        .chain(cookies::values(&head.headers, kind, room))
+        .collect()
+}

@@ -1,0 +1,299 @@
+//! From ticket to session: stamps, presenting, claiming, minting. Shared by pages, calls and sockets.
+
+use std::time::Duration;
+
+use http::HeaderValue;
+use room::draw;
+use room::ids::{TicketId, VisitorId};
+use room::queue::{Arrival, Arrived, Claim, Claimed, Renewal, Renewed, Session};
+use room::time::Micros;
+use room::token::{Kind, Pass, Ticket};
+use room::wire::Standing;
+use store::StoreError;
+
+use crate::hub::View;
+use crate::limits::{Quota, Remaining, Wait};
+use crate::metrics::Verdict as Counted;
+use crate::random;
+use crate::request::ForwardPass;
+use crate::standing::{Known, Shown as ShownBefore, Who};
+
+use super::presented::Shown;
+use super::{Visit, cookies};
+
+/// A ticket is good for this long after its stamp, or after the opening of its room if that is later.
+const TICKET_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// A claim that needs a moment is waited for instead of sent away, up to this long.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(3);
+/// After a knock that found no entry nobody else need knock for this long.
+const BUSY: Duration = Duration::from_millis(200);
+
+/// What became of a visitor who wanted in.
+pub(super) enum Outcome {
+    /// In, with a new pass.
+    In(Minted),
+    /// Waits, with this ticket; `changed` when it has to be handed out again.
+    Waits {
+        arrived: Arrived,
+        ticket: Ticket,
+        changed: bool,
+    },
+    /// The turn is theirs, but no entry is free this moment.
+    Soon { ticket: Ticket, retry_at: Micros },
+    /// The store gave no answer: the ticket keeps its stamp.
+    Unknown { ticket: Ticket },
+}
+
+/// A pass, ready to be handed out.
+pub(super) struct Minted {
+    pub(super) pass: Pass,
+    pub(super) token: String,
+}
+
+impl Minted {
+    pub(super) fn forward(&self) -> ForwardPass {
+        ForwardPass {
+            token: self.token.clone(),
+            visitor: self.pass.visitor,
+            until: Micros::from_secs(self.pass.expires_at_secs),
+        }
+    }
+}
+
+impl Visit<'_> {
+    /// A ticket with a stamp of this moment. A visitor who is known stays the same visitor.
+    pub(super) fn fresh_ticket(&self) -> Ticket {
+        let rules = &self.settings.rules;
+        let stamp = self.hall.clock.stamp();
+        let known = self.presented.ticket.as_ref().map(|ticket| ticket.visitor);
+        let from = rules
+            .schedule
+            .opens_at
+            .map_or(stamp, |opens_at| stamp.max(opens_at));
+        Ticket {
+            room: self.hall.name.clone(),
+            visitor: known.unwrap_or_else(|| VisitorId::from_random(random::bytes())),
+            id: TicketId::from_random(random::bytes()),
+            stamp,
+            head_start_micros: 0,
+            confirmed_at: None,
+            confirm_by: stamp + rules.confirm_window,
+            expires_at_secs: (from + TICKET_LIFE).as_secs(),
+        }
+    }
+
+    /// Presents a ticket; claims if it is its turn.
+    pub(super) async fn present(&self, ticket: Ticket, may_enter: bool, may_wait: bool) -> Outcome {
+        let was_confirmed = ticket.confirmed_at.is_some();
+        let confirmed = ticket.clone().confirmed(self.now.max(ticket.stamp));
+        let arrival = self.arrival(&confirmed, may_enter, may_wait);
+        match self.hall.arrive(arrival).await {
+            Ok(Arrived::LetIn(session)) => {
+                self.count_entry(&confirmed);
+                Outcome::In(self.mint(&confirmed, session))
+            }
+            Ok(Arrived::Session(session)) => Outcome::In(self.mint(&confirmed, session)),
+            Ok(Arrived::Turn(_)) if may_enter => self.claim(confirmed, !was_confirmed).await,
+            Ok(Arrived::Busy) => {
+                self.hall.busy_until(self.now + BUSY);
+                Outcome::Waits {
+                    arrived: Arrived::Busy,
+                    ticket,
+                    changed: false,
+                }
+            }
+            Ok(Arrived::Full) => {
+                let ticket = ticket.deferred(self.now, self.settings.rules.confirm_window);
+                Outcome::Waits {
+                    arrived: Arrived::Full,
+                    ticket,
+                    changed: !was_confirmed,
+                }
+            }
+            Ok(arrived) => Outcome::Waits {
+                arrived,
+                ticket: confirmed,
+                changed: !was_confirmed,
+            },
+            Err(error) => {
+                let ticket = ticket.deferred(self.now, self.settings.rules.confirm_window);
+                self.store_failed(ticket, &error)
+            }
+        }
+    }
+
+    fn store_failed(&self, ticket: Ticket, error: &StoreError) -> Outcome {
+        tracing::debug!(room = %self.hall.name, trace_id = self.head.trace_id, %error, "kept by the ticket alone");
+        self.hall.metrics.request(Counted::Error);
+        Outcome::Unknown { ticket }
+    }
+
+    pub(super) fn arrival(&self, ticket: &Ticket, may_enter: bool, may_wait: bool) -> Arrival {
+        let rules = &self.settings.rules;
+        let seed = rules
+            .schedule
+            .opens_at
+            .and_then(|at| self.house.ring.draw_seed(&ticket.room, at));
+        Arrival {
+            visitor: ticket.visitor,
+            ticket: ticket.id,
+            score: draw::score(ticket, rules, seed.as_ref()),
+            confirmed_at: ticket.confirmed_at.unwrap_or(self.now),
+            may_enter,
+            may_wait,
+        }
+    }
+
+    async fn claim(&self, ticket: Ticket, changed: bool) -> Outcome {
+        let claim = Claim {
+            visitor: ticket.visitor,
+            ticket: ticket.id,
+        };
+        let until = self.hall.now() + CLAIM_PATIENCE;
+        loop {
+            match self.hall.claim(claim).await {
+                Ok(Claimed::Session(session)) => {
+                    self.count_entry(&ticket);
+                    self.with_view(|view| self.hall.hub.forget(ticket.visitor, Who::Admitted, view));
+                    return Outcome::In(self.mint(&ticket, session));
+                }
+                Ok(Claimed::NotYet { retry_at }) if retry_at <= until => {
+                    tokio::time::sleep_until(self.hall.clock.instant_of(retry_at).into()).await;
+                }
+                Ok(Claimed::NotYet { retry_at }) => return Outcome::Soon { ticket, retry_at },
+                Ok(Claimed::Gone) => {
+                    return Outcome::Waits {
+                        arrived: Arrived::Spent,
+                        ticket,
+                        changed,
+                    };
+                }
+                Err(error) => return self.store_failed(ticket, &error),
+            }
+        }
+    }
+
+    /// Extends a session in use; `None` when it is over.
+    pub(super) async fn renew(&self, shown: &Shown) -> Option<Minted> {
+        let Shown { pass, token } = shown;
+        let session = Session {
+            ends: Micros::from_secs(pass.expires_at_secs),
+            cap: Micros::from_secs(pass.hard_cap_secs),
+        };
+        let (visitor, ticket, incarnation) = (pass.visitor, pass.ticket, pass.incarnation);
+        let as_it_was = || {
+            Some(Minted {
+                pass: pass.clone(),
+                token: token.clone(),
+            })
+        };
+        match self
+            .hall
+            .renew(Renewal {
+                visitor,
+                ticket,
+                session,
+                incarnation,
+            })
+            .await
+        {
+            Ok(Renewed::Session(renewed)) if renewed == session => as_it_was(),
+            Ok(Renewed::Session(renewed)) => Some(self.mint_for(visitor, ticket, renewed)),
+            Ok(Renewed::Ended) => None,
+            // The pass is good by itself; it is renewed when the store answers again.
+            Err(_) => as_it_was(),
+        }
+    }
+
+    fn mint(&self, ticket: &Ticket, session: Session) -> Minted {
+        self.mint_for(ticket.visitor, ticket.id, session)
+    }
+
+    fn mint_for(&self, visitor: VisitorId, ticket: TicketId, session: Session) -> Minted {
+        let pass = Pass {
+            room: self.hall.name.clone(),
+            visitor,
+            ticket,
+            expires_at_secs: session.ends.as_secs(),
+            hard_cap_secs: session.cap.as_secs(),
+            incarnation: self.hall.link.incarnation(),
+        };
+        let token = self.house.ring.sign_pass(&pass);
+        Minted { pass, token }
+    }
+
+    /// `Set-Cookie` for a pass.
+    pub(super) fn pass_cookie(&self, minted: &Minted) -> Option<HeaderValue> {
+        let left = Micros::from_secs(minted.pass.expires_at_secs)
+            .since(self.now)
+            .as_secs();
+        cookies::set(
+            Kind::Pass,
+            &self.hall.name,
+            &minted.token,
+            left.max(1),
+            self.head.secure,
+        )
+    }
+
+    /// `Set-Cookie` for a ticket, and its text.
+    pub(super) fn ticket_cookie(&self, ticket: &Ticket) -> (Option<HeaderValue>, String) {
+        let token = self.house.ring.sign_ticket(ticket);
+        let left = Micros::from_secs(ticket.expires_at_secs)
+            .since(self.now)
+            .as_secs();
+        (
+            cookies::set(Kind::Ticket, &self.hall.name, &token, left, self.head.secure),
+            token,
+        )
+    }
+
+    /// What a visitor is told after presenting a ticket; noted in the hub.
+    pub(super) fn note(&self, ticket: &Ticket, arrived: &Arrived) -> Standing {
+        let arrival = self.arrival(ticket, true, true);
+        self.with_view(|view| self.hall.hub.note(arrival, ticket.stamp, arrived, view))
+    }
+
+    /// What somebody is told whom the hub does not know.
+    pub(super) fn tell(&self, who: Who) -> Standing {
+        self.with_view(|view| view.tell(who, &mut ShownBefore::default()))
+    }
+
+    pub(super) fn with_view<T>(&self, act: impl FnOnce(View<'_>) -> T) -> T {
+        let known: Option<std::sync::Arc<Known>> = self.hall.known();
+        act(self.hall.view(&self.settings, known.as_deref()))
+    }
+
+    /// One request of this session, or of this address.
+    pub(super) fn charge_client(&self) -> Result<Remaining, Wait> {
+        let limit = self.settings.limits.per_client;
+        let quota = Quota::per_second(limit.per_second.get(), limit.burst.get());
+        let room = self.hall.name.as_str();
+        match &self.presented.pass {
+            Some(shown) => self
+                .house
+                .limiter
+                .check((room, shown.pass.visitor), quota, self.now),
+            None => self
+                .house
+                .limiter
+                .check_address((room, "client"), self.head.client, quota, self.now),
+        }
+    }
+
+    /// One new place for this address.
+    pub(super) fn charge_join(&self) -> Result<Remaining, Wait> {
+        let limit = self.settings.limits.joins_per_address;
+        let quota = Quota::per_minute(limit.per_minute.get(), limit.burst.get());
+        let room = self.hall.name.as_str();
+        self.house
+            .limiter
+            .check_address((room, "join"), self.head.client, quota, self.now)
+    }
+
+    fn count_entry(&self, ticket: &Ticket) {
+        self.hall.metrics.request(Counted::Entered);
+        self.hall.metrics.entries.increment(1);
+        self.hall.metrics.wait.record(self.hall.now().since(ticket.stamp));
+    }
+}

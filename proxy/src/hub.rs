@@ -1,0 +1,320 @@
+//! The visitors of one room who wait at this edge: by socket, by polling, or by a page that reloads.
+//!
+//! A tick comes in, everybody concerned is told; once a second the due ones are placed by the ruler. The hub never
+//! waits: what it says goes into mailboxes.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use room::ids::{RoomName, VisitorId};
+use room::queue::{Arrival, Arrived, Event, Place};
+use room::rules::Rules;
+use room::time::Micros;
+use room::wire::{ServerMessage, Standing, close};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use crate::mailbox::Mailbox;
+use crate::metrics::WsType;
+use crate::standing::{Known, Shown, Who, compose};
+
+/// More than this many screens of one ticket: the oldest is told that another took over.
+const MAX_SCREENS: usize = 3;
+/// Nobody is away before this, however often they look.
+const AWAY_AT_LEAST: Duration = Duration::from_secs(15);
+/// A turn is remembered this long after its deadline, for the visitor who asks late.
+const AFTER_TURN: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Default)]
+pub struct Hub {
+    waiters: Mutex<HashMap<VisitorId, Waiter>>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    /// What is presented again when the store forgot.
+    arrival: Arrival,
+    stamp: Micros,
+    who: Who,
+    shown: Shown,
+    /// When to tell the place again.
+    due: Micros,
+    /// When the visitor last asked, or closed a socket.
+    seen: Micros,
+    next_update: Duration,
+    screens: Vec<Arc<Mailbox>>,
+}
+
+/// The room for which waiters are told their place.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    pub room: &'a RoomName,
+    pub rules: &'a Rules,
+    pub known: Option<&'a Known>,
+    pub now: Micros,
+}
+
+impl Hub {
+    /// Notes where the store says that a visitor stands, and composes what to tell.
+    pub fn note(&self, arrival: Arrival, stamp: Micros, arrived: &Arrived, view: View<'_>) -> Standing {
+        let who = match *arrived {
+            Arrived::Waiting(Place { score, returning, .. }) => Who::InLine {
+                score,
+                stamp,
+                returning,
+            },
+            Arrived::Turn(turn) => Who::Turn {
+                deadline: turn.deadline,
+            },
+            Arrived::Session(_) | Arrived::LetIn(_) => {
+                return view.tell(Who::Admitted, &mut Shown::default());
+            }
+            Arrived::Spent | Arrived::Void => return view.tell(Who::Expired, &mut Shown::default()),
+            Arrived::Busy | Arrived::Full => return view.tell(Who::Unconfirmed, &mut Shown::default()),
+        };
+        let mut waiters = self.waiters();
+        let waiter = waiters
+            .entry(arrival.visitor)
+            .or_insert_with(|| Waiter::new(arrival, stamp, who, view.now));
+        waiter.arrival = arrival;
+        waiter.who = who;
+        waiter.seen = view.now;
+        waiter.standing(view)
+    }
+
+    /// What a visitor who waits here is to be told, without asking the store; counts as presence.
+    pub fn look(&self, visitor: VisitorId, view: View<'_>) -> Option<Standing> {
+        let mut waiters = self.waiters();
+        let waiter = waiters.get_mut(&visitor)?;
+        waiter.seen = view.now;
+        Some(waiter.standing(view))
+    }
+
+    /// Opens a screen of a visitor who was noted, and sends the first standing.
+    pub fn attach(&self, visitor: VisitorId, mailbox: &Arc<Mailbox>, view: View<'_>) -> bool {
+        let mut waiters = self.waiters();
+        let Some(waiter) = waiters.get_mut(&visitor) else {
+            return false;
+        };
+        waiter.screens.push(Arc::clone(mailbox));
+        if waiter.screens.len() > MAX_SCREENS {
+            waiter.screens.remove(0).close(close::REPLACED);
+        }
+        let message = waiter.message(view);
+        message.post(mailbox);
+        true
+    }
+
+    pub fn detach(&self, visitor: VisitorId, mailbox: &Arc<Mailbox>, now: Micros) {
+        if let Some(waiter) = self.waiters().get_mut(&visitor) {
+            waiter.screens.retain(|screen| !Arc::ptr_eq(screen, mailbox));
+            waiter.seen = now;
+        }
+    }
+
+    /// The visitor claimed, left, or is spent: every screen is told, nothing is kept.
+    pub fn forget(&self, visitor: VisitorId, who: Who, view: View<'_>) {
+        if let Some(waiter) = self.waiters().remove(&visitor) {
+            let standing = view.tell(who, &mut Shown::default());
+            let told = Told::update(standing);
+            for screen in &waiter.screens {
+                told.post(screen);
+            }
+        }
+    }
+
+    /// Tells everybody whom an event names; with a ruler, everybody who is due.
+    pub fn hear(&self, event: &Event, view: View<'_>) -> usize {
+        let mut waiters = self.waiters();
+        let mut told = 0;
+        for (visitor, deadline) in &event.turns {
+            if let Some(waiter) = waiters.get_mut(visitor) {
+                waiter.who = Who::Turn { deadline: *deadline };
+                waiter.post(view);
+                told += 1;
+            }
+        }
+        drop(waiters);
+        for visitor in &event.lapsed {
+            self.forget(*visitor, Who::Expired, view);
+        }
+        if event.ruler.is_some() {
+            for waiter in self
+                .waiters()
+                .values_mut()
+                .filter(|waiter| waiter.is_due(view.now))
+            {
+                waiter.post(view);
+            }
+        }
+        told
+    }
+
+    /// Tells everybody at once: the room was paused, resumed, changed.
+    pub fn tell_all(&self, view: View<'_>) {
+        for waiter in self.waiters().values_mut() {
+            waiter.post(view);
+        }
+    }
+
+    /// Takes out those who are away: their places are given back. Also drops what is over.
+    pub fn absent(&self, now: Micros) -> Vec<VisitorId> {
+        let mut away = Vec::new();
+        self.waiters().retain(|visitor, waiter| {
+            if let Who::Turn { deadline } = waiter.who {
+                return now < deadline + AFTER_TURN;
+            }
+            let is_away = waiter.screens.is_empty()
+                && now.since(waiter.seen) > AWAY_AT_LEAST.max(waiter.next_update * 2);
+            if is_away {
+                away.push(*visitor);
+            }
+            !is_away
+        });
+        away
+    }
+
+    /// Everybody's ticket, to be presented to a store that forgot.
+    pub fn arrivals(&self) -> Vec<Arrival> {
+        self.waiters().values().map(|waiter| waiter.arrival).collect()
+    }
+
+    /// Takes in where a visitor stands whose ticket the edge presented by itself: no sign of presence.
+    pub fn restate(&self, visitor: VisitorId, arrived: &Arrived, view: View<'_>) {
+        match *arrived {
+            Arrived::Session(_) | Arrived::LetIn(_) => self.forget(visitor, Who::Admitted, view),
+            Arrived::Spent | Arrived::Void => self.forget(visitor, Who::Expired, view),
+            // The line is full: the visitor keeps the ticket, and asks again by the page.
+            Arrived::Full | Arrived::Busy => {}
+            Arrived::Waiting(_) | Arrived::Turn(_) => {
+                if let Some(waiter) = self.waiters().get_mut(&visitor) {
+                    let before = waiter.who;
+                    waiter.who = waiter.stands(arrived).unwrap_or(before);
+                    if waiter.who != before {
+                        waiter.post(view);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Says goodbye to every screen; `spread` gives each its own moment to come back.
+    pub fn bye(&self, mut spread: impl FnMut() -> Duration) {
+        for screen in self.waiters().values().flat_map(|waiter| &waiter.screens) {
+            let reconnect_in_ms = spread().as_millis() as u64;
+            let bye = ServerMessage::Bye { reconnect_in_ms };
+            screen.urgent(WsType::Bye, encode(&bye));
+            screen.close(close::RESTART);
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.waiters().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn waiters(&self) -> MutexGuard<'_, HashMap<VisitorId, Waiter>> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiter {
+    fn new(arrival: Arrival, stamp: Micros, who: Who, now: Micros) -> Self {
+        Self {
+            arrival,
+            stamp,
+            who,
+            shown: Shown::default(),
+            due: now,
+            seen: now,
+            next_update: Duration::ZERO,
+            screens: Vec::new(),
+        }
+    }
+
+    /// What an answer of the store makes of this waiter, if it still waits.
+    fn stands(&self, arrived: &Arrived) -> Option<Who> {
+        match *arrived {
+            Arrived::Waiting(Place { score, returning, .. }) => Some(Who::InLine {
+                score,
+                stamp: self.stamp,
+                returning,
+            }),
+            Arrived::Turn(turn) => Some(Who::Turn {
+                deadline: turn.deadline,
+            }),
+            _ => None,
+        }
+    }
+
+    fn is_due(&self, now: Micros) -> bool {
+        !self.screens.is_empty() && now >= self.due && matches!(self.who, Who::InLine { .. })
+    }
+
+    fn standing(&mut self, view: View<'_>) -> Standing {
+        let standing = view.tell(self.who, &mut self.shown);
+        self.next_update = Duration::from_secs(standing.next_update_seconds.into());
+        self.due = view.now + self.next_update;
+        standing
+    }
+
+    fn message(&mut self, view: View<'_>) -> Told {
+        let standing = self.standing(view);
+        if matches!(self.who, Who::Turn { .. }) {
+            Told::turn(standing)
+        } else {
+            Told::update(standing)
+        }
+    }
+
+    fn post(&mut self, view: View<'_>) {
+        let message = self.message(view);
+        for screen in &self.screens {
+            message.post(screen);
+        }
+    }
+}
+
+impl View<'_> {
+    pub fn tell(&self, who: Who, shown: &mut Shown) -> Standing {
+        compose(self.room, self.rules, self.known, who, shown, self.now)
+    }
+}
+
+/// A message, encoded once for all screens of a visitor.
+struct Told {
+    is_turn: bool,
+    text: Utf8Bytes,
+}
+
+impl Told {
+    fn update(standing: Standing) -> Self {
+        Self {
+            is_turn: false,
+            text: encode(&ServerMessage::Update(Box::new(standing))),
+        }
+    }
+
+    fn turn(standing: Standing) -> Self {
+        Self {
+            is_turn: true,
+            text: encode(&ServerMessage::Turn(Box::new(standing))),
+        }
+    }
+
+    fn post(&self, screen: &Mailbox) {
+        if self.is_turn {
+            screen.urgent(WsType::Turn, self.text.clone());
+        } else {
+            screen.update(self.text.clone());
+        }
+    }
+}
+
+fn encode(message: &ServerMessage) -> Utf8Bytes {
+    // Our own plain data: serialising it cannot fail. An empty frame would be ignored by every client.
+    serde_json::to_string(message).unwrap_or_default().into()
+}

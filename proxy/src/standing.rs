@@ -1,0 +1,203 @@
+//! What one visitor is told: the room as this edge knows it, and the visitor's place in it.
+
+use std::sync::Arc;
+
+use room::estimate::{Forecast, next_update_secs};
+use room::ids::RoomName;
+use room::queue::{Control, Counts, Head, Mode};
+use room::ruler::Ruler;
+use room::rules::{Phase, Rules};
+use room::time::Micros;
+use room::wire::{Paused, PublicRoom, RoomStatus, Standing, State};
+
+/// The newest that this edge heard of a room: a snapshot, replaced as a whole.
+#[derive(Debug, Clone)]
+pub struct Known {
+    pub head: Head,
+    pub counts: Counts,
+    pub control: Control,
+    pub ruler: Option<Arc<Ruler>>,
+    /// The instant for which the ruler holds.
+    pub ruler_at: Micros,
+    pub forecast: Forecast,
+    pub settling_until: Option<Micros>,
+}
+
+/// One visitor, as far as the edge knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    /// Has a ticket that was not presented yet.
+    Unconfirmed,
+    InLine {
+        score: u64,
+        stamp: Micros,
+        returning: bool,
+    },
+    Turn {
+        deadline: Micros,
+    },
+    Admitted,
+    Expired,
+}
+
+/// What a visitor was shown before: positions never grow on one screen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Shown {
+    pub least: Option<u64>,
+    pub first: Option<u64>,
+}
+
+/// Composes what a visitor is told at `now`, and notes what was shown.
+pub fn compose(
+    room: &RoomName,
+    rules: &Rules,
+    known: Option<&Known>,
+    who: Who,
+    shown: &mut Shown,
+    now: Micros,
+) -> Standing {
+    let phase = rules.schedule.phase(now);
+    let closed = phase == Phase::Closed || known.is_some_and(|known| known.control.mode == Mode::Closed);
+    let rate = known.map_or(rules.new_users_per_minute, |known| {
+        known.control.new_users_per_minute
+    });
+    let position = place(known, rules, who, now).map(|rank| shown.clamp(rank));
+    let ahead = position.map(|position| position - 1);
+    let paused = known.and_then(|known| paused(&known.control));
+    let estimate = match (known, ahead) {
+        (Some(known), Some(ahead)) if paused.is_none() && phase == Phase::Open => {
+            Some(known.forecast.wait(ahead, rate))
+        }
+        _ => None,
+    };
+    Standing {
+        room: room.clone(),
+        state: state(who, phase, closed, position.is_some()),
+        position,
+        ahead,
+        waiting: known.map_or(0, |known| known.counts.waiting + known.counts.returning),
+        progress: shown
+            .first
+            .zip(position)
+            .map(|(first, at)| first.saturating_sub(at) as f64 / first.max(1) as f64),
+        rate_per_minute: rate.into(),
+        paused,
+        message: known.and_then(|known| known.control.message.clone()),
+        claim_expires_at: match who {
+            Who::Turn { deadline } => Some(deadline.to_rfc3339()),
+            _ => None,
+        },
+        opens_at: rules
+            .schedule
+            .opens_at
+            .filter(|&at| at > now)
+            .map(Micros::to_rfc3339),
+        close_reason: None,
+        next_update_seconds: estimate.map_or(2, |estimate| next_update_secs(estimate.p50_seconds)),
+        estimate,
+        ticket: None,
+        as_of: known
+            .map_or(now, |known| known.ruler_at.max(known.head.clock.min(now)))
+            .to_rfc3339(),
+    }
+}
+
+impl Shown {
+    /// The position to show: never more than before.
+    fn clamp(&mut self, rank: u64) -> u64 {
+        let position = self.least.map_or(rank, |least| least.min(rank));
+        self.least = Some(position);
+        self.first.get_or_insert(position);
+        position
+    }
+}
+
+/// The rank by the ruler; `None` while a place is being secured: those who came a moment earlier may not have
+/// confirmed theirs yet.
+fn place(known: Option<&Known>, rules: &Rules, who: Who, now: Micros) -> Option<u64> {
+    let Who::InLine {
+        score,
+        stamp,
+        returning,
+    } = who
+    else {
+        return None;
+    };
+    if returning {
+        return Some(1);
+    }
+    let ruler = known?.ruler.as_ref()?;
+    (now.since(stamp) >= rules.settle_window).then(|| ruler.place(score))
+}
+
+fn state(who: Who, phase: Phase, closed: bool, placed: bool) -> State {
+    match who {
+        Who::Turn { .. } => State::Turn,
+        Who::Admitted => State::Admitted,
+        Who::Expired => State::Expired,
+        _ if closed => State::Closed,
+        _ if phase == Phase::Prequeue => State::Prequeue,
+        Who::InLine { .. } if placed => State::Waiting,
+        _ => State::Securing,
+    }
+}
+
+fn paused(control: &Control) -> Option<Paused> {
+    let pause = control.paused.as_ref()?;
+    Some(Paused {
+        since: pause.since.to_rfc3339(),
+        reason: pause.reason.clone(),
+    })
+}
+
+/// What anybody may know.
+pub fn public(room: &RoomName, rules: &Rules, known: Option<&Known>, now: Micros) -> PublicRoom {
+    let control = known.map(|known| &known.control);
+    let waiting = known.map_or(0, |known| known.counts.waiting + known.counts.returning);
+    let status = match rules.schedule.phase(now) {
+        Phase::Closed => RoomStatus::Closed,
+        _ if control.is_some_and(|control| control.mode == Mode::Closed) => RoomStatus::Closed,
+        Phase::Prequeue => RoomStatus::Prequeue,
+        Phase::Open if control.is_some_and(|control| control.paused.is_some()) => RoomStatus::Paused,
+        Phase::Open if waiting > 0 || rules.queue_all => RoomStatus::Queueing,
+        Phase::Open => RoomStatus::Open,
+    };
+    PublicRoom {
+        room: room.clone(),
+        status,
+        waiting,
+        rate_per_minute: control
+            .map_or(rules.new_users_per_minute, |c| c.new_users_per_minute)
+            .into(),
+        opens_at: rules.schedule.opens_at.map(Micros::to_rfc3339),
+        draw: None,
+    }
+}
+
+/// The same in words, for browsers without scripts.
+pub fn in_words(standing: &Standing) -> String {
+    let waiting = standing.waiting;
+    match (standing.state, standing.position) {
+        (State::Turn, _) => "It is your turn. Reload this page to go in.".into(),
+        (State::Closed, _) => "This queue is closed.".into(),
+        (State::Prequeue, _) => "You are early: your place is kept, the queue opens soon.".into(),
+        (State::Waiting, Some(position)) if standing.paused.is_some() => {
+            format!("You are number {position}. The queue is paused; your place is kept.")
+        }
+        (State::Waiting, Some(position)) => match standing.estimate {
+            Some(wait) => {
+                let minutes = |secs: u64| secs.div_ceil(60).max(1);
+                let (low, high) = (minutes(wait.p50_seconds), minutes(wait.p90_seconds));
+                let range = if low == high {
+                    format!("{low}")
+                } else {
+                    format!("{low} to {high}")
+                };
+                let unit = if high == 1 { "minute" } else { "minutes" };
+                format!("You are number {position} of {waiting}: about {range} {unit}.")
+            }
+            None => format!("You are number {position} of {waiting}."),
+        },
+        _ => "Your place is being kept. This page looks again by itself.".into(),
+    }
+}
