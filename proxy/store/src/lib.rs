@@ -8,6 +8,7 @@
 
 pub mod batch;
 pub mod memory;
+pub mod redis;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,11 @@
+-- The room at one glance: `Queue::survey`. Also tells that the node lives.
+--
+-- Answers `room::queue::Survey` as JSON.
+-- One script: numbers of one instant. Every ended session is listed whose pass could still be shown.
+
+local revoked, listed = call('ZRANGE', REVOKED, 0, -1, 'WITHSCORES'), {}
+for i = 1, #revoked, 2 do
+    listed[#listed + 1] = string.format('["%s",%.0f]', revoked[i], tonumber(revoked[i + 1]))
+end
+return answer('{' .. head_json() .. ',' .. counts_json() .. ',"control":' .. control_json()
+    .. ',"revoked":[' .. table.concat(listed, ',') .. '],"settling_until":' .. settling_json() .. '}')

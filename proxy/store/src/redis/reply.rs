@@ -1,0 +1,134 @@
+//! What a script answers: incarnation, seq, clock, front, length of the line, and its own value.
+
+use redis::{FromRedisValue, Value, from_redis_value};
+use room::ids::Incarnation;
+use room::queue::{Arrived, Claimed, Control, Event, Head, Place, Renewed, Session, Turn, VersionConflict};
+use room::time::Micros;
+use serde::de::DeserializeOwned;
+
+use crate::{Answer, StoreError};
+
+/// Reads a list of `{kind, numbers...}`.
+pub(super) fn items<R>(
+    reply: Value,
+    read: fn(&str, &[u64]) -> Option<R>,
+) -> Result<Answer<Vec<R>>, StoreError> {
+    let answer: Answer<Vec<Vec<Value>>> = answer(reply)?;
+    let read_one = |item: Vec<Value>| {
+        let mut fields = item.into_iter();
+        let kind: String = parse(fields.next().unwrap_or(Value::Nil))?;
+        let numbers: Vec<u64> = parse(Value::Array(fields.collect()))?;
+        read(&kind, &numbers).ok_or_else(|| malformed(&format!("`{kind}` with {numbers:?}")))
+    };
+    let value: Result<_, _> = answer.value.into_iter().map(read_one).collect();
+    Ok(Answer {
+        head: answer.head,
+        waiting: answer.waiting,
+        value: value?,
+    })
+}
+
+/// Reads a value that is JSON.
+pub(super) fn json<T: DeserializeOwned>(reply: Value) -> Result<T, StoreError> {
+    from_json(&answer::<String>(reply)?.value)
+}
+
+/// Reads the events that `missed.lua` found.
+pub(super) fn events(reply: Value) -> Result<Option<Vec<Event>>, StoreError> {
+    let texts: Option<Vec<String>> = parse(reply)?;
+    texts
+        .map(|texts| texts.iter().map(|text| from_json(text)).collect())
+        .transpose()
+}
+
+/// What became of a change.
+pub(super) enum Tuned {
+    Control(Control),
+    Conflict(VersionConflict),
+}
+
+pub(super) fn tuned(reply: Value) -> Result<Tuned, StoreError> {
+    let (kind, value): (String, Value) = answer(reply)?.value;
+    match kind.as_str() {
+        "control" => Ok(Tuned::Control(from_json(&parse::<String>(value)?)?)),
+        "conflict" => Ok(Tuned::Conflict(VersionConflict {
+            current: parse(value)?,
+        })),
+        other => Err(malformed(other)),
+    }
+}
+
+pub(super) fn arrived(kind: &str, numbers: &[u64]) -> Option<Arrived> {
+    Some(match (kind, numbers) {
+        ("session", &[ends, cap]) => Arrived::Session(session(ends, cap)),
+        ("let_in", &[ends, cap]) => Arrived::LetIn(session(ends, cap)),
+        ("turn", &[deadline]) => Arrived::Turn(Turn {
+            deadline: Micros(deadline),
+        }),
+        ("waiting", &[score, returning, new]) => Arrived::Waiting(Place {
+            score,
+            returning: returning == 1,
+            new: new == 1,
+        }),
+        ("busy", []) => Arrived::Busy,
+        ("full", []) => Arrived::Full,
+        ("spent", []) => Arrived::Spent,
+        ("void", []) => Arrived::Void,
+        _ => return None,
+    })
+}
+
+pub(super) fn claimed(kind: &str, numbers: &[u64]) -> Option<Claimed> {
+    Some(match (kind, numbers) {
+        ("session", &[ends, cap]) => Claimed::Session(session(ends, cap)),
+        ("not_yet", &[retry_at]) => Claimed::NotYet {
+            retry_at: Micros(retry_at),
+        },
+        ("gone", []) => Claimed::Gone,
+        _ => return None,
+    })
+}
+
+pub(super) fn renewed(kind: &str, numbers: &[u64]) -> Option<Renewed> {
+    Some(match (kind, numbers) {
+        ("session", &[ends, cap]) => Renewed::Session(session(ends, cap)),
+        ("ended", []) => Renewed::Ended,
+        _ => return None,
+    })
+}
+
+fn session(ends: u64, cap: u64) -> Session {
+    Session {
+        ends: Micros(ends),
+        cap: Micros(cap),
+    }
+}
+
+fn answer<T: FromRedisValue>(reply: Value) -> Result<Answer<T>, StoreError> {
+    let (incarnation, seq, clock, front, waiting, value): (String, u64, u64, u64, u64, T) = parse(reply)?;
+    let incarnation: Incarnation = incarnation.parse().map_err(|_| malformed(&incarnation))?;
+    Ok(Answer {
+        head: Head {
+            incarnation,
+            seq,
+            clock: Micros(clock),
+            front,
+        },
+        waiting,
+        value,
+    })
+}
+
+fn parse<T: FromRedisValue>(value: Value) -> Result<T, StoreError> {
+    from_redis_value(value).map_err(|error| malformed(&error.to_string()))
+}
+
+fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| malformed(&error.to_string()))
+}
+
+fn malformed(what: &str) -> StoreError {
+    StoreError::Failed(format!(
+        "a script answered in another shape ({what}): do edges of another version share this store?"
+    ))
+}

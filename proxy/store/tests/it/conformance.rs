@@ -1,0 +1,74 @@
+//! The store in Redis does the same as the queue in memory, step by step.
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use room::rules::{Draft, Rules};
+use store::Store;
+use store::memory::Memory;
+use store::redis::Redis;
+
+use crate::support::history::{histories, play};
+use crate::support::servers::RedisServer;
+use crate::support::world::{TestClock, call, caller, connect, new_room, single, waiter};
+
+/// Plays random histories on a store and on one in memory.
+pub(crate) fn conforms(
+    runtime: &tokio::runtime::Runtime,
+    clock: &TestClock,
+    redis: &Redis,
+    cases: u32,
+    length: usize,
+) {
+    let memory = Memory::with_clock(clock.as_clock());
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    TestRunner::new(config)
+        .run(&histories(length), |history| {
+            let clock_before = clock.now();
+            let outcome = runtime.block_on(play(&new_room(), &history, clock, &memory, redis));
+            clock.step(clock_before.0.cast_signed() - clock.now().0.cast_signed());
+            outcome
+        })
+        .unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+#[test]
+fn a_single_server_does_the_same_as_memory_in_any_history() {
+    let server = RedisServer::start();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let clock = TestClock::default();
+    let redis = runtime.block_on(connect(single(server.url()), &clock));
+    conforms(&runtime, &clock, &redis, 300, 60);
+}
+
+#[tokio::test]
+async fn a_long_line_is_measured_and_served_alike() {
+    let server = RedisServer::start();
+    let clock = TestClock::default();
+    let redis = connect(single(server.url()), &clock).await;
+    let memory = Memory::with_clock(clock.as_clock());
+    let room = new_room();
+    let rules = Rules::new(Draft {
+        new_users_per_minute: 60_000,
+        total_active_users: 100_000,
+        ..Draft::default()
+    })
+    .unwrap();
+    let call = call(&room, &rules, caller(0, None));
+    let crowd: Vec<_> = (0..4321).map(waiter).collect();
+    assert_eq!(
+        redis.arrive(call, &crowd).await.unwrap(),
+        memory.arrive(call, &crowd).await.unwrap()
+    );
+    for _ in 0..12 {
+        let (left, right) = (
+            redis.admit(call).await.unwrap(),
+            memory.admit(call).await.unwrap(),
+        );
+        assert_eq!(left, right);
+        clock.step(400_000);
+    }
+}

@@ -1,0 +1,4 @@
+//! The stores over real servers: one conformance suite for all, and what goes wrong between processes.
+
+mod conformance;
+mod support;

@@ -1,0 +1,3 @@
+pub(crate) mod history;
+pub(crate) mod servers;
+pub(crate) mod world;

@@ -1,0 +1,120 @@
+//! Rooms, visitors and calls of the tests, and a clock that they set.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use room::ids::{Incarnation, NodeId, RoomName, TicketId, VisitorId};
+use room::queue::{Arrival, Caller, Witness};
+use room::rules::Rules;
+use room::time::Micros;
+use store::Call;
+use store::memory::Clock;
+use store::redis::{Redis, RedisOptions, Topology};
+
+/// 2026-01-01.
+pub(crate) const START: Micros = Micros(1_767_225_600_000_000);
+
+/// Time that only moves when told to; the same for all stores that share it.
+#[derive(Clone)]
+pub(crate) struct TestClock(Arc<AtomicU64>);
+
+impl Default for TestClock {
+    fn default() -> Self {
+        Self(Arc::new(AtomicU64::new(START.0)))
+    }
+}
+
+impl TestClock {
+    pub(crate) fn now(&self) -> Micros {
+        Micros(self.0.load(Ordering::SeqCst))
+    }
+
+    pub(crate) fn step(&self, micros: i64) {
+        let next = self
+            .now()
+            .0
+            .checked_add_signed(micros)
+            .expect("time stays positive");
+        self.0.store(next, Ordering::SeqCst);
+    }
+
+    pub(crate) fn advance(&self, span: Duration) {
+        self.step(i64::try_from(span.as_micros()).expect("a short span"));
+    }
+
+    pub(crate) fn as_clock(&self) -> Clock {
+        let clock = self.clone();
+        Box::new(move || clock.now())
+    }
+}
+
+pub(crate) fn visitor(number: u32) -> VisitorId {
+    VisitorId::from_random(bytes(1, number))
+}
+
+pub(crate) fn ticket(number: u32) -> TicketId {
+    TicketId::from_random(bytes(2, number))
+}
+
+pub(crate) fn node(number: u32) -> NodeId {
+    NodeId::from_random(bytes(3, number))
+}
+
+pub(crate) fn incarnation(number: u32) -> Incarnation {
+    Incarnation::from_random(bytes(4, number))
+}
+
+fn bytes(kind: u8, number: u32) -> [u8; 12] {
+    let mut bytes = [kind; 12];
+    bytes[8..].copy_from_slice(&number.to_be_bytes());
+    bytes
+}
+
+/// A room that no other test of this process uses.
+pub(crate) fn new_room() -> RoomName {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("r{number}").parse().expect("a room name")
+}
+
+pub(crate) fn caller(number: u32, witness: Option<Witness>) -> Caller {
+    Caller {
+        node: node(number),
+        fresh: incarnation(number),
+        witness,
+        hold: false,
+    }
+}
+
+pub(crate) fn call<'a>(room: &'a RoomName, rules: &'a Rules, caller: Caller) -> Call<'a> {
+    Call {
+        room,
+        rules,
+        caller,
+        at_most: Duration::MAX,
+    }
+}
+
+/// Somebody who came at the n-th microsecond and only waits.
+pub(crate) fn waiter(number: u32) -> Arrival {
+    Arrival {
+        visitor: visitor(number),
+        ticket: ticket(number),
+        score: START.0 + u64::from(number),
+        confirmed_at: START,
+        may_enter: false,
+        may_wait: true,
+    }
+}
+
+pub(crate) fn single(url: String) -> RedisOptions {
+    RedisOptions::new(Topology::Single { url })
+}
+
+/// A store on the test's clock, with time enough for a busy machine.
+pub(crate) async fn connect(mut options: RedisOptions, clock: &TestClock) -> Redis {
+    options.clock = Some(clock.as_clock());
+    options.timeout = Duration::from_secs(5);
+    Redis::connect(options).await.expect("a store")
+}
