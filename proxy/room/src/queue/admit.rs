@@ -30,13 +30,21 @@ impl Queue {
         }
     }
 
-    /// Nobody could claim while no tick came: open turns are extended by the gap.
+    /// Nobody could claim while no tick came: open turns are extended by the gap. And no edge was silent for as
+    /// long as none could speak.
     fn bridge_gap(&mut self) {
-        let gap = self.clock().since(self.ticked);
-        if gap > TICK_GAP && !self.turns.is_empty() {
+        let clock = self.clock();
+        let gap = clock.since(self.ticked);
+        self.ticked = clock;
+        if gap <= TICK_GAP {
+            return;
+        }
+        for heard in self.nodes.values_mut() {
+            *heard = clock.min(*heard + gap);
+        }
+        if !self.turns.is_empty() {
             self.turn_shift += micros(gap);
         }
-        self.ticked = self.clock();
     }
 
     pub(super) fn end_sessions(&mut self) {
