@@ -10,6 +10,7 @@ use room::token::{KeyError, PassVerifier, secret_from_text};
 use tokio_postgres::config::Host;
 
 use crate::jwks::{JwksUrl, JwksUrlError};
+use crate::sale::{EventId, SaleError};
 
 /// What the command line and the environment say.
 #[derive(Debug, Parser)]
@@ -85,7 +86,7 @@ pub struct Config {
     pub report: Option<PathBuf>,
     pub max_connections: usize,
     pub database: Database,
-    pub event_id: String,
+    pub event_id: EventId,
     pub seed: Option<Seed>,
     pub trust: Trust,
     pub rules: SaleRules,
@@ -135,8 +136,8 @@ pub enum ConfigError {
     Database(#[source] tokio_postgres::Error),
     #[error("DB_URL names no host; give one, or a folder with the server's socket (host=/run/postgresql)")]
     NoHost,
-    #[error("EVENT_ID has {0} bytes; an event id has 1 to 64")]
-    EventId(usize),
+    #[error("EVENT_ID: {0}")]
+    EventId(SaleError),
     #[error("who may buy? set PASS_JWKS_URL or PASS_SECRET_FILE, or start with --open for development")]
     NoTrust,
     #[error("PASS_JWKS_URL: {0}")]
@@ -151,9 +152,6 @@ pub enum ConfigError {
 
 impl Args {
     pub fn into_config(self) -> Result<Config, ConfigError> {
-        if !(1..=64).contains(&self.event_id.len()) {
-            return Err(ConfigError::EventId(self.event_id.len()));
-        }
         Ok(Config {
             listen: self
                 .listen
@@ -164,7 +162,7 @@ impl Args {
             rules: self.rules(),
             ws_max_send_buffer: self.ws_max_send_buffer as usize,
             trust: self.trust()?,
-            event_id: self.event_id,
+            event_id: self.event_id.parse().map_err(ConfigError::EventId)?,
             report: self.report,
         })
     }
@@ -249,10 +247,7 @@ mod tests {
     fn the_address_of_a_database_is_told_without_its_password() {
         for (url, address) in [
             ("postgres://shop:secret@db.internal/box", "db.internal:5432"),
-            (
-                "postgres://shop@%2Frun%2Fpg/box?port=5433",
-                "/run/pg/.s.PGSQL.5433",
-            ),
+            ("postgres://shop@%2Frun%2Fpg:5433/box", "/run/pg/.s.PGSQL.5433"),
             ("host=/run/pg user=shop dbname=box", "/run/pg/.s.PGSQL.5432"),
             ("host=a,b port=1,2 user=shop", "a:1, b:2"),
         ] {

@@ -1,5 +1,7 @@
 //! Every failure of a request, and what the outside sees of it: one place.
 
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use room::token::TokenError;
@@ -22,12 +24,16 @@ pub enum Error {
     KeyReused,
     #[error("the purchase with this key is still being made; ask again")]
     InFlight,
+    #[error("the query cannot be read: {0}")]
+    BadQuery(#[from] QueryRejection),
     #[error("no event has this id")]
     UnknownEvent,
     #[error("you have no order of this id")]
     UnknownOrder,
     #[error("nothing is here")]
     NotFound,
+    #[error("the address cannot be read: {0}")]
+    BadPath(#[from] PathRejection),
     #[error("this address does not take this method")]
     Method,
     #[error("the hold has expired and its tickets are on sale again; buy anew")]
@@ -45,7 +51,7 @@ pub enum Error {
     #[error("the keys of passes are not known yet; ask again")]
     NoKeys,
     #[error("this call opens a WebSocket: {0}")]
-    Upgrade(String),
+    Upgrade(#[from] WebSocketUpgradeRejection),
     #[error("no room for another socket; try later, the page works without")]
     SocketsFull,
     #[error("{}", database_detail(.0))]
@@ -66,6 +72,7 @@ impl Error {
     fn outside(&self) -> (StatusCode, &'static str) {
         match self {
             Self::BadJson(_) => (StatusCode::BAD_REQUEST, "bad-json"),
+            Self::BadQuery(_) => (StatusCode::BAD_REQUEST, "bad-query"),
             Self::BodyCut(_) => (StatusCode::BAD_REQUEST, "body-cut"),
             Self::BodyTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large"),
             Self::Sale(SaleError::Qty { .. }) => (StatusCode::BAD_REQUEST, "bad-qty"),
@@ -74,8 +81,9 @@ impl Error {
             Self::Sale(SaleError::KeyUnreadable) => (StatusCode::BAD_REQUEST, "idempotency-key-unreadable"),
             Self::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused"),
             Self::InFlight => (StatusCode::CONFLICT, "in-flight"),
-            Self::UnknownEvent => (StatusCode::NOT_FOUND, "unknown-event"),
+            Self::Sale(SaleError::EventId) | Self::UnknownEvent => (StatusCode::NOT_FOUND, "unknown-event"),
             Self::UnknownOrder => (StatusCode::NOT_FOUND, "unknown-order"),
+            Self::BadPath(_) => (StatusCode::NOT_FOUND, "bad-path"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found"),
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed"),
             Self::HoldExpired => (StatusCode::GONE, "hold-expired"),

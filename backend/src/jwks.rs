@@ -99,7 +99,7 @@ impl Jwks {
         let mut last = self.last_fetch.lock().await;
         if last.is_none_or(|at| at.elapsed() >= FETCH_AT_MOST_EVERY) {
             *last = Some(Instant::now());
-            let _told_in_the_log = self.fetch().await;
+            self.fetch().await;
         }
     }
 
@@ -107,22 +107,18 @@ impl Jwks {
     pub async fn keep_fresh(&self) {
         let mut retry = FIRST_RETRY;
         loop {
-            let pause = if self.fetch().await.is_ok() {
-                REFRESH_EVERY
+            if self.fetch().await {
+                retry = FIRST_RETRY;
+                sleep(REFRESH_EVERY).await;
             } else {
-                retry
-            };
-            retry = if pause == REFRESH_EVERY {
-                FIRST_RETRY
-            } else {
-                (retry * 2).min(LAST_RETRY)
-            };
-            sleep(pause).await;
+                sleep(retry).await;
+                retry = (retry * 2).min(LAST_RETRY);
+            }
         }
     }
 
-    /// Replaces the keys; a failed fetch keeps the old ones.
-    async fn fetch(&self) -> Result<(), ()> {
+    /// Replaces the keys, and says whether it could; a failed fetch keeps the old ones.
+    async fn fetch(&self) -> bool {
         let fetched = timeout(FETCH_TIMEOUT, fetch(&self.url))
             .await
             .unwrap_or(Err(FetchError::Slow));
@@ -130,11 +126,11 @@ impl Jwks {
             Ok(verifier) => {
                 self.current.store(Some(Arc::new(verifier)));
                 tracing::debug!(url = %self.url, "pass keys fetched");
-                Ok(())
+                true
             }
             Err(error) => {
                 tracing::warn!(url = %self.url, error = %error, "pass keys not fetched");
-                Err(())
+                false
             }
         }
     }

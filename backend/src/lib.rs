@@ -133,9 +133,12 @@ async fn prepare(config: &Config) -> Result<Db, RunError> {
         .map_err(|cause| RunError::Database { address, cause })?;
     let db = Db::new(&config.database).map_err(|error| RunError::Start(error.into()))?;
     if let Some(seed) = &config.seed {
-        let created = db.seed(&config.event_id, seed).await.map_err(RunError::Seed)?;
+        let created = db
+            .seed(config.event_id.as_str(), seed)
+            .await
+            .map_err(RunError::Seed)?;
         tracing::info!(
-            eventId = config.event_id,
+            eventId = config.event_id.as_str(),
             total = seed.total,
             created,
             "event seeded"

@@ -37,6 +37,31 @@ impl Stock {
     }
 }
 
+/// The name of an event: 1 to 64 bytes without control characters. Whether it exists is another question.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct EventId(String);
+
+impl EventId {
+    pub const MAX_BYTES: usize = 64;
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for EventId {
+    type Err = SaleError;
+
+    fn from_str(text: &str) -> Result<Self, SaleError> {
+        let fits = (1..=Self::MAX_BYTES).contains(&text.len()) && !text.chars().any(char::is_control);
+        if fits {
+            Ok(Self(text.into()))
+        } else {
+            Err(SaleError::EventId)
+        }
+    }
+}
+
 /// How many tickets one purchase asks for: at least 1, at most what the operator allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Qty(u32);
@@ -82,6 +107,8 @@ impl FromStr for IdempotencyKey {
 /// A request that no stock could fulfil.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SaleError {
+    #[error("no event has such an id: it has 1 to {max} bytes, none of them control characters", max = EventId::MAX_BYTES)]
+    EventId,
     #[error("`qty` is {asked}; one purchase takes 1 to {max}")]
     Qty { asked: i64, max: u32 },
     #[error("send an `Idempotency-Key` header; repeat it only to retry the same purchase")]
@@ -215,6 +242,20 @@ mod tests {
         ] {
             assert_eq!(Qty::new(asked, 8).is_ok(), fits, "{asked}");
         }
+    }
+
+    #[test]
+    fn an_event_id_is_short_text() {
+        for (text, fits) in [
+            ("e1", true),
+            ("Straße 7", true),
+            ("", false),
+            ("a\0", false),
+            ("a\nb", false),
+        ] {
+            assert_eq!(text.parse::<EventId>().is_ok(), fits, "{text:?}");
+        }
+        assert!("e".repeat(65).parse::<EventId>().is_err());
     }
 
     #[test]

@@ -11,12 +11,12 @@ use uuid::Uuid;
 use super::{Db, DbError, column, count, events};
 use crate::config::SaleRules;
 use crate::metrics;
-use crate::sale::{IdempotencyKey, Qty, Status, Stock};
+use crate::sale::{EventId, IdempotencyKey, Qty, Status, Stock};
 
 /// Who wants how many of what, and under which key.
 #[derive(Debug, Clone)]
 pub struct Attempt {
-    pub event_id: String,
+    pub event_id: EventId,
     pub user_id: String,
     pub qty: Qty,
     pub key: IdempotencyKey,
@@ -117,7 +117,7 @@ impl Db {
                 return Ok(answer);
             }
             let waited = Instant::now();
-            let stock = events::lock(transaction, &attempt.event_id).await?;
+            let stock = events::lock(transaction, attempt.event_id.as_str()).await?;
             metrics::lock_waited(waited.elapsed());
             match stock {
                 Some(stock) => sell(transaction, attempt, stock, rules.hold_ttl).await,
@@ -179,8 +179,8 @@ impl Db {
 }
 
 async fn try_key(transaction: &Transaction<'_>, attempt: &Attempt) -> Result<bool, DbError> {
-    // No part can hold a line feed but the event id, which stands last.
-    let name = [attempt.key.as_str(), &attempt.user_id, &attempt.event_id].join("\n");
+    // No part can hold a line feed, so no two attempts share a name.
+    let name = [attempt.key.as_str(), &attempt.user_id, attempt.event_id.as_str()].join("\n");
     let statement = transaction.prepare_cached(TRY_KEY).await?;
     column(&transaction.query_one(&statement, &[&name]).await?, "free")
 }
@@ -195,7 +195,12 @@ async fn first_answer(
     let found = transaction
         .query_opt(
             &find,
-            &[&attempt.event_id, &attempt.user_id, &key, &ttl.as_secs_f64()],
+            &[
+                &attempt.event_id.as_str(),
+                &attempt.user_id,
+                &key,
+                &ttl.as_secs_f64(),
+            ],
         )
         .await?;
     let Some(row) = found else { return Ok(None) };
@@ -241,12 +246,15 @@ async fn sell(
         qty,
         key,
     } = attempt;
-    let (qty_sql, key) = (signed(qty.get())?, key.as_str());
+    let (event_id, key, qty_sql) = (event_id.as_str(), key.as_str(), signed(qty.get())?);
     let Some(after) = stock.hold(*qty) else {
         let remaining = stock.remaining();
         let insert = transaction.prepare_cached(INSERT_REJECTED).await?;
         transaction
-            .execute(&insert, &[user_id, event_id, &qty_sql, &key, &signed(remaining)?])
+            .execute(
+                &insert,
+                &[user_id, &event_id, &qty_sql, &key, &signed(remaining)?],
+            )
             .await?;
         return Ok(Attempted::OutOfStock {
             remaining,
@@ -260,7 +268,7 @@ async fn sell(
     let row = transaction
         .query_one(
             &insert,
-            &[user_id, event_id, &qty_sql, &key, &signed(remaining)?, &ttl],
+            &[user_id, &event_id, &qty_sql, &key, &signed(remaining)?, &ttl],
         )
         .await?;
     Ok(Attempted::Held {

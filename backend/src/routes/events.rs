@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use room::time::Micros;
 use serde::Serialize;
 
-use super::Shop;
+use super::{Segment, Shop};
 use crate::db::events::Event;
 use crate::error::Error;
 use crate::passes::Caller;
@@ -62,21 +62,21 @@ pub(super) async fn list(State(shop): State<Arc<Shop>>, _: Caller) -> Result<imp
 pub(super) async fn show(
     State(shop): State<Arc<Shop>>,
     _: Caller,
-    Path(id): Path<String>,
+    id: Segment,
 ) -> Result<impl IntoResponse, Error> {
-    let event = shop.db.event(&id).await?.ok_or(Error::UnknownEvent)?;
+    let event = shop.find(&id?.0).await?;
     Ok(fresh(EventView::of(event, &shop)))
 }
 
 pub(super) async fn availability(
     State(shop): State<Arc<Shop>>,
     _: Caller,
-    Path(id): Path<String>,
+    id: Segment,
 ) -> Result<impl IntoResponse, Error> {
-    let event = shop.db.event(&id).await?.ok_or(Error::UnknownEvent)?;
+    let Event { id, stock, .. } = shop.find(&id?.0).await?;
     Ok(fresh(Availability {
-        event_id: event.id,
-        stock: event.stock.into(),
+        event_id: id,
+        stock: stock.into(),
     }))
 }
 

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::routing::{get, post};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Bytes;
@@ -20,9 +22,11 @@ use tokio::time::timeout;
 
 use crate::config::SaleRules;
 use crate::db::Db;
+use crate::db::events::Event;
 use crate::error::Error;
 use crate::live::Hub;
 use crate::passes::Gatekeeper;
+use crate::sale::EventId;
 use crate::trace;
 
 pub use page::Page;
@@ -39,9 +43,19 @@ pub struct Shop {
     pub gatekeeper: Gatekeeper,
     pub hub: Arc<Hub>,
     pub rules: SaleRules,
-    pub event_id: String,
+    pub event_id: EventId,
     pub metrics: PrometheusHandle,
     pub page: Page,
+}
+
+/// One part of the path, if it is text.
+type Segment = Result<Path<String>, PathRejection>;
+
+impl Shop {
+    async fn find(&self, event_id: &str) -> Result<Event, Error> {
+        let id: EventId = event_id.parse()?;
+        self.db.event(id.as_str()).await?.ok_or(Error::UnknownEvent)
+    }
 }
 
 pub fn routes(shop: Arc<Shop>) -> Router {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use room::time::Micros;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::Shop;
+use super::{Segment, Shop};
 use crate::db::orders::{Attempt, Attempted, OrderNews, Payment};
 use crate::error::Error;
 use crate::metrics;
@@ -52,8 +52,8 @@ pub(super) async fn purchase(
     let key = key(&headers)?;
     let Wanted { event_id, qty } = super::json(body).await?;
     let attempt = Attempt {
+        event_id: event_id.parse()?,
         qty: Qty::new(qty, shop.rules.max_qty)?,
-        event_id,
         user_id,
         key,
     };
@@ -69,7 +69,7 @@ pub(super) async fn purchase(
                 ..
             } = &attempted
             {
-                shop.tell(*order, &attempt.event_id, &attempt.user_id, Status::Hold);
+                shop.tell(*order, attempt.event_id.as_str(), &attempt.user_id, Status::Hold);
             }
             answer(&attempted)
         });
@@ -87,11 +87,11 @@ pub(super) async fn purchase(
 pub(super) async fn pay(
     State(shop): State<Arc<Shop>>,
     caller: Caller,
-    Path(order): Path<String>,
+    order: Segment,
 ) -> Result<Response, Error> {
     let started = Instant::now();
     let user_id = caller.buyer()?;
-    let order: Uuid = order.parse().map_err(|_| Error::UnknownOrder)?;
+    let order: Uuid = order?.parse().map_err(|_| Error::UnknownOrder)?;
     let payment = shop.db.pay(order, &user_id).await;
     record_payment(order, &user_id, &payment, started);
     match payment? {
@@ -168,7 +168,7 @@ fn record(attempt: &Attempt, result: &Result<(Answer, bool), Error>, started: In
     }
     metrics::purchase_took(started.elapsed());
     tracing::info!(
-        eventId = attempt.event_id,
+        eventId = attempt.event_id.as_str(),
         userId = attempt.user_id,
         qty = attempt.qty.get(),
         result = outcome.as_str(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
 use axum::extract::{Query, State};
 use axum::response::Response;
@@ -26,15 +27,15 @@ pub(super) struct Ask {
 pub(super) async fn open(
     State(shop): State<Arc<Shop>>,
     caller: Caller,
-    Query(ask): Query<Ask>,
+    ask: Result<Query<Ask>, QueryRejection>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Error> {
-    let upgrade = upgrade.map_err(|rejection| Error::Upgrade(rejection.body_text()))?;
-    let event_id = ask.event_id.unwrap_or_else(|| shop.event_id.clone());
-    let event = shop.db.event(&event_id).await?.ok_or(Error::UnknownEvent)?;
+    let (upgrade, Query(ask)) = (upgrade?, ask?);
+    let event_id = ask.event_id.as_deref().unwrap_or(shop.event_id.as_str());
+    let event = shop.find(event_id).await?;
     let seat = shop
         .hub
-        .join(&event_id, caller.user_id, event.stock)
+        .join(&event.id, caller.user_id, event.stock)
         .ok_or(Error::SocketsFull)?;
     let upgrade = upgrade
         .read_buffer_size(READ_BUFFER_BYTES)

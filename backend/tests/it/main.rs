@@ -1,0 +1,19 @@
+//! The box office as its visitors and operators meet it: the real program over real sockets, on a private
+//! PostgreSQL. Each test has its own database; those that break PostgreSQL have their own server.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod bad_input;
+mod buying;
+mod expiry;
+mod operation;
+mod outage;
+mod passes;
+mod paying;
+mod sockets;
+mod support;

@@ -1,0 +1,229 @@
+//! PostgreSQL in a temporary folder, on a Unix socket, gone when this process is gone.
+
+use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// Starts the server, and stops it when standard input ends: then the test process is gone, however it went. Its
+/// folder goes too, unless a line was written before.
+const WATCHDOG: &str = r#"
+    "$0/postgres" -D "$1/data" -k "$1" -c listen_addresses= -c max_connections=300 -c fsync=off \
+        -c shared_buffers=32MB -c log_min_messages=warning >>"$1/log" 2>&1 &
+    server=$!
+    keep=
+    while read -r line; do keep=$line; done
+    kill -QUIT "$server"
+    kill -CONT "$server"
+    wait "$server"
+    [ -n "$keep" ] || rm -rf "$1"
+"#;
+
+/// A running server.
+pub(crate) struct Postgres {
+    folder: TempDir,
+    watchdog: Option<(Child, ChildStdin)>,
+    databases: AtomicU32,
+}
+
+/// A database of its own for one test.
+#[derive(Debug, Clone)]
+pub(crate) struct TestDatabase {
+    pub url: String,
+}
+
+/// The server that tests share.
+pub(crate) fn shared() -> &'static Postgres {
+    static SHARED: OnceLock<Postgres> = OnceLock::new();
+    SHARED.get_or_init(Postgres::start)
+}
+
+impl Postgres {
+    /// A new server with an empty cluster.
+    pub(crate) fn start() -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("box-office-")
+            .tempdir_in("/tmp")
+            .unwrap();
+        if let Some((uid, gid)) = server_user() {
+            std::os::unix::fs::chown(folder.path(), Some(uid), Some(gid)).unwrap();
+        }
+        let initdb = as_server_user(Command::new(programs().join("initdb")).args([
+            "--pgdata",
+            text(&folder.path().join("data")),
+            "--username=shop",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-sync",
+        ]))
+        .output();
+        succeeded("initdb", &initdb.unwrap());
+        let mut server = Self {
+            folder,
+            watchdog: None,
+            databases: AtomicU32::new(0),
+        };
+        server.up();
+        server
+    }
+
+    /// Starts the server again after [`Postgres::kill`].
+    pub(crate) fn up(&mut self) {
+        let mut command = Command::new("sh");
+        command.args(["-c", WATCHDOG, text(&programs()), text(self.folder.path())]);
+        let mut child = as_server_user(command.stdin(Stdio::piped())).spawn().unwrap();
+        let stdin = child.stdin.take().unwrap();
+        self.watchdog = Some((child, stdin));
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !self.psql("postgres", "SELECT 1").status.success() {
+            assert!(
+                Instant::now() < deadline,
+                "PostgreSQL does not start:\n{}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Ends the server at once, as a crash would.
+    pub(crate) fn kill(&mut self) {
+        if let Some((mut watchdog, mut stdin)) = self.watchdog.take() {
+            stdin.write_all(b"keep\n").unwrap();
+            drop(stdin);
+            watchdog.wait().unwrap();
+        }
+    }
+
+    /// Stops every process of the server where it stands: connections stay open and nobody answers.
+    pub(crate) fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    pub(crate) fn database(&self) -> TestDatabase {
+        let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        succeeded(
+            "createdb",
+            &self.psql("postgres", &format!("CREATE DATABASE {name}")),
+        );
+        TestDatabase {
+            url: format!("host={} user=shop dbname={name}", self.folder.path().display()),
+        }
+    }
+
+    /// Where programs look for this server: `<folder>/.s.PGSQL.5432`.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.path().join(".s.PGSQL.5432")
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid_file = std::fs::read_to_string(self.folder.path().join("data/postmaster.pid")).unwrap();
+        let postmaster = pid_file.lines().next().unwrap();
+        let children =
+            std::fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children")).unwrap();
+        let pids = [postmaster].into_iter().chain(children.split_whitespace());
+        // A child that has ended meanwhile is no failure.
+        Command::new("kill")
+            .arg(signal)
+            .args(pids)
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
+    }
+
+    fn psql(&self, database: &str, sql: &str) -> Output {
+        let folder = text(self.folder.path());
+        let mut command = Command::new(programs().join("psql"));
+        command.args(["-h", folder, "-U", "shop", "-d", database, "-qAtc", sql]);
+        command.output().unwrap()
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl TestDatabase {
+    pub(crate) async fn connect(&self) -> tokio_postgres::Client {
+        let (client, connection) = tokio_postgres::connect(&self.url, tokio_postgres::NoTls)
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        client
+    }
+
+    /// One number.
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
+        self.connect().await.query_one(sql, &[]).await.unwrap().get(0)
+    }
+}
+
+/// The folder of the server programs, which distributions keep off the PATH.
+fn programs() -> PathBuf {
+    static FOUND: OnceLock<PathBuf> = OnceLock::new();
+    FOUND
+        .get_or_init(|| {
+            let asked = Command::new("pg_config").arg("--bindir").output().ok();
+            let told = asked.map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()));
+            let versions = std::fs::read_dir("/usr/lib/postgresql")
+                .into_iter()
+                .flatten()
+                .flatten();
+            let installed = versions.map(|version| version.path().join("bin"));
+            let candidates = told
+                .into_iter()
+                .chain(installed)
+                .filter(|folder| folder.join("initdb").is_file());
+            candidates
+                .max()
+                .expect("PostgreSQL's server programs (initdb, postgres) are needed")
+        })
+        .clone()
+}
+
+/// PostgreSQL refuses to run as root: then it runs as `postgres`.
+fn server_user() -> Option<(u32, u32)> {
+    let id = |arguments: &[&str]| -> u32 {
+        let output = Command::new("id").args(arguments).output().unwrap();
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .trim()
+            .parse()
+            .expect("a user `postgres`")
+    };
+    (id(&["-u"]) == 0).then(|| (id(&["-u", "postgres"]), id(&["-g", "postgres"])))
+}
+
+fn as_server_user(command: &mut Command) -> &mut Command {
+    match server_user() {
+        Some((uid, gid)) => command.uid(uid).gid(gid).current_dir("/tmp"),
+        None => command,
+    }
+}
+
+fn succeeded(what: &str, output: &Output) {
+    assert!(
+        output.status.success(),
+        "{what}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
