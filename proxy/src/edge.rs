@@ -43,8 +43,8 @@ use pingora::proxy::HttpProxy;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
-pub use self::hops::TrustedProxies;
 use self::forward::Forwarder;
+pub use self::hops::TrustedProxies;
 use self::tls::TlsIdentity;
 use crate::request::Decide;
 
@@ -79,7 +79,10 @@ impl EdgeOptions {
 
 impl fmt::Debug for EdgeOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EdgeOptions").field("listener", &self.listener).field("limits", &self.limits).finish()
+        f.debug_struct("EdgeOptions")
+            .field("listener", &self.listener)
+            .field("limits", &self.limits)
+            .finish()
     }
 }
 
@@ -169,7 +172,11 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Starts an edge on the current runtime. It stops when `stop` becomes true, or when its sender is gone.
-pub fn serve(options: EdgeOptions, decide: Arc<dyn Decide>, stop: watch::Receiver<bool>) -> io::Result<EdgeHandle> {
+pub fn serve(
+    options: EdgeOptions,
+    decide: Arc<dyn Decide>,
+    stop: watch::Receiver<bool>,
+) -> io::Result<EdgeHandle> {
     options.listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(options.listener)?;
     let address = listener.local_addr()?;
@@ -190,7 +197,12 @@ pub fn serve(options: EdgeOptions, decide: Arc<dyn Decide>, stop: watch::Receive
         stopping,
         killed,
     });
-    let signals = listener::Signals { stop, on_stop: options.on_stop, stopping: stopping_sender, killed: killed_sender };
+    let signals = listener::Signals {
+        stop,
+        on_stop: options.on_stop,
+        stopping: stopping_sender,
+        killed: killed_sender,
+    };
     let done = tokio::spawn(listener::run(listener, shared, signals));
     Ok(EdgeHandle { address, done })
 }

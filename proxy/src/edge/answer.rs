@@ -37,15 +37,28 @@ pub(super) fn last_words(answer: &Answer) -> Vec<u8> {
 }
 
 fn serialise(answer: &Answer, method: &Method, keep_alive: bool) -> io::Result<Vec<u8>> {
-    let Answer { status, headers, body } = answer;
+    let Answer {
+        status,
+        headers,
+        body,
+    } = answer;
     let mut bytes = Vec::with_capacity(512 + body.len());
-    write!(bytes, "HTTP/1.1 {} {}\r\nDate: ", status.as_str(), status.canonical_reason().unwrap_or_default())?;
+    write!(
+        bytes,
+        "HTTP/1.1 {} {}\r\nDate: ",
+        status.as_str(),
+        status.canonical_reason().unwrap_or_default()
+    )?;
     bytes.extend_from_slice(get_cached_date().as_bytes());
     bytes.extend_from_slice(b"\r\n");
     if has_length(*status) {
         write!(bytes, "Content-Length: {}\r\n", body.len())?;
     }
-    bytes.extend_from_slice(if keep_alive { b"Connection: keep-alive\r\n" } else { b"Connection: close\r\n" });
+    bytes.extend_from_slice(if keep_alive {
+        b"Connection: keep-alive\r\n"
+    } else {
+        b"Connection: close\r\n"
+    });
     for (name, value) in headers {
         bytes.extend_from_slice(name.as_str().as_bytes());
         bytes.extend_from_slice(b": ");
@@ -91,7 +104,11 @@ mod tests {
 
     fn text(status: StatusCode, method: &Method, keep_alive: bool) -> String {
         let headers = vec![(header::RETRY_AFTER, HeaderValue::from_static("5"))];
-        let answer = Answer { status, headers, body: Bytes::from_static(b"wait") };
+        let answer = Answer {
+            status,
+            headers,
+            body: Bytes::from_static(b"wait"),
+        };
         String::from_utf8(serialise(&answer, method, keep_alive).unwrap()).unwrap()
     }
 
@@ -100,9 +117,17 @@ mod tests {
         let text = text(StatusCode::SERVICE_UNAVAILABLE, &Method::GET, true);
         let date = text.lines().nth(1).unwrap();
         assert!(date.starts_with("Date: ") && date.ends_with(" GMT"), "{date}");
-        let rest: Vec<_> = text.split("\r\n").filter(|line| !line.starts_with("Date")).collect();
+        let rest: Vec<_> = text
+            .split("\r\n")
+            .filter(|line| !line.starts_with("Date"))
+            .collect();
         let expected = [
-            "HTTP/1.1 503 Service Unavailable", "Content-Length: 4", "Connection: keep-alive", "retry-after: 5", "", "wait",
+            "HTTP/1.1 503 Service Unavailable",
+            "Content-Length: 4",
+            "Connection: keep-alive",
+            "retry-after: 5",
+            "",
+            "wait",
         ];
         assert_eq!(rest, expected);
     }
@@ -110,12 +135,18 @@ mod tests {
     #[test]
     fn an_answer_to_head_says_the_length_of_what_it_leaves_out() {
         let text = text(StatusCode::OK, &Method::HEAD, false);
-        assert!(text.contains("Content-Length: 4\r\nConnection: close\r\n") && text.ends_with("\r\n\r\n"), "{text}");
+        assert!(
+            text.contains("Content-Length: 4\r\nConnection: close\r\n") && text.ends_with("\r\n\r\n"),
+            "{text}"
+        );
     }
 
     #[test]
     fn an_answer_without_content_has_no_length() {
         let text = text(StatusCode::NO_CONTENT, &Method::DELETE, true);
-        assert!(!text.contains("Content-Length") && text.ends_with("\r\n\r\n"), "{text}");
+        assert!(
+            !text.contains("Content-Length") && text.ends_with("\r\n\r\n"),
+            "{text}"
+        );
     }
 }

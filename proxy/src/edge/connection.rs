@@ -67,7 +67,11 @@ impl Connection {
 
     /// The next head; `None` when the connection is over before it began. Between requests (`waits`) the clock for
     /// the head starts with its first byte.
-    async fn read_head(&mut self, mut deadline: Instant, mut waits: bool) -> Result<Option<RawHead>, Refusal> {
+    async fn read_head(
+        &mut self,
+        mut deadline: Instant,
+        mut waits: bool,
+    ) -> Result<Option<RawHead>, Refusal> {
         let mut searched = 0;
         loop {
             if searched == 0 {
@@ -116,7 +120,12 @@ impl Connection {
     }
 
     async fn carry_out(mut self, raw: RawHead) -> Option<Self> {
-        let hops = Hops::read(self.peer.ip(), self.tls, &raw.headers, &self.shared.trusted_proxies);
+        let hops = Hops::read(
+            self.peer.ip(),
+            self.tls,
+            &raw.headers,
+            &self.shared.trusted_proxies,
+        );
         let trace = Trace::of(&raw.headers);
         let mut request = Request { raw, hops, trace };
         let body = match self.read_own_body(&mut request.raw).await {
@@ -164,7 +173,11 @@ impl Connection {
         use tokio::io::AsyncWriteExt as _;
         let written = self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n");
         let written = tokio::time::timeout(self.shared.limits.write, written).await;
-        if matches!(written, Ok(Ok(()))) { Ok(()) } else { Err(Refusal::SlowBody) }
+        if matches!(written, Ok(Ok(()))) {
+            Ok(())
+        } else {
+            Err(Refusal::SlowBody)
+        }
     }
 
     async fn answer(mut self, raw: &RawHead, answer: &Answer) -> Option<Self> {
@@ -186,7 +199,10 @@ impl Connection {
     async fn refuse(mut self, refusal: Refusal) {
         let (answer, patience) = (refusal.answer(), self.shared.limits.write);
         tracing::debug!(%refusal, "a request was refused");
-        if answer::write(&mut self.stream, &answer, &Method::GET, false, patience).await.is_ok() {
+        if answer::write(&mut self.stream, &answer, &Method::GET, false, patience)
+            .await
+            .is_ok()
+        {
             answer::close(self.stream).await;
         }
     }
@@ -197,7 +213,14 @@ impl Connection {
             tunnel::run(self, request.raw, trip).await;
             return None;
         }
-        let Self { shared, peer, tls, stream, arrived, permit } = self;
+        let Self {
+            shared,
+            peer,
+            tls,
+            stream,
+            arrived,
+            permit,
+        } = self;
         let mut raw = request.raw;
         let (one, own) = match OneRequest::new(stream, Body::new(raw.framing), arrived) {
             Ok(parts) => parts,
@@ -213,7 +236,14 @@ impl Connection {
         };
         let one = served.consume().0.into_any().downcast::<OneRequest>().ok()?;
         let (stream, arrived) = one.into_parts()?;
-        keep_alive.then_some(Self { shared, peer, tls, stream, arrived, permit })
+        keep_alive.then_some(Self {
+            shared,
+            peer,
+            tls,
+            stream,
+            arrived,
+            permit,
+        })
     }
 
     async fn socket(self, raw: &RawHead, plan: SocketPlan) -> Option<Self> {
@@ -224,8 +254,17 @@ impl Connection {
                 return None;
             }
         };
-        let Self { shared, stream, arrived, permit, .. } = self;
-        let socket = handshake.open(stream, &arrived, &plan.headers, shared.limits.write).await.ok()?;
+        let Self {
+            shared,
+            stream,
+            arrived,
+            permit,
+            ..
+        } = self;
+        let socket = handshake
+            .open(stream, &arrived, &plan.headers, shared.limits.write)
+            .await
+            .ok()?;
         drop(arrived);
         // A task of its own: this one is as large as the largest thing a connection ever does.
         let run = (plan.run)(socket);
@@ -269,7 +308,10 @@ impl Request {
     fn trip(&self, forward: Forward, shared: &Shared) -> Trip {
         let headers = &self.raw.headers;
         let says = |name: &str, value: &str| {
-            headers.get(name).and_then(|line| line.to_str().ok()).is_some_and(|line| line.contains(value))
+            headers
+                .get(name)
+                .and_then(|line| line.to_str().ok())
+                .is_some_and(|line| line.contains(value))
         };
         Trip {
             forward,

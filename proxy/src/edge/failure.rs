@@ -28,12 +28,14 @@ impl Failure {
     /// `None`: the client is gone, there is nobody to tell.
     pub(super) fn of(error: &Error) -> Option<Self> {
         use ErrorType::{
-            ConnectError, ConnectNoRoute, ConnectRefused, ConnectTimedout, ConnectionClosed, InvalidHTTPHeader,
-            ReadError, ReadTimedout, TLSHandshakeFailure, TLSHandshakeTimedout, WriteError, WriteTimedout,
+            ConnectError, ConnectNoRoute, ConnectRefused, ConnectTimedout, ConnectionClosed, ReadError,
+            ReadTimedout, TLSHandshakeFailure, TLSHandshakeTimedout, WriteError, WriteTimedout,
         };
         Some(match (error.esource(), error.etype()) {
             (ErrorSource::Downstream, ReadTimedout) => Self::SlowBody,
-            (ErrorSource::Downstream, ReadError | WriteError | WriteTimedout | ConnectionClosed) => return None,
+            (ErrorSource::Downstream, ReadError | WriteError | WriteTimedout | ConnectionClosed) => {
+                return None;
+            }
             (ErrorSource::Downstream, _) => Self::BadBody,
             (
                 _,
@@ -41,7 +43,7 @@ impl Failure {
                 | TLSHandshakeTimedout,
             ) => Self::Unreachable,
             (ErrorSource::Upstream, ReadTimedout | WriteTimedout) => Self::Slow,
-            (ErrorSource::Upstream, InvalidHTTPHeader) | (ErrorSource::Upstream, _) => Self::Broken,
+            (ErrorSource::Upstream, _) => Self::Broken,
             _ => Self::Internal,
         })
     }
@@ -70,7 +72,9 @@ impl Failure {
 
     const fn detail(self) -> &'static str {
         match self {
-            Self::Unreachable => "The site behind the waiting room cannot be reached. Your session is kept: try again.",
+            Self::Unreachable => {
+                "The site behind the waiting room cannot be reached. Your session is kept: try again."
+            }
             Self::Slow => "The site behind the waiting room took too long. Your session is kept: try again.",
             Self::Broken => "The site behind the waiting room broke off. Your session is kept: try again.",
             Self::BadBody => "The body of the request is malformed.",
@@ -81,7 +85,12 @@ impl Failure {
 
     /// A page for people, problem details for everything else.
     pub(super) fn answer(self, navigation: bool, trace_id: &str) -> Answer {
-        let mut answer = problem(self.status(), self.code(), Some(self.detail().into()), Some(trace_id));
+        let mut answer = problem(
+            self.status(),
+            self.code(),
+            Some(self.detail().into()),
+            Some(trace_id),
+        );
         if navigation {
             answer.body = page(self.detail(), trace_id).into();
             for (name, value) in &mut answer.headers {

@@ -18,18 +18,34 @@ pub(super) enum Body {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Chunk {
     /// In the hexadecimal digits of a size.
-    Size { size: u64, digits: u8 },
+    Size {
+        size: u64,
+        digits: u8,
+    },
     /// Behind the digits: extensions.
-    Extension { size: u64, line: u16 },
+    Extension {
+        size: u64,
+        line: u16,
+    },
     /// At the line feed of the size line.
-    SizeEnd { size: u64 },
-    Data { left: u64 },
+    SizeEnd {
+        size: u64,
+    },
+    Data {
+        left: u64,
+    },
     /// Behind the data: 2, then 1 byte of CR LF.
-    DataEnd { left: u8 },
+    DataEnd {
+        left: u8,
+    },
     /// In the trailers; `line` bytes of this line so far.
-    Trailer { line: u16 },
+    Trailer {
+        line: u16,
+    },
     /// At the line feed of a trailer line.
-    TrailerEnd { last: bool },
+    TrailerEnd {
+        last: bool,
+    },
 }
 
 /// The body is not chunked as RFC 9112 says.
@@ -67,7 +83,11 @@ impl Body {
                 let here = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len() - at);
                 at += here;
                 let left = left - here as u64;
-                chunk = if left == 0 { Chunk::DataEnd { left: 2 } } else { Chunk::Data { left } };
+                chunk = if left == 0 {
+                    Chunk::DataEnd { left: 2 }
+                } else {
+                    Chunk::Data { left }
+                };
                 continue;
             }
             at += 1;
@@ -92,12 +112,17 @@ impl Chunk {
         let next = match (self, byte) {
             (Self::Size { size, digits }, byte) if byte.is_ascii_hexdigit() && digits < 15 => {
                 let digit = char::from(byte).to_digit(16).unwrap_or_default();
-                Self::Size { size: size << 4 | u64::from(digit), digits: digits + 1 }
+                Self::Size {
+                    size: size << 4 | u64::from(digit),
+                    digits: digits + 1,
+                }
             }
             (Self::Size { digits: 0, .. }, _) => return Err(BadChunk),
             (Self::Size { size, .. } | Self::Extension { size, .. }, b'\r') => Self::SizeEnd { size },
             (Self::Size { size, .. }, b';') => Self::Extension { size, line: 1 },
-            (Self::Extension { size, line }, byte) if fits(byte, line) => Self::Extension { size, line: line + 1 },
+            (Self::Extension { size, line }, byte) if fits(byte, line) => {
+                Self::Extension { size, line: line + 1 }
+            }
             (Self::SizeEnd { size: 0 }, b'\n') => Self::Trailer { line: 0 },
             (Self::SizeEnd { size }, b'\n') => Self::Data { left: size },
             (Self::DataEnd { left: 2 }, b'\r') => Self::DataEnd { left: 1 },
@@ -150,11 +175,18 @@ mod tests {
         for (text, rest) in [
             ("0\r\n\r\n", "GET /"),
             ("3\r\nabc\r\n0\r\n\r\n", "GET /"),
-            ("a;name=\"v\"\r\n0123456789\r\n00\r\nX: 1\r\nY: 2\r\n\r\n", "0\r\n\r\n"),
+            (
+                "a;name=\"v\"\r\n0123456789\r\n00\r\nX: 1\r\nY: 2\r\n\r\n",
+                "0\r\n\r\n",
+            ),
         ] {
             for step in 1..40 {
                 let whole = format!("{text}{rest}");
-                assert_eq!(end(Framing::Chunked, whole.as_bytes(), step), Ok(Some(text.len())), "{text:?} by {step}");
+                assert_eq!(
+                    end(Framing::Chunked, whole.as_bytes(), step),
+                    Ok(Some(text.len())),
+                    "{text:?} by {step}"
+                );
             }
         }
     }
@@ -162,10 +194,24 @@ mod tests {
     #[test]
     fn loose_chunking_is_refused() {
         for text in [
-            "\r\n", "x\r\n", "+3\r\nabc\r\n", "0x3\r\nabc\r\n", "3\nabc\r\n", "3 \r\nabc\r\n", "3\r\nabcd\r\n", "3\r\nabc\n",
-            "fffffffffffffffff\r\n", "3;a\nb\r\nabc", "0\r\nX: 1\n\r\n", "0\r\n\rx",
+            "\r\n",
+            "x\r\n",
+            "+3\r\nabc\r\n",
+            "0x3\r\nabc\r\n",
+            "3\nabc\r\n",
+            "3 \r\nabc\r\n",
+            "3\r\nabcd\r\n",
+            "3\r\nabc\n",
+            "fffffffffffffffff\r\n",
+            "3;a\nb\r\nabc",
+            "0\r\nX: 1\n\r\n",
+            "0\r\n\rx",
         ] {
-            assert_eq!(end(Framing::Chunked, text.as_bytes(), 64), Err(BadChunk), "{text:?}");
+            assert_eq!(
+                end(Framing::Chunked, text.as_bytes(), 64),
+                Err(BadChunk),
+                "{text:?}"
+            );
         }
         let long = format!("3;{}\r\n", "a".repeat(5000));
         assert_eq!(end(Framing::Chunked, long.as_bytes(), 64), Err(BadChunk));

@@ -14,8 +14,8 @@ use bytes::BytesMut;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::{SslDigest, TlsRef};
 use pingora::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream, TimingDigest,
-    UniqueID, UniqueIDType,
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
+    TimingDigest, UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -36,10 +36,22 @@ pub(super) struct OneRequest {
 impl OneRequest {
     /// `arrived` is what has been read behind the head. The second value is the part of it that belongs to this
     /// request.
-    pub(super) fn new(stream: Stream, mut body: Body, mut arrived: BytesMut) -> Result<(Self, BytesMut), BadChunk> {
+    pub(super) fn new(
+        stream: Stream,
+        mut body: Body,
+        mut arrived: BytesMut,
+    ) -> Result<(Self, BytesMut), BadChunk> {
         let taken = body.take(&arrived)?;
         let own = arrived.split_to(taken);
-        Ok((Self { stream, body, next: arrived, closed: false }, own))
+        Ok((
+            Self {
+                stream,
+                body,
+                next: arrived,
+                closed: false,
+            },
+            own,
+        ))
     }
 
     /// The connection and the start of the next request, if this one was read to its end.
@@ -68,7 +80,11 @@ impl OneRequest {
 }
 
 impl AsyncRead for OneRequest {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.body == Body::Done {
             return self.poll_idle(cx);
         }
@@ -76,8 +92,12 @@ impl AsyncRead for OneRequest {
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         let this = &mut *self;
         let fresh = buf.filled().get(before..).unwrap_or_default();
-        let taken = this.body.take(fresh).map_err(|bad| io::Error::new(io::ErrorKind::InvalidData, bad))?;
-        this.next.extend_from_slice(fresh.get(taken..).unwrap_or_default());
+        let taken = this
+            .body
+            .take(fresh)
+            .map_err(|bad| io::Error::new(io::ErrorKind::InvalidData, bad))?;
+        this.next
+            .extend_from_slice(fresh.get(taken..).unwrap_or_default());
         buf.set_filled(before + taken);
         Poll::Ready(Ok(()))
     }
@@ -174,7 +194,8 @@ mod tests {
 
     fn wrap(framing: Framing, arrived: &[u8]) -> (tokio::io::DuplexStream, OneRequest, BytesMut) {
         let (client, server) = tokio::io::duplex(4096);
-        let (one, own) = OneRequest::new(Box::new(server), Body::new(framing), BytesMut::from(arrived)).unwrap();
+        let (one, own) =
+            OneRequest::new(Box::new(server), Body::new(framing), BytesMut::from(arrived)).unwrap();
         (client, one, own)
     }
 

@@ -14,7 +14,10 @@ pub(super) struct Trace {
 impl Trace {
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let mut lines = headers.get_all("traceparent").iter();
-        match (lines.next().and_then(|line| trace_id(line.as_bytes())), lines.next()) {
+        match (
+            lines.next().and_then(|line| trace_id(line.as_bytes())),
+            lines.next(),
+        ) {
             (Some(id), None) => Self { id, begun: None },
             _ => Self::begin(),
         }
@@ -28,7 +31,10 @@ impl Trace {
         }
         let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
         let (id, span) = hex.split_at(32);
-        Self { id: id.to_owned(), begun: Some(format!("00-{id}-{span}-01")) }
+        Self {
+            id: id.to_owned(),
+            begun: Some(format!("00-{id}-{span}-01")),
+        }
     }
 }
 
@@ -66,7 +72,13 @@ mod tests {
 
     #[test]
     fn a_valid_trace_is_continued() {
-        assert_eq!(of(&[&format!("00-{ID}-00f067aa0ba902b7-01")]), Trace { id: ID.into(), begun: None });
+        assert_eq!(
+            of(&[&format!("00-{ID}-00f067aa0ba902b7-01")]),
+            Trace {
+                id: ID.into(),
+                begun: None
+            }
+        );
         assert_eq!(of(&[&format!("cc-{ID}-00f067aa0ba902b7-01-later")]).id, ID);
     }
 
@@ -74,9 +86,14 @@ mod tests {
     fn anything_else_begins_a_new_one() {
         let zero = "0".repeat(32);
         for line in [
-            "", "00", &format!("00-{ID}-00f067aa0ba902b7"), &format!("ff-{ID}-00f067aa0ba902b7-01"),
-            &format!("00-{zero}-00f067aa0ba902b7-01"), &format!("00-{ID}-0000000000000000-01"),
-            &format!("00-{ID}-00f067aa0ba902b7-01-x"), &format!("00-{}-00f067aa0ba902b7-01", ID.to_uppercase()),
+            "",
+            "00",
+            &format!("00-{ID}-00f067aa0ba902b7"),
+            &format!("ff-{ID}-00f067aa0ba902b7-01"),
+            &format!("00-{zero}-00f067aa0ba902b7-01"),
+            &format!("00-{ID}-0000000000000000-01"),
+            &format!("00-{ID}-00f067aa0ba902b7-01-x"),
+            &format!("00-{}-00f067aa0ba902b7-01", ID.to_uppercase()),
         ] {
             let trace = of(&[line]);
             assert_ne!(trace.id, ID, "{line}");

@@ -30,7 +30,13 @@ const BUFFER_BYTES: usize = 8 * 1024;
 
 /// Forwards one upgrade request and then whatever both sides say, until one of them, silence, or the session ends it.
 pub(super) async fn run(connection: Connection, raw: RawHead, trip: Trip) {
-    let Connection { shared, stream: mut client, arrived, permit, .. } = connection;
+    let Connection {
+        shared,
+        stream: mut client,
+        arrived,
+        permit,
+        ..
+    } = connection;
     let opened = open(&shared, &raw, &trip).await;
     let (mut origin, rest, answered) = match opened {
         Ok(opened) => opened,
@@ -63,9 +69,16 @@ pub(super) async fn run(connection: Connection, raw: RawHead, trip: Trip) {
 
 async fn refuse(mut client: Stream, failure: Failure, trip: &Trip, patience: Duration) {
     let mut refusal = failure.answer(false, &trip.trace.id);
-    let cookies = trip.forward.set_cookies.iter().map(|cookie| (header::SET_COOKIE, cookie.clone()));
+    let cookies = trip
+        .forward
+        .set_cookies
+        .iter()
+        .map(|cookie| (header::SET_COOKIE, cookie.clone()));
     refusal.headers.extend(cookies);
-    if answer::write(&mut client, &refusal, &Method::GET, false, patience).await.is_ok() {
+    if answer::write(&mut client, &refusal, &Method::GET, false, patience)
+        .await
+        .is_ok()
+    {
         answer::close(client).await;
     }
 }
@@ -104,8 +117,13 @@ async fn connect(shared: &Shared, trip: &Trip) -> Result<Stream, Failure> {
     let upstream = &trip.forward.upstream;
     let mut tried = Vec::new();
     while tried.len() < upstream.settings().attempts {
-        let Some(backend) = upstream.pick(&tried).await else { break };
-        let connected = shared.connector.new_stream(&backend.peer(upstream.settings(), true)).await;
+        let Some(backend) = upstream.pick(&tried).await else {
+            break;
+        };
+        let connected = shared
+            .connector
+            .new_stream(&backend.peer(upstream.settings(), true))
+            .await;
         if connected.is_ok() == backend.is_down() {
             backend.learn(connected.is_ok());
         }
@@ -120,7 +138,12 @@ async fn connect(shared: &Shared, trip: &Trip) -> Result<Stream, Failure> {
 
 /// The request head for the origin: as it came, but for what belongs to one hop and what is ours.
 fn request(raw: &RawHead, trip: &Trip) -> pingora::Result<BytesMut> {
-    let line = raw.bytes.as_ref().split(|byte: &u8| *byte == b' ').nth(1).unwrap_or(b"/");
+    let line = raw
+        .bytes
+        .as_ref()
+        .split(|byte: &u8| *byte == b' ')
+        .nth(1)
+        .unwrap_or(b"/");
     let mut request = RequestHeader::build(raw.method.clone(), line, Some(raw.headers.len() + 8))?;
     for (name, value) in &raw.headers {
         request.append_header(name.clone(), value.clone())?;
@@ -140,18 +163,36 @@ fn request(raw: &RawHead, trip: &Trip) -> pingora::Result<BytesMut> {
 
 /// RFC 9110 §7.6.1.
 fn strip_hop_by_hop(request: &mut RequestHeader) {
-    let lines = request.headers.get_all(header::CONNECTION).iter().filter_map(|line| line.to_str().ok());
-    let named: Vec<HeaderName> =
-        lines.flat_map(|line| line.split(',')).filter_map(|name| name.trim().parse().ok()).collect();
+    let lines = request
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|line| line.to_str().ok());
+    let named: Vec<HeaderName> = lines
+        .flat_map(|line| line.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
     for name in named {
         request.remove_header(&name);
     }
-    for name in ["connection", "keep-alive", "proxy-connection", "proxy-authorization", "te", "trailer", "expect"] {
+    for name in [
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "expect",
+    ] {
         request.remove_header(name);
     }
 }
 
-async fn read_head(origin: &mut Stream, arrived: &mut BytesMut, deadline: Instant) -> Result<BytesMut, Failure> {
+async fn read_head(
+    origin: &mut Stream,
+    arrived: &mut BytesMut,
+    deadline: Instant,
+) -> Result<BytesMut, Failure> {
     loop {
         if let Some(end) = arrived.windows(4).position(|window| window == b"\r\n\r\n") {
             return Ok(arrived.split_to(end + 4));

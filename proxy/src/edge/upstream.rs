@@ -72,7 +72,9 @@ pub struct Upstream {
 
 impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.urls.iter().map(UpstreamUrl::to_string)).finish()
+        f.debug_list()
+            .entries(self.urls.iter().map(UpstreamUrl::to_string))
+            .finish()
     }
 }
 
@@ -89,7 +91,12 @@ type Probing = Box<dyn HealthCheck + Send + Sync>;
 
 impl fmt::Debug for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.address, if self.is_down() { " (down)" } else { "" })
+        write!(
+            f,
+            "{}{}",
+            self.address,
+            if self.is_down() { " (down)" } else { "" }
+        )
     }
 }
 
@@ -118,15 +125,25 @@ impl Upstream {
 
     /// The next server that is not among `tried`; one that is marked down only if there is no other.
     pub async fn pick(self: &Arc<Self>, tried: &[Arc<Backend>]) -> Option<Arc<Backend>> {
-        self.watched.get_or_init(|| drop(tokio::spawn(watch(Arc::downgrade(self)))));
+        self.watched
+            .get_or_init(|| drop(tokio::spawn(watch(Arc::downgrade(self)))));
         if self.backends.load().is_empty() {
             self.resolve_first().await;
         }
         let backends = self.backends.load();
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % backends.len().max(1);
-        let in_turn = || backends.iter().cycle().skip(turn).take(backends.len());
-        let untried = || in_turn().filter(|backend| !tried.iter().any(|other| other.address == backend.address));
-        untried().find(|backend| !backend.is_down()).or_else(|| untried().next()).cloned()
+        let untried = || {
+            backends
+                .iter()
+                .filter(|backend| !tried.iter().any(|other| other.address == backend.address))
+        };
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        // Turns are taken among those that are up, lest the one behind a dead one get twice its share.
+        let up = || untried().filter(|backend| !backend.is_down());
+        let nth = |count: usize| turn.checked_rem(count);
+        match nth(up().count()) {
+            Some(turn) => up().nth(turn).cloned(),
+            None => untried().nth(nth(untried().count())?).cloned(),
+        }
     }
 
     async fn resolve_first(&self) {
@@ -146,7 +163,9 @@ impl Upstream {
                     tracing::warn!(upstream = %url, %error, "the name of an upstream does not resolve");
                     let sni = sni(url);
                     let known = self.backends.load();
-                    let kept = known.iter().filter(|backend| backend.peer.sni == sni && backend.port() == url.port);
+                    let kept = known
+                        .iter()
+                        .filter(|backend| backend.peer.sni == sni && backend.port() == url.port);
                     found.extend(kept.map(|backend| (url, backend.address)));
                 }
             }
@@ -155,8 +174,17 @@ impl Upstream {
     }
 
     fn literal_addresses(&self) -> Vec<(&UpstreamUrl, SocketAddr)> {
-        let literal = |url: &UpstreamUrl| url.host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, url.port));
-        let all: Option<Vec<_>> = self.urls.iter().map(|url| literal(url).map(|address| (url, address))).collect();
+        let literal = |url: &UpstreamUrl| {
+            url.host
+                .parse::<IpAddr>()
+                .ok()
+                .map(|ip| SocketAddr::new(ip, url.port))
+        };
+        let all: Option<Vec<_>> = self
+            .urls
+            .iter()
+            .map(|url| literal(url).map(|address| (url, address)))
+            .collect();
         all.unwrap_or_default()
     }
 
@@ -194,7 +222,12 @@ impl Backend {
         peer.options.read_timeout = Some(settings.read);
         peer.options.write_timeout = Some(settings.write);
         peer.options.idle_timeout = Some(settings.idle);
-        Self { address, peer, down: AtomicBool::new(false), probe: OnceLock::new() }
+        Self {
+            address,
+            peer,
+            down: AtomicBool::new(false),
+            probe: OnceLock::new(),
+        }
     }
 
     /// For one request; `streams` if its answer may be silent for long.
@@ -225,7 +258,9 @@ impl Backend {
     }
 
     async fn answers(&self, settings: &UpstreamSettings) -> bool {
-        let Ok(target) = Probed::new(&self.address.to_string()) else { return false };
+        let Ok(target) = Probed::new(&self.address.to_string()) else {
+            return false;
+        };
         let probe = self.probe.get_or_init(|| self.new_probe(settings));
         // The check has time-outs for its parts, but none for an answer that trickles.
         let checked = tokio::time::timeout(settings.connect * 4, probe.check(&target)).await;
@@ -243,7 +278,11 @@ impl Backend {
                 Box::new(check)
             }
             Probe::Http(path) => {
-                let host = if sni.is_empty() { self.address.to_string() } else { sni.clone() };
+                let host = if sni.is_empty() {
+                    self.address.to_string()
+                } else {
+                    sni.clone()
+                };
                 let mut check = HttpHealthCheck::new(&host, self.peer.is_tls());
                 check.peer_template.options.connection_timeout = Some(settings.connect);
                 check.peer_template.options.read_timeout = Some(settings.connect);
@@ -257,7 +296,11 @@ impl Backend {
 
 /// The server name of TLS; empty without it.
 fn sni(url: &UpstreamUrl) -> String {
-    if url.scheme == Scheme::Https { url.host.clone() } else { String::new() }
+    if url.scheme == Scheme::Https {
+        url.host.clone()
+    } else {
+        String::new()
+    }
 }
 
 async fn look_up(url: &UpstreamUrl) -> std::io::Result<Vec<SocketAddr>> {
@@ -265,7 +308,9 @@ async fn look_up(url: &UpstreamUrl) -> std::io::Result<Vec<SocketAddr>> {
         return Ok(vec![SocketAddr::new(ip, url.port)]);
     }
     let asked = tokio::net::lookup_host((url.host.as_str(), url.port));
-    Ok(tokio::time::timeout(Duration::from_secs(3), asked).await??.collect())
+    Ok(tokio::time::timeout(Duration::from_secs(3), asked)
+        .await??
+        .collect())
 }
 
 /// Checks and resolves until the upstream is dropped.
@@ -311,7 +356,11 @@ mod tests {
             assert_eq!(upstream.pick(&[]).await.unwrap().port(), 2);
         }
         let second = upstream.pick(&[]).await.unwrap();
-        assert_eq!(upstream.pick(&[Arc::clone(&second)]).await.unwrap().port(), 1, "the last resort");
+        assert_eq!(
+            upstream.pick(&[Arc::clone(&second)]).await.unwrap().port(),
+            1,
+            "the last resort"
+        );
         assert!(upstream.pick(&[first, second]).await.is_none());
     }
 

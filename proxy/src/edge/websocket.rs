@@ -39,9 +39,17 @@ impl Handshake {
         if version.as_bytes() != b"13" || !STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16) {
             return Err(Refusal::Handshake);
         }
-        let offers = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|line| line.to_str().ok());
-        let speaks_ours = offers.flat_map(|line| line.split(',')).any(|offer| offer.trim() == SUBPROTOCOL);
-        Ok(Self { accept: derive_accept_key(key.as_bytes()), speaks_ours })
+        let offers = headers
+            .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+            .iter()
+            .filter_map(|line| line.to_str().ok());
+        let speaks_ours = offers
+            .flat_map(|line| line.split(','))
+            .any(|offer| offer.trim() == SUBPROTOCOL);
+        Ok(Self {
+            accept: derive_accept_key(key.as_bytes()),
+            speaks_ours,
+        })
     }
 
     /// Answers 101 and turns the connection into a socket. `arrived` is what came right behind the head.
@@ -73,7 +81,9 @@ impl Handshake {
 
     fn answer(&self, headers: &[(HeaderName, HeaderValue)]) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(512);
-        bytes.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n");
+        bytes.extend_from_slice(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
+        );
         write!(bytes, "Sec-WebSocket-Accept: {}\r\n", self.accept)?;
         if self.speaks_ours {
             write!(bytes, "Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n")?;
@@ -122,8 +132,12 @@ mod tests {
     #[test]
     fn half_a_handshake_is_refused() {
         for lines in [
-            vec![KEY], vec![VERSION], vec![KEY, KEY, VERSION], vec![KEY, ("sec-websocket-version", "8")],
-            vec![("sec-websocket-key", "c2hvcnQ="), VERSION], vec![("sec-websocket-key", "?"), VERSION],
+            vec![KEY],
+            vec![VERSION],
+            vec![KEY, KEY, VERSION],
+            vec![KEY, ("sec-websocket-version", "8")],
+            vec![("sec-websocket-key", "c2hvcnQ="), VERSION],
+            vec![("sec-websocket-key", "?"), VERSION],
         ] {
             assert_eq!(read(&lines), Err(Refusal::Handshake), "{lines:?}");
         }

@@ -27,7 +27,9 @@ use vestibule::request::{Answer, Command, Decide, Forward, ForwardPass, Head, Pl
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
 pub(crate) async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(DEADLINE, work).await.unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {what}"))
+    tokio::time::timeout(DEADLINE, work)
+        .await
+        .unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {what}"))
 }
 
 /// Waits until `condition` holds.
@@ -73,7 +75,10 @@ impl Decide for Script {
     }
 
     async fn command(&self, room: &RoomName, visitor: VisitorId, command: Command) {
-        self.commands.lock().unwrap().push((room.clone(), visitor, command));
+        self.commands
+            .lock()
+            .unwrap()
+            .push((room.clone(), visitor, command));
     }
 
     fn is_reserved(&self, path: &str) -> bool {
@@ -87,7 +92,11 @@ impl Decide for Script {
 
 pub(crate) fn answer(status: u16, body: &'static str) -> Plan {
     let headers = vec![(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain"))];
-    Plan::Answer(Answer { status: StatusCode::from_u16(status).unwrap(), headers, body: Bytes::from_static(body.as_bytes()) })
+    Plan::Answer(Answer {
+        status: StatusCode::from_u16(status).unwrap(),
+        headers,
+        body: Bytes::from_static(body.as_bytes()),
+    })
 }
 
 pub(crate) const VISITOR: &str = "0f0f0f0f0f0f0f0f0f0f0f0f";
@@ -95,7 +104,11 @@ pub(crate) const VISITOR: &str = "0f0f0f0f0f0f0f0f0f0f0f0f";
 /// A session that ends in `seconds`.
 pub(crate) fn pass(seconds: f64) -> ForwardPass {
     let until = Micros::from(std::time::SystemTime::now()) + Duration::from_secs_f64(seconds);
-    ForwardPass { token: "the.signed.pass".into(), visitor: VISITOR.parse().unwrap(), until }
+    ForwardPass {
+        token: "the.signed.pass".into(),
+        visitor: VISITOR.parse().unwrap(),
+        until,
+    }
 }
 
 pub(crate) fn forward(upstream: &Arc<Upstream>) -> Forward {
@@ -123,7 +136,10 @@ pub(crate) fn upstream(origins: &[SocketAddr]) -> Arc<Upstream> {
 }
 
 pub(crate) fn upstream_with(origins: &[SocketAddr], settings: UpstreamSettings) -> Arc<Upstream> {
-    let urls: Vec<_> = origins.iter().map(|origin| format!("http://{origin}").parse().unwrap()).collect();
+    let urls: Vec<_> = origins
+        .iter()
+        .map(|origin| format!("http://{origin}").parse().unwrap())
+        .collect();
     Upstream::with_settings(&urls, settings)
 }
 
@@ -144,14 +160,26 @@ impl Rig {
         adjust: impl FnOnce(&mut EdgeOptions),
         plan: impl Fn(&Head, &[u8]) -> Plan + Send + Sync + 'static,
     ) -> Self {
-        let script = Arc::new(Script { plan: Box::new(plan), seen: Mutex::default(), commands: Mutex::default() });
+        let script = Arc::new(Script {
+            plan: Box::new(plan),
+            seen: Mutex::default(),
+            commands: Mutex::default(),
+        });
         let mut options = EdgeOptions::new(bind("127.0.0.1:0".parse().unwrap()).unwrap());
-        options.limits = EdgeLimits { linger: Duration::ZERO, ..EdgeLimits::default() };
+        options.limits = EdgeLimits {
+            linger: Duration::ZERO,
+            ..EdgeLimits::default()
+        };
         adjust(&mut options);
         let (stop, stopped) = watch::channel(false);
         let decide: Arc<dyn Decide> = Arc::<Script>::clone(&script);
         let handle = serve(options, decide, stopped).unwrap();
-        Self { address: handle.address, script, stop, handle }
+        Self {
+            address: handle.address,
+            script,
+            stop,
+            handle,
+        }
     }
 
     /// Forwards everything to `origins`.
@@ -161,7 +189,13 @@ impl Rig {
     }
 
     pub(crate) fn paths(&self) -> Vec<String> {
-        self.script.seen.lock().unwrap().iter().map(|seen| seen.path.clone()).collect()
+        self.script
+            .seen
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|seen| seen.path.clone())
+            .collect()
     }
 }
 
@@ -176,7 +210,11 @@ pub(crate) struct Received {
 
 impl Received {
     pub(crate) fn all(&self, name: &str) -> Vec<String> {
-        self.headers.get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
+        self.headers
+            .get_all(name)
+            .iter()
+            .map(|value| value.to_str().unwrap().to_owned())
+            .collect()
     }
 
     pub(crate) fn one(&self, name: &str) -> String {
@@ -210,7 +248,8 @@ pub(crate) fn reply(status: u16, body: impl Into<Bytes>) -> Reply {
 impl Origin {
     /// Answers 200 with the request line.
     pub(crate) async fn start() -> Self {
-        Self::with(|request| async move { reply(200, format!("{} {}", request.method, request.target)) }).await
+        Self::with(|request| async move { reply(200, format!("{} {}", request.method, request.target)) })
+            .await
     }
 
     pub(crate) async fn with<F>(handler: impl Fn(Received) -> F + Send + Sync + 'static) -> Self
@@ -237,7 +276,11 @@ impl Origin {
                 });
             }
         });
-        Self { address, received, task }
+        Self {
+            address,
+            received,
+            task,
+        }
     }
 
     pub(crate) fn requests(&self) -> Vec<Received> {
@@ -259,15 +302,23 @@ async fn respond(
 ) -> Result<Reply, hyper::Error> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
-    let received =
-        Received { method: parts.method, target: parts.uri.to_string(), headers: parts.headers, body };
+    let received = Received {
+        method: parts.method,
+        target: parts.uri.to_string(),
+        headers: parts.headers,
+        body,
+    };
     log.lock().unwrap().push(received.clone());
     Ok(handler(received).await)
 }
 
 /// An address where nothing listens.
 pub(crate) async fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+    TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
 }
 
 /// A client that sends exactly the bytes it is given.
@@ -293,7 +344,10 @@ impl Response {
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).and_then(|values| values.first()).map(String::as_str)
+        self.headers
+            .get(name)
+            .and_then(|values| values.first())
+            .map(String::as_str)
     }
 }
 
@@ -301,7 +355,14 @@ impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, buffer: BytesMut::new() }
+        Self::of(stream)
+    }
+
+    pub(crate) fn of(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            buffer: BytesMut::new(),
+        }
     }
 
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -310,14 +371,19 @@ impl Client {
 
     /// A request with `Host: shop.example` and these lines.
     pub(crate) async fn ask(&mut self, request_line: &str, lines: &str) -> Response {
-        self.send(format!("{request_line} HTTP/1.1\r\nHost: shop.example\r\n{lines}\r\n")).await;
+        self.send(format!(
+            "{request_line} HTTP/1.1\r\nHost: shop.example\r\n{lines}\r\n"
+        ))
+        .await;
         self.response(request_line.starts_with("HEAD ")).await
     }
 
     /// Reads one whole response; one to `HEAD` has no body.
     pub(crate) async fn response(&mut self, to_head: bool) -> Response {
         let mut response = self.head().await;
-        let length = response.header("content-length").and_then(|length| length.parse().ok());
+        let length = response
+            .header("content-length")
+            .and_then(|length| length.parse().ok());
         let bodiless = to_head || response.status == 204 || response.status == 304 || response.status < 200;
         response.body = match (bodiless, length, response.header("transfer-encoding")) {
             (true, ..) => Vec::new(),
@@ -333,7 +399,11 @@ impl Client {
             if let Some(end) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
                 break end + 4;
             }
-            assert!(self.more().await, "closed before the head was whole: {:?}", self.buffer);
+            assert!(
+                self.more().await,
+                "closed before the head was whole: {:?}",
+                self.buffer
+            );
         };
         let head = self.buffer.split_to(end);
         let mut fields = [httparse::EMPTY_HEADER; 64];
@@ -342,18 +412,31 @@ impl Client {
         let mut headers: HashMap<String, Vec<String>> = HashMap::new();
         for field in parsed.headers.iter() {
             let value = String::from_utf8_lossy(field.value).into_owned();
-            headers.entry(field.name.to_ascii_lowercase()).or_default().push(value);
+            headers
+                .entry(field.name.to_ascii_lowercase())
+                .or_default()
+                .push(value);
         }
-        Response { status: parsed.code.unwrap(), headers, body: Vec::new() }
+        Response {
+            status: parsed.code.unwrap(),
+            headers,
+            body: Vec::new(),
+        }
     }
 
     async fn more(&mut self) -> bool {
-        soon("more bytes", self.stream.read_buf(&mut self.buffer)).await.is_ok_and(|read| read > 0)
+        soon("more bytes", self.stream.read_buf(&mut self.buffer))
+            .await
+            .is_ok_and(|read| read > 0)
     }
 
     pub(crate) async fn exactly(&mut self, length: usize) -> Vec<u8> {
         while self.buffer.len() < length {
-            assert!(self.more().await, "closed after {} of {length} bytes", self.buffer.len());
+            assert!(
+                self.more().await,
+                "closed after {} of {length} bytes",
+                self.buffer.len()
+            );
         }
         self.buffer.split_to(length).to_vec()
     }
@@ -379,6 +462,30 @@ impl Client {
         let mut chunk = self.exactly(size + 2).await;
         chunk.truncate(size);
         (size > 0).then_some(chunk)
+    }
+
+    /// Everything up to and with `mark`.
+    pub(crate) async fn until(&mut self, mark: &[u8]) -> Vec<u8> {
+        loop {
+            if let Some(at) = self.buffer.windows(mark.len()).position(|window| window == mark) {
+                return self.buffer.split_to(at + mark.len()).to_vec();
+            }
+            assert!(self.more().await, "closed before {mark:?}");
+        }
+    }
+
+    /// What has arrived, at least a byte; `None` at the end.
+    pub(crate) async fn some(&mut self) -> Option<Vec<u8>> {
+        if self.buffer.is_empty()
+            && self
+                .stream
+                .read_buf(&mut self.buffer)
+                .await
+                .is_ok_and(|read| read == 0)
+        {
+            return None;
+        }
+        (!self.buffer.is_empty()).then(|| self.buffer.split().to_vec())
     }
 
     /// Everything until the other side closes.
