@@ -96,9 +96,7 @@ pub fn compose(
         next_update_seconds: estimate.map_or(2, |estimate| next_update_secs(estimate.p50_seconds)),
         estimate,
         ticket: None,
-        as_of: known
-            .map_or(now, |known| known.ruler_at.max(known.head.clock.min(now)))
-            .to_rfc3339(),
+        as_of: as_of(known, who, now).to_rfc3339(),
     }
 }
 
@@ -128,6 +126,15 @@ fn place(known: Option<&Known>, rules: &Rules, who: Who, now: Micros) -> Option<
     }
     let ruler = known?.ruler.as_ref()?;
     (now.since(stamp) >= rules.settle_window).then(|| ruler.place(score))
+}
+
+/// The instant for which all of it holds: of a position, when the line was measured.
+fn as_of(known: Option<&Known>, who: Who, now: Micros) -> Micros {
+    match (known, who) {
+        (Some(known), Who::InLine { returning: false, .. }) if known.ruler.is_some() => known.ruler_at,
+        (Some(known), _) => known.head.clock,
+        (None, _) => now,
+    }
 }
 
 fn state(who: Who, phase: Phase, closed: bool, placed: bool) -> State {
