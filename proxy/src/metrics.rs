@@ -2,6 +2,9 @@
 //!
 //! Handles are made once ([`edge`], [`room`]) and kept by those who count, so that counting builds no strings.
 
+mod declared;
+mod labels;
+
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 use std::time::Duration;
@@ -13,184 +16,9 @@ use ::metrics::{
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use room::ids::RoomName;
 
-/// One metric as it is exposed.
-#[derive(Debug, Clone, Copy)]
-pub struct Metric {
-    pub name: &'static str,
-    pub kind: MetricKind,
-    pub help: &'static str,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub enum MetricKind {
-    Counter,
-    Gauge,
-    /// With these upper bounds.
-    Histogram(&'static [f64]),
-}
-
-/// From a pass checked in microseconds to an origin that is nearly given up.
-const LATENCY: &[f64] =
-    &[0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-/// From the next tick to an afternoon.
-const WAITS: &[f64] =
-    &[0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 2400.0, 4800.0, 9600.0];
-/// Ticks come every tenth of a second.
-const LAGS: &[f64] = &[0.01, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0];
-/// 1.0 is exact, 2.0 twice as long as said.
-const RATIOS: &[f64] = &[0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 4.0];
-
-macro_rules! declare {
-    ($($constant:ident $kind:ident $(($buckets:ident))? $name:literal $help:literal;)*) => {
-        $(const $constant: &str = $name;)*
-
-        /// All metrics.
-        pub const ALL: &[Metric] = &[
-            $(Metric { name: $name, kind: MetricKind::$kind $(($buckets))?, help: $help },)*
-        ];
-    };
-}
-
-declare! {
-    REQUESTS Counter "vestibule_requests_total" "Requests, by room and by what was done with them";
-    REQUEST_DURATION Histogram(LATENCY) "vestibule_request_duration_seconds" "From the head of a request to the end of its answer";
-    WAITING Gauge "vestibule_waiting" "Visitors in the line, all edges together";
-    TURNS_OPEN Gauge "vestibule_turns_open" "Turns given and not yet claimed";
-    ACTIVE Gauge "vestibule_active" "Sessions";
-    ADMISSIONS Counter "vestibule_admissions_total" "Turns given, counted by the edge that gave them";
-    ENTRIES Counter "vestibule_entries_total" "Turns claimed and visitors let in at once, counted by the edge that did it";
-    ABANDONED Counter "vestibule_abandoned_total" "Visitors who left the line, counted by the edge that saw it";
-    NO_SHOW Counter "vestibule_no_show_total" "Turns that lapsed unclaimed, counted by the edge that ticked";
-    RATE Gauge "vestibule_rate_users_per_minute" "The limit on entries: as configured, and as in force";
-    UTILISATION Gauge "vestibule_limit_utilisation_ratio" "Entries of the last minute over what the limit allowed";
-    OVER_LIMIT Counter "vestibule_over_limit_total" "Requests and joins refused by a client's limit";
-    TURN_LAG Histogram(LAGS) "vestibule_turn_lag_seconds" "From a turn given to the visitor being told";
-    WAIT Histogram(WAITS) "vestibule_wait_seconds" "From first contact to entry";
-    ESTIMATE_ERROR Histogram(RATIOS) "vestibule_estimate_error_ratio" "Real wait over the first estimate shown";
-    TICK_AGE Gauge "vestibule_tick_age_seconds" "Since the newest tick of the room was heard";
-    STORE_DURATION Histogram(LATENCY) "vestibule_store_duration_seconds" "Calls of the store";
-    STORE_ERRORS Counter "vestibule_store_errors_total" "Calls of the store that failed, by kind";
-    CLOCK_OFFSET Gauge "vestibule_clock_offset_seconds" "The store's clock minus this machine's";
-    WS_CONNECTIONS Gauge "ws_connections" "Open sockets of waiting visitors";
-    WS_MESSAGES Counter "ws_messages_total" "Messages on sockets of waiting visitors";
-    WS_DROPPED Counter "ws_dropped_total" "Messages replaced by newer ones before a slow reader took them";
-    CONFIG_VERSION Gauge "vestibule_config_version" "1 after the start, one more with every reload that took effect";
-    CONFIG_RELOAD_FAILURES Counter "vestibule_config_reload_failures_total" "Reloads refused because the settings were bad";
-    BUILD_INFO Gauge "vestibule_build_info" "1, with the version as a label";
-}
-
-/// What was done with a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    Forwarded,
-    /// Let in with this very request, or a turn claimed.
-    Entered,
-    Queued,
-    Limited,
-    Rejected,
-    Error,
-}
-
-impl Verdict {
-    const ALL: [(Self, &'static str); 6] = [
-        (Self::Forwarded, "forwarded"),
-        (Self::Entered, "entered"),
-        (Self::Queued, "queued"),
-        (Self::Limited, "limited"),
-        (Self::Rejected, "rejected"),
-        (Self::Error, "error"),
-    ];
-}
-
-/// A call of the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StoreOp {
-    Arrive,
-    Admit,
-    Claim,
-    Leave,
-    Renew,
-    Survey,
-    Tune,
-    Missed,
-}
-
-impl StoreOp {
-    const ALL: [(Self, &'static str); 8] = [
-        (Self::Arrive, "arrive"),
-        (Self::Admit, "admit"),
-        (Self::Claim, "claim"),
-        (Self::Leave, "leave"),
-        (Self::Renew, "renew"),
-        (Self::Survey, "survey"),
-        (Self::Tune, "tune"),
-        (Self::Missed, "missed"),
-    ];
-
-    fn label(self) -> &'static str {
-        label(&Self::ALL, self)
-    }
-}
-
-/// A message on a waiter's socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WsType {
-    Update,
-    Turn,
-    Paused,
-    Message,
-    Ticket,
-    Bye,
-    Ping,
-    Ack,
-    /// From a client, and none of ours.
-    Unknown,
-}
-
-impl WsType {
-    const ALL: [(Self, &'static str); 9] = [
-        (Self::Update, "queue.update"),
-        (Self::Turn, "queue.turn"),
-        (Self::Paused, "queue.paused"),
-        (Self::Message, "queue.message"),
-        (Self::Ticket, "queue.ticket"),
-        (Self::Bye, "server.bye"),
-        (Self::Ping, "client.ping"),
-        (Self::Ack, "client.ack"),
-        (Self::Unknown, "unknown"),
-    ];
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    In,
-    Out,
-}
-
-impl Direction {
-    const ALL: [(Self, &'static str); 2] = [(Self::In, "in"), (Self::Out, "out")];
-}
-
-/// A label of a variant. Each table holds every variant of its type.
-fn label<T: Copy + PartialEq>(table: &[(T, &'static str)], value: T) -> &'static str {
-    table.iter().find(|(one, _)| *one == value).map_or("unknown", |(_, label)| label)
-}
-
-/// One handle for each variant.
-#[derive(Debug)]
-struct Family<T, M>(Vec<(T, M)>);
-
-impl<T: Copy + PartialEq, M> Family<T, M> {
-    fn new(table: &[(T, &'static str)], handle: impl Fn(&'static str) -> M) -> Self {
-        Self(table.iter().map(|(value, label)| (*value, handle(label))).collect())
-    }
-
-    fn with(&self, value: T, act: impl FnOnce(&M)) {
-        if let Some((_, handle)) = self.0.iter().find(|(one, _)| *one == value) {
-            act(handle);
-        }
-    }
-}
+pub use self::declared::{ALL, Metric, MetricKind};
+pub use self::labels::{Direction, StoreOp, Verdict, WsType};
+use self::labels::{Family, label};
 
 /// Counts about the edge as a whole.
 #[derive(Debug)]
@@ -210,26 +38,24 @@ pub struct EdgeMetrics {
 
 impl EdgeMetrics {
     fn new() -> Self {
-        let messages = |direction| {
+        let messages = |direction, kinds: &[_]| {
             let direction = label(&Direction::ALL, direction);
-            Family::new(
-                &WsType::ALL,
-                move |kind| counter!(WS_MESSAGES, "direction" => direction, "type" => kind),
-            )
+            let handle = move |kind| counter!(declared::WS_MESSAGES, "direction" => direction, "type" => kind);
+            Family::new(kinds, handle)
         };
         Self {
             durations: Family::new(
                 &Verdict::ALL,
-                |verdict| histogram!(REQUEST_DURATION, "verdict" => verdict),
+                |verdict| histogram!(declared::REQUEST_DURATION, "verdict" => verdict),
             ),
-            store: Family::new(&StoreOp::ALL, |op| histogram!(STORE_DURATION, "op" => op)),
-            messages_in: messages(Direction::In),
-            messages_out: messages(Direction::Out),
-            dropped: Family::new(&WsType::ALL, |kind| counter!(WS_DROPPED, "type" => kind)),
-            clock_offset: gauge!(CLOCK_OFFSET),
-            ws_connections: gauge!(WS_CONNECTIONS),
-            config_version: gauge!(CONFIG_VERSION),
-            config_reload_failures: counter!(CONFIG_RELOAD_FAILURES),
+            store: Family::new(&StoreOp::ALL, |op| histogram!(declared::STORE_DURATION, "op" => op)),
+            messages_in: messages(Direction::In, &WsType::FROM_CLIENTS),
+            messages_out: messages(Direction::Out, &WsType::FROM_EDGE),
+            dropped: Family::new(&WsType::FROM_EDGE, |kind| counter!(declared::WS_DROPPED, "type" => kind)),
+            clock_offset: gauge!(declared::CLOCK_OFFSET),
+            ws_connections: gauge!(declared::WS_CONNECTIONS),
+            config_version: gauge!(declared::CONFIG_VERSION),
+            config_reload_failures: counter!(declared::CONFIG_RELOAD_FAILURES),
         }
     }
 
@@ -244,7 +70,7 @@ impl EdgeMetrics {
 
     /// `kind` is [`store::StoreError::kind`].
     pub fn store_failed(&self, op: StoreOp, kind: &'static str) {
-        counter!(STORE_ERRORS, "op" => op.label(), "kind" => kind).increment(1);
+        counter!(declared::STORE_ERRORS, "op" => op.label(), "kind" => kind).increment(1);
     }
 
     pub fn ws_message(&self, direction: Direction, kind: WsType) {
@@ -297,25 +123,25 @@ impl RoomMetrics {
         let counted = |name: &'static str| counter!(name, "room" => room.to_owned());
         let measured = |name: &'static str| gauge!(name, "room" => room.to_owned());
         let spread = |name: &'static str| histogram!(name, "room" => room.to_owned());
-        let rate = |kind: &'static str| gauge!(RATE, "room" => room.to_owned(), "kind" => kind);
-        let request = |verdict| counter!(REQUESTS, "room" => room.to_owned(), "verdict" => verdict);
+        let rate = |kind: &'static str| gauge!(declared::RATE, "room" => room.to_owned(), "kind" => kind);
+        let request = |verdict| counter!(declared::REQUESTS, "room" => room.to_owned(), "verdict" => verdict);
         Self {
             requests: Family::new(&Verdict::ALL, request),
-            waiting: measured(WAITING),
-            turns_open: measured(TURNS_OPEN),
-            active: measured(ACTIVE),
-            admissions: counted(ADMISSIONS),
-            entries: counted(ENTRIES),
-            abandoned: counted(ABANDONED),
-            no_shows: counted(NO_SHOW),
+            waiting: measured(declared::WAITING),
+            turns_open: measured(declared::TURNS_OPEN),
+            active: measured(declared::ACTIVE),
+            admissions: counted(declared::ADMISSIONS),
+            entries: counted(declared::ENTRIES),
+            abandoned: counted(declared::ABANDONED),
+            no_shows: counted(declared::NO_SHOW),
             rate_configured: rate("configured"),
             rate_effective: rate("effective"),
-            limit_utilisation: measured(UTILISATION),
-            over_limit: counted(OVER_LIMIT),
-            turn_lag: spread(TURN_LAG),
-            wait: spread(WAIT),
-            estimate_error: spread(ESTIMATE_ERROR),
-            tick_age: measured(TICK_AGE),
+            limit_utilisation: measured(declared::UTILISATION),
+            over_limit: counted(declared::OVER_LIMIT),
+            turn_lag: spread(declared::TURN_LAG),
+            wait: spread(declared::WAIT),
+            estimate_error: spread(declared::ESTIMATE_ERROR),
+            tick_age: measured(declared::TICK_AGE),
         }
     }
 
@@ -390,7 +216,7 @@ fn describe() {
             MetricKind::Histogram(_) => describe_histogram!(*name, *help),
         }
     }
-    gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1);
+    gauge!(declared::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1);
     edge().config_reload_failures.increment(0);
     edge().ws_connections.set(0);
 }
