@@ -17,10 +17,19 @@ local function quoted(ids)
     return #ids > 0 and '"' .. table.concat(ids, '","') .. '"' or ''
 end
 
+-- Nobody could claim while no tick came: open turns are extended by the gap. And no edge was silent for as long as
+-- none could speak.
 local function bridge_gap()
-    local gap = max(0, clock - room.ticked)
-    if gap > TICK_GAP and call('ZCARD', TURNS) > 0 then room.shift = room.shift + gap end
+    local gap = clock - room.ticked
     room.ticked = clock
+    if gap <= TICK_GAP then return end
+    local nodes, moved = call('ZRANGE', NODES, 0, -1, 'WITHSCORES'), {}
+    for i = 1, #nodes, 2 do
+        moved[i] = text(min(clock, tonumber(nodes[i + 1]) + gap))
+        moved[i + 1] = nodes[i]
+    end
+    call('ZADD', NODES, unpack(moved))
+    if call('ZCARD', TURNS) > 0 then room.shift = room.shift + gap end
 end
 
 -- Counts a lapsed turn against each ticket; one that lapsed too often is spent.

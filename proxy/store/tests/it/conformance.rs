@@ -1,6 +1,5 @@
 //! The store in Redis does the same as the queue in memory, step by step.
 
-use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use room::rules::{Draft, Rules};
 use store::Store;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use room::ids::{Incarnation, NodeId, RoomName, TicketId, VisitorId};
 use room::queue::{Arrival, Caller, Witness};
@@ -117,4 +117,16 @@ pub(crate) async fn connect(mut options: RedisOptions, clock: &TestClock) -> Red
     options.clock = Some(clock.as_clock());
     options.timeout = Duration::from_secs(5);
     Redis::connect(options).await.expect("a store")
+}
+
+/// Asks again until there is an answer; panics when there is none within `limit`.
+pub(crate) async fn eventually<T>(what: &str, limit: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited {limit:?} in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

@@ -1,0 +1,121 @@
+//! Several Redis processes that work together.
+
+use std::net::TcpListener;
+use std::process::Command;
+use std::time::Duration;
+
+use store::redis::{RedisOptions, Topology};
+
+use super::servers::{RedisServer, free_port, until};
+
+/// How long servers may take to agree with each other.
+const AGREE: Duration = Duration::from_secs(30);
+const MASTER: &str = "queue";
+
+/// A primary with a replica, watched by three sentinels.
+pub(crate) struct Sentinels {
+    pub(crate) primary: RedisServer,
+    pub(crate) replica: RedisServer,
+    sentinels: Vec<RedisServer>,
+}
+
+impl Sentinels {
+    pub(crate) fn start() -> Self {
+        let port = free_port();
+        let primary = RedisServer::start_with(port, &["--repl-diskless-sync-delay", "0"]);
+        let source = format!("127.0.0.1 {port}");
+        let replica = RedisServer::start_with(free_port(), &["--replicaof", &source]);
+        until("the replica follows", AGREE, || {
+            replica
+                .cli(&["INFO", "replication"])
+                .contains("master_link_status:up")
+        });
+        let sentinels = (0..3).map(|_| RedisServer::start_sentinel(free_port(), MASTER, port));
+        let fleet = Self {
+            primary,
+            replica,
+            sentinels: sentinels.collect(),
+        };
+        fleet.wait_until_all_know();
+        fleet
+    }
+
+    fn wait_until_all_know(&self) {
+        until("all sentinels know each other and the replica", AGREE, || {
+            self.sentinels.iter().all(|sentinel| {
+                let info = sentinel.cli(&["INFO", "sentinel"]);
+                info.contains("slaves=1") && info.contains("sentinels=3") && info.contains("status=ok")
+            })
+        });
+    }
+
+    pub(crate) fn options(&self) -> RedisOptions {
+        RedisOptions::new(Topology::Sentinel {
+            urls: self.sentinels.iter().map(RedisServer::tcp_url).collect(),
+            master: MASTER.into(),
+        })
+    }
+}
+
+/// Three nodes that share the slots; when one is lost, the others serve theirs.
+pub(crate) struct Cluster {
+    pub(crate) nodes: Vec<RedisServer>,
+}
+
+impl Cluster {
+    pub(crate) fn start() -> Self {
+        let arguments = [
+            "--cluster-enabled",
+            "yes",
+            "--cluster-node-timeout",
+            "1000",
+            "--cluster-require-full-coverage",
+            "no",
+        ];
+        let nodes = (0..3).map(|_| RedisServer::start_with(cluster_port(), &arguments));
+        let cluster = Self {
+            nodes: nodes.collect(),
+        };
+        cluster.create();
+        cluster
+    }
+
+    fn create(&self) {
+        let addresses = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port()));
+        let output = Command::new("redis-cli")
+            .args(["--cluster", "create"])
+            .args(addresses)
+            .arg("--cluster-yes")
+            .output()
+            .expect("redis-cli");
+        assert!(
+            output.status.success(),
+            "no cluster:\n{}",
+            String::from_utf8_lossy(&output.stdout)
+        );
+        until("all nodes serve", AGREE, || {
+            self.nodes.iter().all(|node| {
+                let info = node.cli(&["CLUSTER", "INFO"]);
+                info.contains("cluster_state:ok") && info.contains("cluster_slots_assigned:16384")
+            })
+        });
+    }
+
+    pub(crate) fn options(&self) -> RedisOptions {
+        RedisOptions::new(Topology::Cluster {
+            urls: self.nodes.iter().map(RedisServer::tcp_url).collect(),
+        })
+    }
+}
+
+/// The nodes talk to each other on the port 10000 above.
+fn cluster_port() -> u16 {
+    let is_good = |port: &u16| {
+        port.checked_add(10_000)
+            .is_some_and(|bus| TcpListener::bind(("127.0.0.1", bus)).is_ok())
+    };
+    (0..200)
+        .map(|_| free_port())
+        .find(is_good)
+        .expect("a port whose bus port is free")
+}
