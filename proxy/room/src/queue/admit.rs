@@ -99,7 +99,7 @@ impl Queue {
             .min(self.free_slots())
             .min(rules.max_turns_at(rate).saturating_sub(self.turns.len()))
             .min(MAX_TURNS_A_TICK);
-        self.pass_over_silent(count as usize);
+        let count = self.pass_over_silent(count);
         let deadline = clock + rules.claim_window;
         let mut given = Vec::new();
         while (given.len() as u64) < count
@@ -113,8 +113,10 @@ impl Queue {
         given
     }
 
-    /// Sets aside places at the front whose edge is silent: their visitors hold their tickets and come back.
-    fn pass_over_silent(&mut self, wanted: usize) {
+    /// Sets aside places at the front whose edge is silent: their visitors hold their tickets and come back. Says
+    /// how many turns may be given: when more are silent than one tick may set aside, only as many as are present
+    /// in front of the rest.
+    fn pass_over_silent(&mut self, wanted: u64) -> u64 {
         let alive = self.clock() - SILENT_NODE;
         self.nodes.retain(|_, heard| *heard >= alive);
         let (mut present, mut silent) = (0, Vec::new());
@@ -131,6 +133,11 @@ impl Queue {
         for visitor in &silent {
             self.line.remove(visitor);
             self.records.remove(visitor);
+        }
+        if silent.len() == MAX_SET_ASIDE {
+            present
+        } else {
+            wanted
         }
     }
 

@@ -9,3 +9,4 @@
 mod bench;
 mod flaws;
 mod invariants;
+mod rules;
