@@ -38,7 +38,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use config::{Config, ConfigError};
+use config::{Config, ConfigError, Database};
 use db::migrate::{MigrateError, migrate};
 use db::{Db, DbError};
 use live::Hub;
@@ -47,6 +47,8 @@ use routes::{Page, Shop, routes};
 
 /// How long sockets may take to say goodbye.
 const SOCKETS_END: Duration = Duration::from_secs(5);
+/// Of their own, so that expired holds come back while all other connections are busy.
+const WORKER_CONNECTIONS: usize = 2;
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// Why the program ends with a failure.
@@ -80,10 +82,10 @@ impl RunError {
 /// Runs until `ending` completes.
 pub async fn run(config: Config, ending: impl Future<Output = ()>) -> Result<(), RunError> {
     let metrics = metrics::install().map_err(|error| RunError::Start(error.into()))?;
-    let db = prepare(&config).await?;
+    prepare(&config).await?;
     let hub = Arc::new(Hub::new(config.max_connections, config.ws_max_send_buffer));
     let shop = Arc::new(Shop {
-        db,
+        db: pool(&config.database, config.database.pool_size)?,
         gatekeeper: config.trust.into(),
         hub: Arc::clone(&hub),
         rules: config.rules,
@@ -92,7 +94,7 @@ pub async fn run(config: Config, ending: impl Future<Output = ()>) -> Result<(),
         page: Page::new(),
     });
     let listener = listen(config.listen, config.report.as_deref()).await?;
-    let mut workers = start_workers(&shop);
+    let mut workers = start_workers(&shop, &pool(&config.database, WORKER_CONNECTIONS)?);
 
     let ending = async {
         ending.await;
@@ -109,14 +111,14 @@ pub async fn run(config: Config, ending: impl Future<Output = ()>) -> Result<(),
 }
 
 /// What goes on beside requests.
-fn start_workers(shop: &Arc<Shop>) -> JoinSet<()> {
+fn start_workers(shop: &Arc<Shop>, db: &Db) -> JoinSet<()> {
     let mut workers = JoinSet::new();
     workers.spawn(expiry::run(
-        shop.db.clone(),
+        db.clone(),
         Arc::clone(&shop.hub),
         shop.rules.idempotency_ttl,
     ));
-    workers.spawn(feed(shop.db.clone(), Arc::clone(&shop.hub)));
+    workers.spawn(feed(db.clone(), Arc::clone(&shop.hub)));
     workers.spawn(upkeep(shop.metrics.clone()));
     if let Gatekeeper::Published { jwks, .. } = &shop.gatekeeper {
         let jwks = Arc::clone(jwks);
@@ -126,13 +128,13 @@ fn start_workers(shop: &Arc<Shop>) -> JoinSet<()> {
 }
 
 /// The schema is up to date and the event is there, or the program does not start.
-async fn prepare(config: &Config) -> Result<Db, RunError> {
+async fn prepare(config: &Config) -> Result<(), RunError> {
     let address = config.database.address();
     migrate(&config.database)
         .await
         .map_err(|cause| RunError::Database { address, cause })?;
-    let db = Db::new(&config.database).map_err(|error| RunError::Start(error.into()))?;
     if let Some(seed) = &config.seed {
+        let db = pool(&config.database, 1)?;
         let created = db
             .seed(config.event_id.as_str(), seed)
             .await
@@ -144,7 +146,11 @@ async fn prepare(config: &Config) -> Result<Db, RunError> {
             "event seeded"
         );
     }
-    Ok(db)
+    Ok(())
+}
+
+fn pool(database: &Database, connections: usize) -> Result<Db, RunError> {
+    Db::new(database, connections).map_err(|error| RunError::Start(error.into()))
 }
 
 async fn listen(address: SocketAddr, report: Option<&Path>) -> Result<TcpListener, RunError> {

@@ -109,7 +109,7 @@ pub struct Db {
 
 impl Db {
     /// Opens no connection yet.
-    pub fn new(database: &Database) -> Result<Self, deadpool_postgres::BuildError> {
+    pub fn new(database: &Database, connections: usize) -> Result<Self, deadpool_postgres::BuildError> {
         let fast = ManagerConfig {
             recycling_method: RecyclingMethod::Fast,
         };
@@ -118,7 +118,7 @@ impl Db {
             NoTls,
             fast,
         ))
-        .max_size(database.pool_size)
+        .max_size(connections)
         .wait_timeout(Some(POOL_WAIT))
         .create_timeout(Some(CONNECT))
         .recycle_timeout(Some(CONNECT))

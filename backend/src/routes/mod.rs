@@ -15,7 +15,7 @@ use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::routing::{get, post};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Body as _, Bytes};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
@@ -77,6 +77,10 @@ pub fn routes(shop: Arc<Shop>) -> Router {
 
 /// Reads a JSON body of bounded size and time.
 async fn json<T: DeserializeOwned>(body: Body) -> Result<T, Error> {
+    // Told before it is sent: a client that asks first (`Expect: 100-continue`) never sends it.
+    if body.size_hint().lower() > MAX_BODY_BYTES as u64 {
+        return Err(Error::BodyTooLarge(MAX_BODY_BYTES));
+    }
     let collected = timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await;
     let bytes: Bytes = match collected {
         Ok(Ok(whole)) => whole.to_bytes(),
