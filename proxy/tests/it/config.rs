@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
 use vestibule::config::settings::{Limits, StoreSettings, Topology};
 use vestibule::config::{ConfigError, Loaded, SettingsSource, parse};
 
@@ -146,4 +148,29 @@ fn doubtful_settings_are_accepted_with_a_warning() {
 fn a_missing_file_is_told_by_its_name() {
     let error = SettingsSource::file("no/such.toml").load().unwrap_err().to_string();
     assert!(error.starts_with("no/such.toml: cannot read it"), "{error}");
+}
+
+/// Text that is nearly a settings file: a good one with pieces cut out, doubled and swapped.
+fn nearly_settings() -> impl Strategy<Value = String> {
+    let files: Vec<String> = samples("good").iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let junk = prop_oneof!["[\\[\\]{}=\"#.,\n -]{1,4}", "\\PC{1,3}", "(0x)?[0-9]{1,20}", "[a-z_]{1,8}"];
+    let edits = prop::collection::vec((any::<Index>(), any::<Index>(), junk), 1..6);
+    (select(files), edits).prop_map(|(mut text, edits)| {
+        for (from, to, junk) in edits {
+            let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+            let (from, to) = (*from.get(&ends), *to.get(&ends));
+            text.replace_range(from.min(to)..from.max(to), &junk);
+        }
+        text
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_accepted_or_refused_with_a_reason(text in nearly_settings()) {
+        if let Err(error) = parse("f.toml", &text, Path::new(""), &BTreeMap::new()) {
+            prop_assert!(!error.problems().is_empty());
+            prop_assert!(error.problems().iter().all(|problem| problem.starts_with("f.toml")));
+        }
+    }
 }
