@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use room::estimate::Forecast;
 use room::gate::Door;
 use room::ids::{NodeId, RoomName, TicketId, VisitorId};
+use room::meter::Meter;
 use room::queue::{
     Arrival, Arrived, Change, Claim, Claimed, Control, Counts, Event, FileValues, Head, Leave, Mode, Renewal,
     Renewed, Survey,
@@ -44,6 +45,7 @@ pub struct Hall {
     /// Until when nobody need knock: the budget is used up.
     busy_until: AtomicU64,
     store_lost: AtomicBool,
+    meter: Mutex<Meter>,
     /// Somebody came to wait: the ticker need not sleep.
     pub woken: Notify,
     arrivals: Batch<Arrival, Arrived>,
@@ -98,6 +100,7 @@ impl Hall {
             revoked: RwLock::default(),
             busy_until: AtomicU64::new(0),
             store_lost: AtomicBool::new(false),
+            meter: Mutex::default(),
             woken: Notify::new(),
             arrivals: Batch::spawn(move |items| {
                 let link = trip(&to_arrive);
@@ -273,6 +276,13 @@ impl Hall {
             return;
         }
         self.revoke(&event.revoked);
+        if let (Some(known), Some(ruler)) = (self.known(), &event.ruler)
+            && known.ruler_at < event.head.clock
+        {
+            let ruler = Some(Arc::new(ruler.clone()));
+            let newer = Known { ruler, ruler_at: event.head.clock, ..Known::clone(&known) };
+            self.known.store(Some(Arc::new(newer)));
+        }
         let (settings, known) = (self.settings(), self.known());
         self.hub.hear(event, self.view(&settings, known.as_deref()));
     }
@@ -327,6 +337,17 @@ impl Hall {
         let stopped = known.control.paused.is_some() || known.control.mode != Mode::Open;
         self.metrics.rate_configured.set(rate);
         self.metrics.rate_effective.set(if stopped { 0.0 } else { rate });
+        let burst = self.settings.load().rules.burst_at(known.control.new_users_per_minute);
+        let reading = self.meter.lock().unwrap_or_else(PoisonError::into_inner).read(
+            known.head.clock,
+            known.counts.entered,
+            known.control.new_users_per_minute,
+            burst,
+            waiting > 0,
+        );
+        self.metrics.over_limit.increment(reading.over);
+        // Nobody waits: the limit is not what holds them.
+        self.metrics.limit_utilisation.set(reading.utilisation.unwrap_or(0.0));
         metrics::edge().clock_offset.set(self.clock.offset_secs());
     }
 }

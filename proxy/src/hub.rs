@@ -18,6 +18,8 @@ use crate::mailbox::Mailbox;
 use crate::metrics::WsType;
 use crate::standing::{Known, Shown, Who, compose};
 
+/// Nothing is left to say (RFC 6455 §7.4.1).
+const NORMAL: u16 = 1000;
 /// More than this many screens of one ticket: the oldest is told that another took over.
 const MAX_SCREENS: usize = 3;
 /// Nobody is away before this, however often they look.
@@ -119,6 +121,7 @@ impl Hub {
             let told = Told::update(standing);
             for screen in &waiter.screens {
                 told.post(screen);
+                screen.close(NORMAL);
             }
         }
     }

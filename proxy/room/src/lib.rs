@@ -9,6 +9,7 @@
 //! | [`rules`] | what one room's operator asked for, valid by construction |
 //! | [`queue`] | the queue: arrive, admit, claim, leave, renew, tune (the reference for the Redis scripts) |
 //! | [`budget`] | how many may enter (GCRA: a rate is one timestamp) |
+//! | [`meter`] | whether the limit was kept, seen from outside of the queue |
 //! | [`ruler`] | the position of everybody from a few hundred points |
 //! | [`draw`] | who stands where: by arrival or by lot |
 //! | [`estimate`] | how long the wait will be |
@@ -21,6 +22,7 @@ pub mod draw;
 pub mod estimate;
 pub mod gate;
 pub mod ids;
+pub mod meter;
 pub mod queue;
 pub mod ruler;
 pub mod rules;

@@ -238,7 +238,6 @@ impl Visit<'_> {
 
     pub(super) fn limited(&self, wait: Wait) -> Answer {
         self.hall.metrics.request(Counted::Limited);
-        self.hall.metrics.over_limit.increment(1);
         let limit = self.settings.limits.per_client;
         let policy = format!("\"client\";q={};w=1", limit.per_second);
         let left = format!("\"client\";r=0;t={}", wait.0.as_secs() + 1);
