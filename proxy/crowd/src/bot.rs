@@ -14,7 +14,7 @@ use crate::token;
 use crate::world::World;
 
 /// Attempts of one bot.
-const ATTEMPTS: usize = 60;
+const ATTEMPTS: usize = 50;
 
 /// Paths that a careless normaliser takes for something else than the gate does.
 const CROOKED_PATHS: &[&str] = &[
@@ -68,7 +68,7 @@ impl Bot {
                 self.keep_ticket(&answer);
                 self.give_back(&answer).await;
             }
-            if self.actor.pause_briefly(50..400).await.is_err() {
+            if self.actor.pause_briefly(20..250).await.is_err() {
                 return;
             }
         }

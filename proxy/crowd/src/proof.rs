@@ -46,6 +46,8 @@ pub struct Promises {
 pub struct Findings {
     /// Visitors overtaken by somebody who came later.
     pub order_inversions: u64,
+    /// Visitors whose order could be judged.
+    pub order_compared: u64,
     /// Ends of windows that held more entries than allowed; `None` when no rate is known.
     pub over_limit_windows: Option<u64>,
     /// Most turns and sessions that certainly were at the same time.
@@ -98,6 +100,7 @@ impl Findings {
     fn order(&mut self, facts: &[Facts]) {
         let overtaken = order::inversions(facts);
         self.order_inversions = overtaken.len() as u64;
+        self.order_compared = order::compared(facts);
         self.examples
             .extend(overtaken.iter().take(5).map(|(late, early)| {
                 format!("visitor {late} came before visitor {early} but got the turn after")

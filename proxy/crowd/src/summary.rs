@@ -46,6 +46,7 @@ struct Figures {
     p50_ms: f64,
     requests: u64,
     limited_429: u64,
+    order_compared: u64,
     positions_compared: u64,
     positions_wrong: u64,
     position_grew: u64,
@@ -181,7 +182,10 @@ impl Summary {
         );
         show(
             f.order_inversions == 0,
-            format!("order by arrival ({} overtaken)", f.order_inversions),
+            format!(
+                "order by arrival ({} overtaken of {} compared)",
+                f.order_inversions, f.order_compared
+            ),
         );
         show(f.over_limit_windows.unwrap_or(0) == 0, self.window_line());
         show(!f.over_active, self.active_line());
@@ -272,6 +276,7 @@ impl Figures {
             p50_ms: ms(0.5),
             requests: answers.count(),
             limited_429: world.meter.limited.load(Relaxed),
+            order_compared: found.order_compared,
             positions_compared: found.positions.compared,
             positions_wrong: found.positions.wrong,
             position_grew: found.positions.grew,

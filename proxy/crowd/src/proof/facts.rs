@@ -20,6 +20,8 @@ pub struct Facts {
     pub given: Option<Span>,
     /// The latest instant at which the server said that there was no turn yet.
     pub last_waiting: Option<Micros>,
+    /// Joined certainly before the line had moved past the stamp: stands in the ordinary line, not with the returners.
+    pub ordinary: bool,
     /// Was away at some time.
     pub absent: bool,
     /// Back from the last absence.
@@ -98,10 +100,12 @@ pub fn establish(stories: &[&Story], claim_window: Option<Duration>) -> (Vec<Fac
     let window = claim_window
         .or_else(|| infer_claim_window(stories, &clock))
         .unwrap_or_default();
-    (
-        stories.iter().map(|story| facts(story, &clock, window)).collect(),
-        clock,
-    )
+    let mut all: Vec<Facts> = stories.iter().map(|story| facts(story, &clock, window)).collect();
+    let front = Front::new(&all);
+    for person in &mut all {
+        person.ordinary = front.is_ahead(person);
+    }
+    (all, clock)
 }
 
 /// The longest time that was left when a visitor learnt of a turn, rounded up: settings are in seconds.
@@ -127,6 +131,7 @@ fn facts(story: &Story, clock: &ServerClock, claim_window: Duration) -> Facts {
         absent: !story.absences.is_empty() || story.part == Part::Bot && story.joined.is_some(),
         back: story.absences.iter().map(|away| clock.of(*away).to).max(),
         left: left(story, clock),
+        ordinary: false,
     }
 }
 
@@ -157,6 +162,39 @@ fn left(story: &Story, clock: &ServerClock) -> Option<Span> {
     let away = story.absences.iter().map(|away| away.from).min();
     let from = story.left_line.into_iter().chain(away).min()?;
     Some(Span::new(clock.of(Span::at(from)).from, Micros(u64::MAX)))
+}
+
+/// How far the line may have moved by any instant. Whoever joins behind it is a returner with a line of its own.
+struct Front {
+    /// Sorted by instant; the stamp is the latest up to then.
+    moves: Vec<(Micros, Micros)>,
+}
+
+impl Front {
+    fn new(facts: &[Facts]) -> Self {
+        let stamp = |person: &Facts| person.stamp.or(person.arrival.map(|arrival| arrival.to));
+        let mut moves: Vec<_> = facts
+            .iter()
+            .filter_map(|person| Some((person.given?.from, stamp(person)?)))
+            .collect();
+        moves.sort_unstable();
+        let mut furthest = Micros::ZERO;
+        for (_, stamp) in &mut moves {
+            furthest = furthest.max(*stamp);
+            *stamp = furthest;
+        }
+        Self { moves }
+    }
+
+    /// Whether the person joined certainly ahead of the front.
+    fn is_ahead(&self, person: &Facts) -> bool {
+        let (Some(stamp), Some(joined)) = (person.stamp, person.joined) else {
+            return false;
+        };
+        let before = self.moves.partition_point(|(instant, _)| *instant <= joined.to);
+        let front = before.checked_sub(1).and_then(|last| self.moves.get(last));
+        front.is_none_or(|(_, front)| *front < stamp)
+    }
 }
 
 fn difference(a: Micros, b: Micros) -> i64 {
@@ -223,5 +261,26 @@ mod tests {
             infer_claim_window(&stories, &clock),
             Some(Duration::from_secs(30))
         );
+    }
+
+    #[test]
+    fn whoever_joins_behind_the_front_is_no_longer_in_the_ordinary_line() {
+        let ms = |millis: u64| Micros(millis * 1000);
+        let person = |came: u64, joined: u64, given: Option<u64>| Facts {
+            stamp: Some(ms(came)),
+            joined: Some(Span::at(ms(joined))),
+            given: given.map(|given| Span::at(ms(given))),
+            ..Facts::default()
+        };
+        let front = Front::new(&[person(100, 110, Some(500)), person(200, 210, Some(400))]);
+        assert!(
+            front.is_ahead(&person(150, 399, None)),
+            "the line had not moved yet"
+        );
+        assert!(
+            !front.is_ahead(&person(150, 400, None)),
+            "the second one was served first"
+        );
+        assert!(front.is_ahead(&person(201, 600, None)));
     }
 }

@@ -10,17 +10,19 @@ use super::facts::Facts;
 /// Edges' clocks may differ by this much; arrivals closer together have no certain order.
 const EDGES_APART: Duration = Duration::from_millis(2);
 
+/// How many visitors' order could be judged: they stood in the ordinary line for all of their wait.
+pub fn compared(facts: &[Facts]) -> u64 {
+    facts
+        .iter()
+        .filter_map(Victim::of)
+        .filter(|victim| victim.joined < victim.given)
+        .count() as u64
+}
+
 /// Who was certainly overtaken, and by whom: `(overtaken, overtaker)`, one pair a victim.
 pub fn inversions(facts: &[Facts]) -> Vec<(u64, u64)> {
-    let front = Front::new(facts);
-    let mut overtakers: Vec<Overtaker> = facts
-        .iter()
-        .filter_map(|person| Overtaker::of(person, &front))
-        .collect();
-    let mut victims: Vec<Victim> = facts
-        .iter()
-        .filter_map(|person| Victim::of(person, &front))
-        .collect();
+    let mut overtakers: Vec<Overtaker> = facts.iter().filter_map(Overtaker::of).collect();
+    let mut victims: Vec<Victim> = facts.iter().filter_map(Victim::of).collect();
     overtakers.sort_unstable_by_key(|overtaker| overtaker.came);
     victims.sort_unstable_by_key(|victim| victim.came);
     // From the last victim to the first: `later` grows to all who certainly came after the victim, by turn.
@@ -58,8 +60,8 @@ struct Victim {
 }
 
 impl Overtaker {
-    fn of(person: &Facts, front: &Front) -> Option<Self> {
-        let ordinary = person.joined.is_none() || front.is_ahead(person);
+    fn of(person: &Facts) -> Option<Self> {
+        let ordinary = person.joined.is_none() || person.ordinary;
         if person.absent || !ordinary {
             return None;
         }
@@ -74,8 +76,8 @@ impl Overtaker {
 }
 
 impl Victim {
-    fn of(person: &Facts, front: &Front) -> Option<Self> {
-        if person.absent || !front.is_ahead(person) {
+    fn of(person: &Facts) -> Option<Self> {
+        if person.absent || !person.ordinary {
             return None;
         }
         let waited_until = person.last_waiting.unwrap_or_default();
@@ -90,39 +92,6 @@ impl Victim {
             joined: person.joined?.to,
             given,
         })
-    }
-}
-
-/// How far the line may have moved by any instant. Whoever joins behind it is a returner with a line of its own.
-struct Front {
-    /// Sorted by instant; the stamp is the latest up to then.
-    moves: Vec<(Micros, Micros)>,
-}
-
-impl Front {
-    fn new(facts: &[Facts]) -> Self {
-        let stamp = |person: &Facts| person.stamp.or(person.arrival.map(|arrival| arrival.to));
-        let mut moves: Vec<_> = facts
-            .iter()
-            .filter_map(|person| Some((person.given?.from, stamp(person)?)))
-            .collect();
-        moves.sort_unstable();
-        let mut furthest = Micros::ZERO;
-        for (_, stamp) in &mut moves {
-            furthest = furthest.max(*stamp);
-            *stamp = furthest;
-        }
-        Self { moves }
-    }
-
-    /// Whether the person joined certainly ahead of the front.
-    fn is_ahead(&self, person: &Facts) -> bool {
-        let (Some(stamp), Some(joined)) = (person.stamp, person.joined) else {
-            return false;
-        };
-        let before = self.moves.partition_point(|(instant, _)| *instant <= joined.to);
-        let front = before.checked_sub(1).and_then(|last| self.moves.get(last));
-        front.is_none_or(|(_, front)| *front < stamp)
     }
 }
 
@@ -144,6 +113,7 @@ mod tests {
             stamp: Some(ms(came + 2)),
             given: Some(Span::at(ms(given))),
             last_waiting: Some(ms(given - 1)),
+            ordinary: true,
             ..Facts::default()
         }
     }
@@ -176,7 +146,7 @@ mod tests {
     fn let_in_at_once_before_those_who_wait_is_an_inversion() {
         let at_once = Facts {
             joined: None,
-            stamp: None,
+            ordinary: false,
             given: Some(Span::new(ms(300), ms(310))),
             ..person(2, 300, 300)
         };
@@ -199,16 +169,16 @@ mod tests {
     }
 
     #[test]
-    fn whoever_was_away_or_joined_behind_the_front_is_not_compared() {
+    fn whoever_was_away_or_stands_with_the_returners_is_not_compared() {
         let away = Facts {
             absent: true,
             ..person(1, 0, 900)
         };
         assert_eq!(inversions(&[away, person(2, 100, 500)]), []);
-        let late = Facts {
-            joined: Some(Span::new(ms(600), ms(610))),
+        let returner = Facts {
+            ordinary: false,
             ..person(1, 0, 900)
         };
-        assert_eq!(inversions(&[late, person(2, 100, 500), person(3, 150, 700)]), []);
+        assert_eq!(inversions(&[returner, person(2, 100, 500)]), []);
     }
 }

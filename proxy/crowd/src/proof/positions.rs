@@ -105,7 +105,8 @@ pub fn check(stories: &[&Story], facts: &[Facts]) -> Positions {
 }
 
 fn shown(story: &Story, facts: &Facts, order: impl Fn(Micros) -> usize) -> impl Iterator<Item = Shown> {
-    let order = facts.stamp.map(order);
+    // Returners have a line of their own.
+    let order = facts.stamp.filter(|_| facts.ordinary).map(order);
     let seen = story
         .sightings
         .iter()
@@ -138,9 +139,8 @@ fn changes(person: &Facts, order: impl Fn(Micros) -> usize) -> Vec<Change> {
     let certain = Span::new(joined.to + SLACK, given.from.min(left.from).min(silent) - SLACK);
     let possible = Span::new(joined.from - SLACK, given.to.min(left.to) + SLACK);
     let order = order(stamp);
-    let both = [(true, certain), (false, possible)]
-        .into_iter()
-        .filter(|(_, span)| span.from < span.to);
+    let spans = [(true, certain), (false, possible)].into_iter();
+    let both = spans.filter(|(sure, span)| span.from < span.to && (!sure || person.ordinary));
     both.flat_map(|(certain, span)| {
         [(span.from, 1), (span.to, -1)].map(|(at, by)| Change {
             at,
@@ -196,6 +196,7 @@ mod tests {
             stamp: Some(ms(n * 100)),
             joined: Some(Span::new(ms(n * 100 + 1), ms(n * 100 + 10))),
             last_waiting: Some(ms(10_000_000)),
+            ordinary: true,
             ..Facts::default()
         };
         (0..length).map(person).collect()
@@ -257,6 +258,14 @@ mod tests {
             0
         );
         assert_eq!(check_last(&facts, &[(51, false), (47, false)]).wrong, 2);
+    }
+
+    #[test]
+    fn returners_may_or_may_not_be_counted() {
+        let mut facts = line(50);
+        facts[10].ordinary = false;
+        assert_eq!(check_last(&facts, &[(50, false), (49, false)]).wrong, 0);
+        assert_eq!(check_last(&facts, &[(48, false)]).wrong, 1);
     }
 
     #[test]
