@@ -21,7 +21,7 @@ export function launch() {
 
 // A screenshot into target/e2e/, to be looked at.
 export async function picture(page, name) {
-  const folder = join(root, "target/e2e");
+  const folder = process.env.PICTURES ?? join(root, "target/e2e");
   await mkdir(folder, { recursive: true });
   await page.screenshot({ path: join(folder, `${name}.png`) });
 }

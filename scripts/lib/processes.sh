@@ -3,8 +3,22 @@
 
 declare -A process_ids=()
 
-# The folder for logs, and for the list of what was started; set by the script.
+# The folder for logs, and for the list of what was started.
 process_logs=
+
+# Takes and empties a folder for logs; a run beside this one takes the next: target/demo, target/demo-2 …
+take_logs() {
+    local number=1
+    # shellcheck disable=SC2154 # common.sh sets it
+    process_logs=$root/target/$1
+    mkdir -p "$root/target"
+    until exec 8>"$process_logs.lock" && flock --nonblock 8; do
+        number=$((number + 1))
+        process_logs=$root/target/$1-$number
+    done
+    rm -rf "$process_logs"
+    mkdir "$process_logs"
+}
 
 # Starts a program that does not outlive this script, not even by kill -9, and does not hear the terminal's Ctrl-C:
 # start NAME COMMAND… Its output goes to NAME.log.
@@ -18,7 +32,8 @@ start() {
 start_attached() {
     local name=$1
     shift
-    setsid setpriv --pdeathsig TERM -- "$@" </dev/null &
+    # Locks end with the script, not with what it started.
+    setsid setpriv --pdeathsig TERM -- "$@" </dev/null 8>&- 9>&- &
     process_ids[$name]=$!
     printf '%s %s\n' "$!" "$name" >>"$process_logs/processes"
     on_exit stop "$name"
@@ -70,6 +85,10 @@ fail_with_logs() {
     done
     fail "$@"
 }
+
+# Ports are picked and taken by one script at a time: between the two somebody else would find them free.
+hold_ports() { exec 9>"$root/target/ports.lock" && flock 9; }
+release_ports() { exec 9>&-; }
 
 # Sets a variable to a free port, the wanted one if possible: pick_port VARIABLE WANTED
 picked_ports=" "
