@@ -16,6 +16,7 @@ use room::queue::{
 };
 use room::rules::Phase;
 use room::time::Micros;
+use room::wire::ServerMessage;
 use store::batch::Batch;
 use store::{Store, StoreError, TuneError};
 use tokio::sync::Notify;
@@ -25,9 +26,9 @@ use crate::config::settings::RoomSettings;
 use crate::edge::upstream::Upstream;
 use crate::hub::{Hub, View};
 use crate::link::Link;
-use crate::metrics::{self, RoomMetrics};
+use crate::metrics::{self, RoomMetrics, WsType};
 use crate::page::Page;
-use crate::standing::{Known, Who};
+use crate::standing::{self, Known, Who};
 
 /// One running room.
 pub struct Hall {
@@ -148,25 +149,16 @@ impl Hall {
             new_users_per_minute: settings.rules.new_users_per_minute,
             total_active_users: settings.rules.total_active_users,
         };
-        self.link
-            .tune(&Change {
-                file: Some(file),
-                ..Change::default()
-            })
-            .await
+        self.link.tune(&Change { file: Some(file), ..Change::default() }).await
     }
 
     /// What the gate may know without a trip.
     pub fn door(&self) -> Door {
         let now = self.now();
         let known = self.known.load();
-        let closed = known
-            .as_ref()
-            .is_some_and(|known| known.control.mode == Mode::Closed);
+        let closed = known.as_ref().is_some_and(|known| known.control.mode == Mode::Closed);
         let lined_up = known.as_ref().is_some_and(|known| {
-            let Counts {
-                waiting, returning, ..
-            } = known.counts;
+            let Counts { waiting, returning, .. } = known.counts;
             waiting + returning > 0
                 || known.control.paused.is_some()
                 || known.control.mode == Mode::Drain
@@ -179,11 +171,7 @@ impl Hall {
             || phase != Phase::Open
             || now.0 < self.busy_until.load(Ordering::Relaxed)
             || self.store_lost.load(Ordering::Relaxed);
-        Door {
-            phase,
-            closed,
-            queueing,
-        }
+        Door { phase, closed, queueing }
     }
 
     /// Nobody need knock before this.
@@ -201,10 +189,7 @@ impl Hall {
     }
 
     pub fn is_revoked(&self, ticket: TicketId) -> bool {
-        self.revoked
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains_key(&ticket)
+        self.revoked.read().unwrap_or_else(PoisonError::into_inner).contains_key(&ticket)
     }
 
     /// Presents one ticket, with others that come at the same time.
@@ -228,26 +213,18 @@ impl Hall {
     pub async fn end(&self, visitor: VisitorId, ticket: Option<TicketId>) -> Result<(), StoreError> {
         self.link.leave(&[Leave::Ended(visitor, ticket)]).await?;
         let (settings, known) = (self.settings(), self.known());
-        self.hub
-            .forget(visitor, Who::Expired, self.view(&settings, known.as_deref()));
+        self.hub.forget(visitor, Who::Expired, self.view(&settings, known.as_deref()));
         Ok(())
     }
 
     pub fn view<'a>(&'a self, settings: &'a RoomSettings, known: Option<&'a Known>) -> View<'a> {
-        View {
-            room: &self.name,
-            rules: &settings.rules,
-            known,
-            now: self.now(),
-        }
+        View { room: &self.name, rules: &settings.rules, known, now: self.now() }
     }
 
     /// Takes in what the store says of the room, and tells those who wait here.
     pub fn hear(&self, event: &Event) -> Heard {
         let before = self.known();
-        let heard = before
-            .as_deref()
-            .map_or(Heard::Next, |known| known.compare(event.head, event.head.seq));
+        let heard = before.as_deref().map_or(Heard::Next, |known| known.compare(event.head, event.head.seq));
         if heard == Heard::Old {
             return heard;
         }
@@ -259,14 +236,31 @@ impl Hall {
         let settings = self.settings();
         let view = self.view(&settings, Some(&known));
         let lag = view.now.since(event.head.clock);
-        for _ in 0..self.hub.hear(event, view) {
+        let called = self.hub.hear(event, view);
+        for _ in 0..called.turns {
             self.metrics.turn_lag.record(lag);
         }
-        let words = |control: &Control| (control.paused.clone(), control.message.clone(), control.mode);
-        if before.is_some_and(|before| words(&before.control) != words(&known.control)) {
-            self.hub.tell_all(view);
+        for ratio in called.estimate_errors {
+            self.metrics.estimate_error.record(ratio);
+        }
+        if let Some(before) = before {
+            self.announce(&before.control, &known.control, view);
         }
         heard
+    }
+
+    /// Tells those who wait what the operator changed.
+    fn announce(&self, before: &Control, now: &Control, view: View<'_>) {
+        if before.paused != now.paused {
+            let paused = standing::paused(now);
+            self.hub.announce(WsType::Paused, &ServerMessage::Paused { paused });
+        }
+        if before.message != now.message {
+            self.hub.announce(WsType::Message, &ServerMessage::Message { message: now.message.clone() });
+        }
+        if (&before.paused, &before.message, before.mode) != (&now.paused, &now.message, now.mode) {
+            self.hub.tell_all(view);
+        }
     }
 
     /// Takes in an event that was missed and read back: who was named is told, the room has moved on.
@@ -293,9 +287,7 @@ impl Hall {
         let before = self.known();
         // A survey is no event: one with a new number shows that the event of that number was missed.
         let next = survey.head.seq + 1;
-        let heard = before
-            .as_deref()
-            .map_or(Heard::Next, |known| known.compare(survey.head, next));
+        let heard = before.as_deref().map_or(Heard::Next, |known| known.compare(survey.head, next));
         let known = Known {
             head: survey.head,
             counts: survey.counts,
@@ -303,9 +295,7 @@ impl Hall {
             settling_until: survey.settling_until,
             ruler: before.as_ref().and_then(|known| known.ruler.clone()),
             ruler_at: before.as_ref().map_or(Micros::ZERO, |known| known.ruler_at),
-            forecast: before
-                .as_ref()
-                .map_or_else(Forecast::default, |known| known.forecast.clone()),
+            forecast: before.as_ref().map_or_else(Forecast::default, |known| known.forecast.clone()),
         };
         self.measure(&known);
         self.known.store(Some(Arc::new(known)));
@@ -323,13 +313,7 @@ impl Hall {
     }
 
     fn measure(&self, known: &Known) {
-        let Counts {
-            waiting,
-            returning,
-            turns,
-            active,
-            ..
-        } = known.counts;
+        let Counts { waiting, returning, turns, active, .. } = known.counts;
         self.metrics.waiting.set((waiting + returning) as f64);
         self.metrics.turns_open.set(turns as f64);
         self.metrics.active.set(active as f64);
@@ -357,19 +341,12 @@ impl Known {
     fn compare(&self, head: Head, number: u64) -> Heard {
         if head.incarnation != self.head.incarnation {
             // A late word from a former life is told from a new one by its number.
-            return if head.seq < self.head.seq {
-                Heard::Old
-            } else {
-                Heard::Anew
-            };
+            return if head.seq < self.head.seq { Heard::Old } else { Heard::Anew };
         }
         match number {
             number if number <= self.head.seq => Heard::Old,
             number if number == self.head.seq + 1 => Heard::Next,
-            before => Heard::Gap {
-                after: self.head.seq,
-                before,
-            },
+            before => Heard::Gap { after: self.head.seq, before },
         }
     }
 
@@ -379,15 +356,8 @@ impl Known {
         if event.control.paused.is_none() {
             forecast.observe(event.head.clock, moved);
         }
-        let measured = event
-            .ruler
-            .clone()
-            .map(|ruler| (Some(Arc::new(ruler)), event.head.clock));
-        let kept = || {
-            before.map_or((None, Micros::ZERO), |known| {
-                (known.ruler.clone(), known.ruler_at)
-            })
-        };
+        let measured = event.ruler.clone().map(|ruler| (Some(Arc::new(ruler)), event.head.clock));
+        let kept = || before.map_or((None, Micros::ZERO), |known| (known.ruler.clone(), known.ruler_at));
         let (ruler, ruler_at) = measured.unwrap_or_else(kept);
         Self {
             head: event.head,

@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use room::ids::{NodeId, RoomName};
+use room::time::Micros;
 use room::token::{KeyError, KeyRing};
 use store::Store;
 use tokio::sync::watch;
@@ -85,27 +87,25 @@ impl House {
     /// The edge's own call that a path names: what follows the reserved prefix.
     pub fn reserved<'a>(&self, path: &'a str) -> Option<&'a str> {
         let rest = path.strip_prefix(self.settings.server.queue_path.as_str())?;
-        if rest.is_empty() {
-            Some("")
-        } else {
-            rest.strip_prefix('/')
-        }
+        if rest.is_empty() { Some("") } else { rest.strip_prefix('/') }
+    }
+
+    /// The store's clock where no room is known yet: any room's tells whether a token has expired.
+    pub fn now(&self) -> Micros {
+        self.halls.values().next().map_or_else(|| SystemTime::now().into(), |hall| hall.now())
     }
 
     /// Says goodbye to all who wait here, each to come back at a moment of its own.
     pub fn bye(&self) {
         for hall in self.halls.values() {
-            let spread = std::time::Duration::from_secs(5);
-            hall.hub
-                .bye(|| std::time::Duration::from_millis(500) + crate::random::below(spread));
+            let spread = Duration::from_secs(5);
+            hall.hub.bye(|| Duration::from_millis(500) + crate::random::below(spread));
         }
     }
 
     /// Whether every room has heard from the store and still does.
     pub fn is_ready(&self) -> bool {
-        self.halls
-            .values()
-            .all(|hall| hall.known().is_some() && !hall.store_is_lost())
+        self.halls.values().all(|hall| hall.known().is_some() && !hall.store_is_lost())
     }
 
     fn take_down(&self, next: &Self) {
@@ -120,8 +120,6 @@ impl House {
 
 /// The same servers keep their connections and what is known of their health.
 fn reuse_upstream(before: Option<&House>, room: &RoomName, urls: &[UpstreamUrl]) -> Arc<Upstream> {
-    let kept = before
-        .and_then(|house| house.halls.get(room))
-        .filter(|hall| hall.settings().upstream == urls);
+    let kept = before.and_then(|house| house.halls.get(room)).filter(|hall| hall.settings().upstream == urls);
     kept.map_or_else(|| Upstream::new(urls), |hall| hall.upstream())
 }

@@ -32,6 +32,14 @@ pub struct Hub {
     waiters: Mutex<HashMap<VisitorId, Waiter>>,
 }
 
+/// Whose turn came, for those who measure.
+#[derive(Debug, Default, PartialEq)]
+pub struct Called {
+    pub turns: usize,
+    /// Real wait over the first that was shown.
+    pub estimate_errors: Vec<f64>,
+}
+
 #[derive(Debug)]
 struct Waiter {
     /// What is presented again when the store forgot.
@@ -44,6 +52,8 @@ struct Waiter {
     /// When the visitor last asked, or closed a socket.
     seen: Micros,
     next_update: Duration,
+    /// The first wait that was shown, and when.
+    promised: Option<(Micros, Duration)>,
     screens: Vec<Arc<Mailbox>>,
 }
 
@@ -60,14 +70,8 @@ impl Hub {
     /// Notes where the store says that a visitor stands, and composes what to tell.
     pub fn note(&self, arrival: Arrival, stamp: Micros, arrived: &Arrived, view: View<'_>) -> Standing {
         let who = match *arrived {
-            Arrived::Waiting(Place { score, returning, .. }) => Who::InLine {
-                score,
-                stamp,
-                returning,
-            },
-            Arrived::Turn(turn) => Who::Turn {
-                deadline: turn.deadline,
-            },
+            Arrived::Waiting(Place { score, returning, .. }) => Who::InLine { score, stamp, returning },
+            Arrived::Turn(turn) => Who::Turn { deadline: turn.deadline },
             Arrived::Session(_) | Arrived::LetIn(_) => {
                 return view.tell(Who::Admitted, &mut Shown::default());
             }
@@ -75,9 +79,8 @@ impl Hub {
             Arrived::Busy | Arrived::Full => return view.tell(Who::Unconfirmed, &mut Shown::default()),
         };
         let mut waiters = self.waiters();
-        let waiter = waiters
-            .entry(arrival.visitor)
-            .or_insert_with(|| Waiter::new(arrival, stamp, who, view.now));
+        let waiter =
+            waiters.entry(arrival.visitor).or_insert_with(|| Waiter::new(arrival, stamp, who, view.now));
         waiter.arrival = arrival;
         waiter.who = who;
         waiter.seen = view.now;
@@ -127,14 +130,15 @@ impl Hub {
     }
 
     /// Tells everybody whom an event names; with a ruler, everybody who is due.
-    pub fn hear(&self, event: &Event, view: View<'_>) -> usize {
+    pub fn hear(&self, event: &Event, view: View<'_>) -> Called {
         let mut waiters = self.waiters();
-        let mut told = 0;
+        let mut called = Called::default();
         for (visitor, deadline) in &event.turns {
             if let Some(waiter) = waiters.get_mut(visitor) {
                 waiter.who = Who::Turn { deadline: *deadline };
                 waiter.post(view);
-                told += 1;
+                called.turns += 1;
+                called.estimate_errors.extend(waiter.estimate_error(view.now));
             }
         }
         drop(waiters);
@@ -142,15 +146,19 @@ impl Hub {
             self.forget(*visitor, Who::Expired, view);
         }
         if event.ruler.is_some() {
-            for waiter in self
-                .waiters()
-                .values_mut()
-                .filter(|waiter| waiter.is_due(view.now))
-            {
+            for waiter in self.waiters().values_mut().filter(|waiter| waiter.is_due(view.now)) {
                 waiter.post(view);
             }
         }
-        told
+        called
+    }
+
+    /// Says one thing to everybody, before any update that waits.
+    pub fn announce(&self, kind: WsType, message: &ServerMessage) {
+        let text = encode(message);
+        for screen in self.waiters().values().flat_map(|waiter| &waiter.screens) {
+            screen.urgent(kind, text.clone());
+        }
     }
 
     /// Tells everybody at once: the room was paused, resumed, changed.
@@ -234,6 +242,7 @@ impl Waiter {
             due: now,
             seen: now,
             next_update: Duration::ZERO,
+            promised: None,
             screens: Vec::new(),
         }
     }
@@ -241,14 +250,10 @@ impl Waiter {
     /// What an answer of the store makes of this waiter, if it still waits.
     fn stands(&self, arrived: &Arrived) -> Option<Who> {
         match *arrived {
-            Arrived::Waiting(Place { score, returning, .. }) => Some(Who::InLine {
-                score,
-                stamp: self.stamp,
-                returning,
-            }),
-            Arrived::Turn(turn) => Some(Who::Turn {
-                deadline: turn.deadline,
-            }),
+            Arrived::Waiting(Place { score, returning, .. }) => {
+                Some(Who::InLine { score, stamp: self.stamp, returning })
+            }
+            Arrived::Turn(turn) => Some(Who::Turn { deadline: turn.deadline }),
             _ => None,
         }
     }
@@ -261,16 +266,20 @@ impl Waiter {
         let standing = view.tell(self.who, &mut self.shown);
         self.next_update = Duration::from_secs(standing.next_update_seconds.into());
         self.due = view.now + self.next_update;
+        if let (None, Some(estimate)) = (self.promised, standing.estimate) {
+            self.promised = Some((view.now, Duration::from_secs(estimate.p50_seconds)));
+        }
         standing
+    }
+
+    fn estimate_error(&self, now: Micros) -> Option<f64> {
+        let (told_at, wait) = self.promised?;
+        (!wait.is_zero()).then(|| now.since(told_at).as_secs_f64() / wait.as_secs_f64())
     }
 
     fn message(&mut self, view: View<'_>) -> Told {
         let standing = self.standing(view);
-        if matches!(self.who, Who::Turn { .. }) {
-            Told::turn(standing)
-        } else {
-            Told::update(standing)
-        }
+        if matches!(self.who, Who::Turn { .. }) { Told::turn(standing) } else { Told::update(standing) }
     }
 
     fn post(&mut self, view: View<'_>) {
@@ -295,17 +304,11 @@ struct Told {
 
 impl Told {
     fn update(standing: Standing) -> Self {
-        Self {
-            is_turn: false,
-            text: encode(&ServerMessage::Update(Box::new(standing))),
-        }
+        Self { is_turn: false, text: encode(&ServerMessage::Update(Box::new(standing))) }
     }
 
     fn turn(standing: Standing) -> Self {
-        Self {
-            is_turn: true,
-            text: encode(&ServerMessage::Turn(Box::new(standing))),
-        }
+        Self { is_turn: true, text: encode(&ServerMessage::Turn(Box::new(standing))) }
     }
 
     fn post(&self, screen: &Mailbox) {

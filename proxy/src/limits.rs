@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use room::time::{Micros, as_micros};
+use room::time::Micros;
 
 const ROWS: usize = 3;
 const SHARDS: usize = 16;
@@ -27,18 +27,21 @@ pub struct Quota {
 
 impl Quota {
     /// `count` per `period`; at most `burst` at once. Both count as at least 1.
-    pub fn new(count: u32, period: Duration, burst: u32) -> Self {
+    pub const fn new(count: u32, period: Duration, burst: u32) -> Self {
+        let count = if count == 0 { 1 } else { count };
+        // The longest period of any setting is a minute.
+        let interval_micros = (period.as_micros() as u64).div_ceil(count as u64);
         Self {
-            interval_micros: as_micros(period).div_ceil(u64::from(count.max(1))).max(1),
-            burst: burst.max(1),
+            interval_micros: if interval_micros == 0 { 1 } else { interval_micros },
+            burst: if burst == 0 { 1 } else { burst },
         }
     }
 
-    pub fn per_second(count: u32, burst: u32) -> Self {
+    pub const fn per_second(count: u32, burst: u32) -> Self {
         Self::new(count, Duration::from_secs(1), burst)
     }
 
-    pub fn per_minute(count: u32, burst: u32) -> Self {
+    pub const fn per_minute(count: u32, burst: u32) -> Self {
         Self::new(count, Duration::from_secs(60), burst)
     }
 
@@ -59,10 +62,7 @@ impl Quota {
                 let left = left / self.interval_micros;
                 Ok((
                     next,
-                    Remaining {
-                        requests: u32::try_from(left).unwrap_or(u32::MAX),
-                        reset: next.since(now),
-                    },
+                    Remaining { requests: u32::try_from(left).unwrap_or(u32::MAX), reset: next.since(now) },
                 ))
             }
             None => Err(Wait(Duration::from_micros(used - depth))),
@@ -106,10 +106,7 @@ impl Limiter {
     pub fn new(cells: usize) -> Self {
         let columns = (cells / SHARDS / ROWS).max(1);
         let shards = (0..SHARDS).map(|_| Mutex::new(Table::new(columns))).collect();
-        Self {
-            shards,
-            hasher: RandomState::new(),
-        }
+        Self { shards, hasher: RandomState::new() }
     }
 
     /// Takes one request of `key`, if there is one to take.
@@ -138,17 +135,12 @@ impl Limiter {
             V6_NETWORKS.map(|(bits, factor)| ((scope, bits, network(address, bits)), quota.times(factor)));
         // All are asked before any is charged: a network at its limit must not use up those inside it.
         for (key, quota) in networks {
-            self.with_table(self.hasher.hash_one(key), |table, hash| {
-                quota.take(table.read(hash), now)
-            })?;
+            self.with_table(self.hasher.hash_one(key), |table, hash| quota.take(table.read(hash), now))?;
         }
         let mut left: Option<Remaining> = None;
         for (key, quota) in networks {
             let remaining = self.check(key, quota, now)?;
-            left = Some(
-                left.filter(|left| left.requests <= remaining.requests)
-                    .unwrap_or(remaining),
-            );
+            left = Some(left.filter(|left| left.requests <= remaining.requests).unwrap_or(remaining));
         }
         left.ok_or(Wait(Duration::ZERO))
     }
@@ -158,10 +150,9 @@ impl Limiter {
         // SHARDS tables were made, and a table is whole after every write.
         let table = self.shards.get(shard).or(self.shards.first());
         match table {
-            Some(table) => work(
-                &mut table.lock().unwrap_or_else(PoisonError::into_inner),
-                hash / SHARDS as u64,
-            ),
+            Some(table) => {
+                work(&mut table.lock().unwrap_or_else(PoisonError::into_inner), hash / SHARDS as u64)
+            }
             None => work(&mut Table::new(1), hash),
         }
     }
@@ -175,18 +166,11 @@ struct Table {
 
 impl Table {
     fn new(columns: usize) -> Self {
-        Self {
-            cells: vec![Micros::ZERO; columns * ROWS].into(),
-            columns,
-        }
+        Self { cells: vec![Micros::ZERO; columns * ROWS].into(), columns }
     }
 
     fn read(&self, hash: u64) -> Micros {
-        self.places(hash)
-            .filter_map(|place| self.cells.get(place))
-            .min()
-            .copied()
-            .unwrap_or_default()
+        self.places(hash).filter_map(|place| self.cells.get(place)).min().copied().unwrap_or_default()
     }
 
     fn write(&mut self, hash: u64, full_at: Micros) {
@@ -224,24 +208,14 @@ mod tests {
     #[test]
     fn a_burst_passes_and_then_the_rate() {
         let (limiter, quota) = (Limiter::new(1 << 12), Quota::per_second(10, 3));
-        let left: Vec<_> = (0..3)
-            .map(|_| limiter.check("a", quota, START).map(|left| left.requests))
-            .collect();
+        let left: Vec<_> =
+            (0..3).map(|_| limiter.check("a", quota, START).map(|left| left.requests)).collect();
         assert_eq!(left, [Ok(2), Ok(1), Ok(0)]);
-        assert_eq!(
-            limiter.check("a", quota, START),
-            Err(Wait(Duration::from_millis(100)))
-        );
-        assert_eq!(
-            limiter.check("a", quota, after(60)),
-            Err(Wait(Duration::from_millis(40)))
-        );
+        assert_eq!(limiter.check("a", quota, START), Err(Wait(Duration::from_millis(100))));
+        assert_eq!(limiter.check("a", quota, after(60)), Err(Wait(Duration::from_millis(40))));
         assert!(limiter.check("a", quota, after(100)).is_ok());
         assert!(limiter.check("a", quota, after(100)).is_err());
-        assert!(
-            limiter.check("b", quota, after(100)).is_ok(),
-            "another key has a bucket of its own"
-        );
+        assert!(limiter.check("b", quota, after(100)).is_ok(), "another key has a bucket of its own");
     }
 
     #[test]
@@ -264,35 +238,20 @@ mod tests {
     #[test]
     fn an_ipv6_network_has_more_than_an_address_and_less_than_all_of_them() {
         let (limiter, quota) = (Limiter::new(1 << 16), Quota::per_minute(1, 2));
-        let ask = |text: &str| {
-            limiter
-                .check_address("join", text.parse().unwrap(), quota, START)
-                .is_ok()
-        };
+        let ask = |text: &str| limiter.check_address("join", text.parse().unwrap(), quota, START).is_ok();
         assert!(ask("2001:db8:0:100::1") && ask("2001:db8:0:100::2"));
         assert!(!ask("2001:db8:0:100::3"), "the /64 is used up");
-        let in_the_56 = (1..=9)
-            .filter(|net| ask(&format!("2001:db8:0:10{net}::1")))
-            .count();
+        let in_the_56 = (1..=9).filter(|net| ask(&format!("2001:db8:0:10{net}::1"))).count();
         assert_eq!(in_the_56, 6, "the /56 has four times as much, two of it used");
-        let in_the_48 = (2..=99)
-            .filter(|net| ask(&format!("2001:db8:0:{net:02x}00::1")))
-            .count();
-        assert_eq!(
-            in_the_48, 24,
-            "the /48 has sixteen times as much, eight of it used"
-        );
+        let in_the_48 = (2..=99).filter(|net| ask(&format!("2001:db8:0:{net:02x}00::1"))).count();
+        assert_eq!(in_the_48, 24, "the /48 has sixteen times as much, eight of it used");
         assert!(ask("2001:db8:1::1"), "other networks are not concerned");
     }
 
     #[test]
     fn an_ipv4_address_stands_for_itself_in_both_notations() {
         let (limiter, quota) = (Limiter::new(1 << 12), Quota::per_minute(1, 1));
-        let ask = |text: &str| {
-            limiter
-                .check_address((), text.parse().unwrap(), quota, START)
-                .is_ok()
-        };
+        let ask = |text: &str| limiter.check_address((), text.parse().unwrap(), quota, START).is_ok();
         assert!(ask("192.0.2.1"));
         assert!(!ask("::ffff:192.0.2.1"));
         assert!(ask("192.0.2.2"));
@@ -301,10 +260,8 @@ mod tests {
     #[test]
     fn hardly_anybody_is_limited_for_others() {
         let (limiter, quota) = (Limiter::default(), Quota::per_minute(1, 1));
-        let refused = |keys: std::ops::Range<u32>| {
-            keys.filter(|key| limiter.check(key, quota, START).is_err())
-                .count()
-        };
+        let refused =
+            |keys: std::ops::Range<u32>| keys.filter(|key| limiter.check(key, quota, START).is_err()).count();
         refused(0..10_000);
         let strangers = refused(10_000..20_000);
         assert!(strangers < 20, "{strangers} of 10,000");

@@ -22,16 +22,15 @@ struct Generations {
 }
 
 impl PassCache {
-    /// The pass of a token, verified now or before; its expiry is compared each time.
+    /// The pass of a token that was verified before; its expiry is compared each time.
+    pub fn recall(&self, token: &str, now: Micros) -> Option<Result<Pass, TokenError>> {
+        let pass = self.find(token)?;
+        let in_time = now < Micros::from_secs(pass.expires_at_secs);
+        Some(if in_time { Ok(Pass::clone(&pass)) } else { Err(TokenError::Expired) })
+    }
+
+    /// Verifies a token, and remembers it if it is good.
     pub fn verify(&self, ring: &KeyRing, token: &str, now: Micros) -> Result<Pass, TokenError> {
-        if let Some(pass) = self.find(token) {
-            let in_time = now < Micros::from_secs(pass.expires_at_secs);
-            return if in_time {
-                Ok(Pass::clone(&pass))
-            } else {
-                Err(TokenError::Expired)
-            };
-        }
         let pass = ring.pass(token, now)?;
         self.keep(token, pass.clone());
         Ok(pass)
@@ -39,11 +38,7 @@ impl PassCache {
 
     fn find(&self, token: &str) -> Option<Arc<Pass>> {
         let generations = self.generations.read().unwrap_or_else(PoisonError::into_inner);
-        generations
-            .young
-            .get(token)
-            .or_else(|| generations.old.get(token))
-            .cloned()
+        generations.young.get(token).or_else(|| generations.old.get(token)).cloned()
     }
 
     fn keep(&self, token: &str, pass: Pass) {

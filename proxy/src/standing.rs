@@ -58,9 +58,7 @@ pub fn compose(
 ) -> Standing {
     let phase = rules.schedule.phase(now);
     let closed = phase == Phase::Closed || known.is_some_and(|known| known.control.mode == Mode::Closed);
-    let rate = known.map_or(rules.new_users_per_minute, |known| {
-        known.control.new_users_per_minute
-    });
+    let rate = known.map_or(rules.new_users_per_minute, |known| known.control.new_users_per_minute);
     let position = place(known, rules, who, now).map(|rank| shown.clamp(rank));
     let ahead = position.map(|position| position - 1);
     let paused = known.and_then(|known| paused(&known.control));
@@ -87,11 +85,7 @@ pub fn compose(
             Who::Turn { deadline } => Some(deadline.to_rfc3339()),
             _ => None,
         },
-        opens_at: rules
-            .schedule
-            .opens_at
-            .filter(|&at| at > now)
-            .map(Micros::to_rfc3339),
+        opens_at: rules.schedule.opens_at.filter(|&at| at > now).map(Micros::to_rfc3339),
         close_reason: None,
         next_update_seconds: estimate.map_or(2, |estimate| next_update_secs(estimate.p50_seconds)),
         estimate,
@@ -113,12 +107,7 @@ impl Shown {
 /// The rank by the ruler; `None` while a place is being secured: those who came a moment earlier may not have
 /// confirmed theirs yet.
 fn place(known: Option<&Known>, rules: &Rules, who: Who, now: Micros) -> Option<u64> {
-    let Who::InLine {
-        score,
-        stamp,
-        returning,
-    } = who
-    else {
+    let Who::InLine { score, stamp, returning } = who else {
         return None;
     };
     if returning {
@@ -149,12 +138,10 @@ fn state(who: Who, phase: Phase, closed: bool, placed: bool) -> State {
     }
 }
 
-fn paused(control: &Control) -> Option<Paused> {
+/// The pause as visitors see it.
+pub fn paused(control: &Control) -> Option<Paused> {
     let pause = control.paused.as_ref()?;
-    Some(Paused {
-        since: pause.since.to_rfc3339(),
-        reason: pause.reason.clone(),
-    })
+    Some(Paused { since: pause.since.to_rfc3339(), reason: pause.reason.clone() })
 }
 
 /// What anybody may know.
@@ -173,9 +160,7 @@ pub fn public(room: &RoomName, rules: &Rules, known: Option<&Known>, now: Micros
         room: room.clone(),
         status,
         waiting,
-        rate_per_minute: control
-            .map_or(rules.new_users_per_minute, |c| c.new_users_per_minute)
-            .into(),
+        rate_per_minute: control.map_or(rules.new_users_per_minute, |c| c.new_users_per_minute).into(),
         opens_at: rules.schedule.opens_at.map(Micros::to_rfc3339),
         draw: None,
     }
@@ -195,11 +180,7 @@ pub fn in_words(standing: &Standing) -> String {
             Some(wait) => {
                 let minutes = |secs: u64| secs.div_ceil(60).max(1);
                 let (low, high) = (minutes(wait.p50_seconds), minutes(wait.p90_seconds));
-                let range = if low == high {
-                    format!("{low}")
-                } else {
-                    format!("{low} to {high}")
-                };
+                let range = if low == high { format!("{low}") } else { format!("{low} to {high}") };
                 let unit = if high == 1 { "minute" } else { "minutes" };
                 format!("You are number {position} of {waiting}: about {range} {unit}.")
             }

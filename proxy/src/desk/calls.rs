@@ -67,33 +67,17 @@ async fn answer(house: &House, head: &Head, call: &str, body: &[u8]) -> Result<P
 /// The room of a call: as asked, as the token names it, or the only one of the host.
 fn visit<'a>(house: &'a House, head: &'a Head, body: &[u8]) -> Result<Visit<'a>, Refused> {
     let asked = asked_room(head, body)?;
-    let presented = presented::of_any(house, head, now(house));
+    let presented = presented::of_any(house, head, house.now());
     let by_token = || {
         let ticket = presented.ticket.as_ref().map(|ticket| ticket.room.clone());
         ticket.or_else(|| presented.pass.as_ref().map(|shown| shown.pass.room.clone()))
     };
-    let by_host = || {
-        house
-            .settings
-            .routes
-            .only_room(&head.host)
-            .map(|room| room.name.clone())
-    };
-    let name = asked
-        .or_else(by_token)
-        .or_else(by_host)
-        .ok_or_else(|| no_such_room(head))?;
+    let by_host = || house.settings.routes.only_room(&head.host).map(|room| room.name.clone());
+    let name = asked.or_else(by_token).or_else(by_host).ok_or_else(|| no_such_room(head))?;
     let hall = house.halls.get(&name).ok_or_else(|| no_such_room(head))?;
     // Once the room is known only its own tokens count.
     let presented = presented::of_room(house, head, hall);
-    let visit = Visit {
-        head,
-        house,
-        hall,
-        settings: hall.settings(),
-        presented,
-        now: hall.now(),
-    };
+    let visit = Visit { head, house, hall, settings: hall.settings(), presented, now: hall.now() };
     match visit.charge_client() {
         Ok(_) => Ok(visit),
         Err(wait) => Err(Box::new(visit.limited(wait))),
@@ -107,10 +91,7 @@ fn asked_room(head: &Head, body: &[u8]) -> Result<Option<RoomName>, Refused> {
     }
     let parse = |name: &str| name.parse::<RoomName>().map_err(|_| no_such_room(head));
     let pairs = head.query.as_deref().unwrap_or_default().split('&');
-    if let Some(name) = pairs
-        .filter_map(|pair| pair.split_once('='))
-        .find(|(key, _)| *key == "room")
-    {
+    if let Some(name) = pairs.filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == "room") {
         return parse(name.1).map(Some);
     }
     if body.is_empty() {
@@ -135,13 +116,12 @@ impl Visit<'_> {
             return Err(Box::new(self.limited(wait).with_cookies(cookie)));
         }
         let answer = match self.present(ticket, false, true).await {
-            Outcome::Waits {
-                arrived: Arrived::Spent | Arrived::Void,
-                ..
-            } => match self.present(self.fresh_ticket(), false, true).await {
-                Outcome::Waits { arrived, ticket, .. } => self.joined(&ticket, &arrived),
-                other => self.other(other),
-            },
+            Outcome::Waits { arrived: Arrived::Spent | Arrived::Void, .. } => {
+                match self.present(self.fresh_ticket(), false, true).await {
+                    Outcome::Waits { arrived, ticket, .. } => self.joined(&ticket, &arrived),
+                    other => self.other(other),
+                }
+            }
             Outcome::Waits { arrived, ticket, .. } => self.joined(&ticket, &arrived),
             other => self.other(other),
         };
@@ -157,17 +137,9 @@ impl Visit<'_> {
             Arrived::Waiting(Place { new: true, .. }) => (StatusCode::CREATED, None),
             _ => (StatusCode::OK, None),
         };
-        self.hall.metrics.request(if code.is_some() {
-            Counted::Rejected
-        } else {
-            Counted::Queued
-        });
+        self.hall.metrics.request(if code.is_some() { Counted::Rejected } else { Counted::Queued });
         let answer = answers::standing(self.head, status, code, &standing).with_cookies(cookie);
-        if code.is_some() {
-            answer.retry_after(Duration::from_secs(10))
-        } else {
-            answer
-        }
+        if code.is_some() { answer.retry_after(Duration::from_secs(10)) } else { answer }
     }
 
     /// Where the visitor stands: from what this edge knows, else by presenting the ticket.
@@ -188,11 +160,7 @@ impl Visit<'_> {
             return Err(Box::new(self.limited(wait)));
         }
         Ok(match self.present(ticket, false, true).await {
-            Outcome::Waits {
-                arrived,
-                ticket,
-                changed,
-            } => {
+            Outcome::Waits { arrived, ticket, changed } => {
                 let standing = self.note(&ticket, &arrived);
                 let cookie = changed.then(|| self.ticket_cookie(&ticket).0).flatten();
                 self.ok(&standing).with_cookies(cookie)
@@ -214,25 +182,19 @@ impl Visit<'_> {
                 };
                 Ok(answers::json(StatusCode::OK, &entered).with_cookies(self.pass_cookie(&minted)))
             }
-            Outcome::Waits {
-                arrived: Arrived::Spent | Arrived::Void,
-                ..
-            } => Err(Box::new(answers::problem(
-                self.head,
-                StatusCode::GONE,
-                "gone",
-                "This place is over",
-                "The turn was not taken in time, or the ticket was used. Join again for a new place.",
-            ))),
-            Outcome::Waits {
-                arrived: Arrived::Full,
-                ..
-            } => Ok(self.unavailable()),
+            Outcome::Waits { arrived: Arrived::Spent | Arrived::Void, .. } => {
+                Err(Box::new(answers::problem(
+                    self.head,
+                    StatusCode::GONE,
+                    "gone",
+                    "This place is over",
+                    "The turn was not taken in time, or the ticket was used. Join again for a new place.",
+                )))
+            }
+            Outcome::Waits { arrived: Arrived::Full, .. } => Ok(self.unavailable()),
             Outcome::Waits { arrived, ticket, .. } => {
                 let standing = self.note(&ticket, &arrived);
-                Err(Box::new(self.not_yet(Duration::from_secs(
-                    standing.next_update_seconds.into(),
-                ))))
+                Err(Box::new(self.not_yet(Duration::from_secs(standing.next_update_seconds.into()))))
             }
             Outcome::Soon { retry_at, .. } => Err(Box::new(self.not_yet(retry_at.since(self.now)))),
             Outcome::Unknown { .. } => Ok(self.unavailable()),
@@ -241,16 +203,8 @@ impl Visit<'_> {
 
     /// Gives the place or the session back.
     async fn leave(&self) -> Result<Answer, Refused> {
-        let by_pass = self
-            .presented
-            .pass
-            .as_ref()
-            .map(|shown| (shown.pass.visitor, shown.pass.ticket));
-        let by_ticket = self
-            .presented
-            .ticket
-            .as_ref()
-            .map(|ticket| (ticket.visitor, ticket.id));
+        let by_pass = self.presented.pass.as_ref().map(|shown| (shown.pass.visitor, shown.pass.ticket));
+        let by_ticket = self.presented.ticket.as_ref().map(|ticket| (ticket.visitor, ticket.id));
         let leaving: Vec<_> = by_pass.into_iter().chain(by_ticket).collect();
         if leaving.is_empty() {
             return Err(self.no_ticket());
@@ -261,9 +215,8 @@ impl Visit<'_> {
             }
         }
         let (room, secure) = (&self.hall.name, self.head.secure);
-        let cleared = [Kind::Ticket, Kind::Pass]
-            .into_iter()
-            .filter_map(|kind| cookies::set(kind, room, "", 0, secure));
+        let cleared =
+            [Kind::Ticket, Kind::Pass].into_iter().filter_map(|kind| cookies::set(kind, room, "", 0, secure));
         Ok(answers::empty(StatusCode::NO_CONTENT).with_cookies(cleared))
     }
 
@@ -291,32 +244,18 @@ impl Visit<'_> {
 
     pub(super) fn no_ticket(&self) -> Refused {
         let cause = self.presented.refused;
-        let cause = cause.map_or_else(
-            || "The request carries no ticket of this room.".into(),
-            |e| e.to_string(),
-        );
+        let cause =
+            cause.map_or_else(|| "The request carries no ticket of this room.".into(), |e| e.to_string());
         let cure = format!("{cause} POST join for a ticket.");
         let title = "A ticket is needed";
-        Box::new(answers::problem(
-            self.head,
-            StatusCode::UNAUTHORIZED,
-            "no-ticket",
-            title,
-            &cure,
-        ))
+        Box::new(answers::problem(self.head, StatusCode::UNAUTHORIZED, "no-ticket", title, &cure))
     }
 
     pub(super) fn unavailable(&self) -> Answer {
         let title = "The queue cannot be reached";
         let cure = "Your place is kept by your ticket. Try again after the time in Retry-After.";
-        answers::problem(
-            self.head,
-            StatusCode::SERVICE_UNAVAILABLE,
-            "store-unavailable",
-            title,
-            cure,
-        )
-        .retry_after(Duration::from_secs(5))
+        answers::problem(self.head, StatusCode::SERVICE_UNAVAILABLE, "store-unavailable", title, cure)
+            .retry_after(Duration::from_secs(5))
     }
 }
 
@@ -329,10 +268,7 @@ fn public_room(house: &House, head: &Head, name: &str) -> Result<Plan, Refused> 
     let name: RoomName = name.parse().map_err(|_| no_such_room(head))?;
     let hall = house.halls.get(&name).ok_or_else(|| no_such_room(head))?;
     let public = public(&name, &hall.settings().rules, hall.known().as_deref(), hall.now());
-    Ok(Plan::Answer(cacheable(
-        answers::json(StatusCode::OK, &public),
-        "public, max-age=1",
-    )))
+    Ok(Plan::Answer(cacheable(answers::json(StatusCode::OK, &public), "public, max-age=1")))
 }
 
 fn cacheable(mut answer: Answer, control: &'static str) -> Answer {
@@ -356,42 +292,15 @@ fn allow(head: &Head, methods: &[Method]) -> Result<(), Refused> {
 
 fn no_such_room(head: &Head) -> Refused {
     let cure = "Name a room of this site with ?room=NAME.";
-    Box::new(answers::problem(
-        head,
-        StatusCode::NOT_FOUND,
-        "unknown-room",
-        "There is no such room",
-        cure,
-    ))
+    Box::new(answers::problem(head, StatusCode::NOT_FOUND, "unknown-room", "There is no such room", cure))
 }
 
 fn no_such_call(head: &Head) -> Refused {
     let cure = "The calls are join, status, ws, enter, leave, rooms/NAME and jwks.json.";
-    Box::new(answers::problem(
-        head,
-        StatusCode::NOT_FOUND,
-        "unknown-call",
-        "There is no such call",
-        cure,
-    ))
+    Box::new(answers::problem(head, StatusCode::NOT_FOUND, "unknown-call", "There is no such call", cure))
 }
 
 fn bad_json(head: &Head, error: &serde_json::Error) -> Refused {
     let cure = format!("The body must be empty or an object like {{\"room\": \"NAME\"}}: {error}.");
-    Box::new(answers::problem(
-        head,
-        StatusCode::BAD_REQUEST,
-        "bad-json",
-        "The body is not valid JSON",
-        &cure,
-    ))
-}
-
-/// Before the room is known: any room's clock does to tell whether a token has expired; the room's own is asked after.
-fn now(house: &House) -> Micros {
-    house
-        .halls
-        .values()
-        .next()
-        .map_or(Micros::ZERO, |hall| hall.now())
+    Box::new(answers::problem(head, StatusCode::BAD_REQUEST, "bad-json", "The body is not valid JSON", &cure))
 }

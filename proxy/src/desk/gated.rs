@@ -30,7 +30,8 @@ pub(super) async fn plan(mut visit: Visit<'_>) -> Plan {
             let Some(shown) = visit.presented.pass.take() else {
                 return Plan::Answer(visit.closed());
             };
-            if !renew {
+            // While the store is away the pass is good by itself.
+            if !renew || visit.hall.store_is_lost() {
                 return visit.forward_with(shown);
             }
             match visit.renew(&shown).await {
@@ -99,10 +100,7 @@ impl Visit<'_> {
         }
         match self.present(ticket, true, true).await {
             Outcome::In(minted) => self.forward_minted(&minted, true),
-            Outcome::Waits {
-                arrived: Arrived::Spent | Arrived::Void,
-                ..
-            } => {
+            Outcome::Waits { arrived: Arrived::Spent | Arrived::Void, .. } => {
                 // The old place is over; this visit begins another.
                 if self.hall.door().queueing {
                     Plan::Answer(self.wait_unconfirmed(self.fresh_ticket()))
@@ -110,23 +108,13 @@ impl Visit<'_> {
                     self.knock().await
                 }
             }
-            Outcome::Waits {
-                arrived: Arrived::Full,
-                ticket,
-                ..
-            } => Plan::Answer(self.full(&ticket)),
-            Outcome::Waits {
-                arrived,
-                ticket,
-                changed,
-            } => {
+            Outcome::Waits { arrived: Arrived::Full, ticket, .. } => Plan::Answer(self.full(&ticket)),
+            Outcome::Waits { arrived, ticket, changed } => {
                 let standing = self.note(&ticket, &arrived);
                 Plan::Answer(self.waiting(&standing, changed.then_some(&ticket), None))
             }
             Outcome::Soon { ticket, retry_at } => {
-                let standing = self.tell(Who::Turn {
-                    deadline: retry_at + self.settings.rules.claim_window,
-                });
+                let standing = self.tell(Who::Turn { deadline: retry_at + self.settings.rules.claim_window });
                 let wait = retry_at.since(self.now);
                 Plan::Answer(self.waiting(&standing, Some(&ticket), Some(wait)))
             }
@@ -137,14 +125,7 @@ impl Visit<'_> {
     fn forward_with(&self, shown: Shown) -> Plan {
         let until = Micros::from_secs(shown.pass.expires_at_secs);
         let visitor = shown.pass.visitor;
-        self.forward(
-            Some(ForwardPass {
-                token: shown.token,
-                visitor,
-                until,
-            }),
-            Vec::new(),
-        )
+        self.forward(Some(ForwardPass { token: shown.token, visitor, until }), Vec::new())
     }
 
     fn forward_minted(&self, minted: &Minted, is_new: bool) -> Plan {
@@ -181,12 +162,7 @@ impl Visit<'_> {
         } else {
             let mut standing = standing.clone();
             standing.ticket = token.filter(|_| self.presented.by_header);
-            answers::standing(
-                self.head,
-                StatusCode::SERVICE_UNAVAILABLE,
-                Some("queued"),
-                &standing,
-            )
+            answers::standing(self.head, StatusCode::SERVICE_UNAVAILABLE, Some("queued"), &standing)
         };
         answer.retry_after(retry).with_cookies(cookie)
     }
@@ -198,11 +174,7 @@ impl Visit<'_> {
             _ => self.hall.page.with(&in_words(standing), gzip),
         };
         let headers = self.hall.page.headers(&shown);
-        Answer {
-            status,
-            headers,
-            body: shown.body,
-        }
+        Answer { status, headers, body: shown.body }
     }
 
     /// The line is at its cap: the stamp is kept for a later try.
@@ -216,9 +188,7 @@ impl Visit<'_> {
         } else {
             answers::standing(self.head, status, Some("full"), &standing)
         };
-        answer
-            .retry_after(Duration::from_secs(REFRESH_SECS.into()))
-            .with_cookies(cookie)
+        answer.retry_after(Duration::from_secs(REFRESH_SECS.into())).with_cookies(cookie)
     }
 
     fn closed(&self) -> Answer {
@@ -228,12 +198,7 @@ impl Visit<'_> {
         if is_navigation(self.head) {
             return self.page(StatusCode::SERVICE_UNAVAILABLE, &standing);
         }
-        answers::standing(
-            self.head,
-            StatusCode::SERVICE_UNAVAILABLE,
-            Some("closed"),
-            &standing,
-        )
+        answers::standing(self.head, StatusCode::SERVICE_UNAVAILABLE, Some("closed"), &standing)
     }
 
     pub(super) fn limited(&self, wait: Wait) -> Answer {

@@ -7,9 +7,15 @@ use room::token::{Kind, Pass, Ticket, TokenError};
 
 use crate::hall::Hall;
 use crate::house::House;
+use crate::limits::{Quota, Wait};
 use crate::request::Head;
 
 use super::cookies;
+
+/// Unknown passes of one address.
+const VERIFY_EACH: Quota = Quota::per_second(50, 200);
+/// Unknown passes of all: about a fifth of a core.
+const VERIFY_ALL: Quota = Quota::per_second(5000, 5000);
 
 /// What a visitor shows, verified.
 #[derive(Debug, Default)]
@@ -18,6 +24,8 @@ pub(super) struct Presented {
     pub(super) pass: Option<Shown>,
     /// Why the first token that was refused was refused. Pages treat it as none, calls answer 401 with the cause.
     pub(super) refused: Option<TokenError>,
+    /// A pass came that was never seen, and too many such came lately: it was not looked at. Ask again after this.
+    pub(super) unverified: Option<Wait>,
     /// Whether a token came outside of a cookie: then the client wants them back outside of cookies.
     pub(super) by_header: bool,
 }
@@ -43,12 +51,19 @@ fn read(house: &House, head: &Head, room: Option<&RoomName>, now: Micros) -> Pre
     let mut presented = Presented::default();
     let is_here = |named: &RoomName| room.is_none_or(|room| room == named);
     for token in candidates(head, Kind::Pass, room, &mut presented.by_header) {
-        match house.passes.verify(&house.ring, token, now) {
+        let pass = match house.passes.recall(token, now) {
+            Some(known) => known,
+            None => match may_verify(house, head, now) {
+                Ok(()) => house.passes.verify(&house.ring, token, now),
+                Err(wait) => {
+                    presented.unverified = Some(wait);
+                    continue;
+                }
+            },
+        };
+        match pass {
             Ok(pass) if is_here(&pass.room) && presented.pass.is_none() => {
-                presented.pass = Some(Shown {
-                    pass,
-                    token: token.into(),
-                });
+                presented.pass = Some(Shown { pass, token: token.into() });
             }
             Ok(_) => {}
             Err(error) => presented.refused = presented.refused.or(Some(error)),
@@ -58,10 +73,7 @@ fn read(house: &House, head: &Head, room: Option<&RoomName>, now: Micros) -> Pre
         match house.ring.ticket(token, now) {
             // Of several the earliest wins: it is the better place.
             Ok(ticket) if is_here(&ticket.room) => {
-                let earlier = presented
-                    .ticket
-                    .as_ref()
-                    .is_none_or(|other| ticket.stamp < other.stamp);
+                let earlier = presented.ticket.as_ref().is_none_or(|other| ticket.stamp < other.stamp);
                 presented.ticket = if earlier { Some(ticket) } else { presented.ticket };
             }
             Ok(_) => {}
@@ -69,6 +81,13 @@ fn read(house: &House, head: &Head, room: Option<&RoomName>, now: Micros) -> Pre
         }
     }
     presented
+}
+
+/// Looking at an unknown pass costs tens of microseconds: each address, and all together, have a share, so that a
+/// flood of forged ones cannot starve the gate.
+fn may_verify(house: &House, head: &Head, now: Micros) -> Result<(), Wait> {
+    house.limiter.check_address("verify", head.client, VERIFY_EACH, now)?;
+    house.limiter.check("verify", VERIFY_ALL, now).map(drop)
 }
 
 fn candidates<'a>(
@@ -81,12 +100,7 @@ fn candidates<'a>(
         Kind::Ticket => "queue-ticket",
         Kind::Pass => "queue-pass",
     };
-    let of = |name: &str| {
-        head.headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .map(str::trim)
-    };
+    let of = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let bearer = of(header::AUTHORIZATION.as_str())
         .and_then(|value| value.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
@@ -94,8 +108,5 @@ fn candidates<'a>(
         .filter(|token| Kind::claimed_by(token) == Some(kind));
     let outside: Vec<&str> = of(own_header).into_iter().chain(bearer).collect();
     *by_header |= !outside.is_empty();
-    outside
-        .into_iter()
-        .chain(cookies::values(&head.headers, kind, room))
-        .collect()
+    outside.into_iter().chain(cookies::values(&head.headers, kind, room)).collect()
 }

@@ -25,13 +25,7 @@ pub(super) async fn plan(visit: Visit<'_>) -> Result<Plan, Box<Answer>> {
     if !visit.origin_is_ours() {
         let title = "This page may not open a socket here";
         let cure = "Add its origin to `allowed_origins` of the room.";
-        return Err(Box::new(answers::problem(
-            visit.head,
-            StatusCode::FORBIDDEN,
-            "origin",
-            title,
-            cure,
-        )));
+        return Err(Box::new(answers::problem(visit.head, StatusCode::FORBIDDEN, "origin", title, cure)));
     }
     let Some(ticket) = visit.presented.ticket.clone() else {
         // A browser cannot read why a handshake failed; a close code it can.
@@ -43,26 +37,18 @@ pub(super) async fn plan(visit: Visit<'_>) -> Result<Plan, Box<Answer>> {
         return Err(Box::new(visit.limited(wait)));
     }
     match visit.present(ticket, false, true).await {
-        Outcome::Waits {
-            arrived: arrived @ (Arrived::Waiting(_) | Arrived::Turn(_)),
-            ticket,
-            changed,
-        } => {
+        Outcome::Waits { arrived: arrived @ (Arrived::Waiting(_) | Arrived::Turn(_)), ticket, changed } => {
             visit.note(&ticket, &arrived);
             Ok(visit.open(&ticket, changed))
         }
-        Outcome::Waits {
-            arrived: Arrived::Full | Arrived::Busy,
-            ..
-        } => Ok(said_and_closed(None, close::FULL)),
+        Outcome::Waits { arrived: Arrived::Full | Arrived::Busy, .. } => {
+            Ok(said_and_closed(None, close::FULL))
+        }
         Outcome::Waits { arrived, ticket, .. } => {
             let standing = visit.note(&ticket, &arrived);
             Ok(said_and_closed(Some(standing), NORMAL))
         }
-        Outcome::In(_) => Ok(said_and_closed(
-            Some(visit.tell(crate::standing::Who::Admitted)),
-            NORMAL,
-        )),
+        Outcome::In(_) => Ok(said_and_closed(Some(visit.tell(crate::standing::Who::Admitted)), NORMAL)),
         Outcome::Soon { .. } | Outcome::Unknown { .. } => Err(Box::new(visit.unavailable())),
     }
 }
@@ -74,12 +60,8 @@ impl Visit<'_> {
             return true;
         };
         let Ok(origin) = origin.to_str() else { return false };
-        if self
-            .settings
-            .allowed_origins
-            .iter()
-            .any(|allowed| allowed.as_str().eq_ignore_ascii_case(origin))
-        {
+        let public = self.house.settings.server.public_origin.iter();
+        if public.chain(&self.settings.allowed_origins).any(|ours| ours.as_str().eq_ignore_ascii_case(origin)) {
             return true;
         }
         let Some((_, authority)) = origin.split_once("://") else {
@@ -99,11 +81,8 @@ impl Visit<'_> {
         if self.presented.by_header && changed {
             post(&mailbox, WsType::Ticket, &ServerMessage::Ticket { ticket: token });
         }
-        let headers = cookie
-            .filter(|_| changed)
-            .map(|cookie| (header::SET_COOKIE, cookie))
-            .into_iter()
-            .collect();
+        let headers =
+            cookie.filter(|_| changed).map(|cookie| (header::SET_COOKIE, cookie)).into_iter().collect();
         let (hall, visitor) = (Arc::clone(self.hall), ticket.visitor);
         let run = move |socket| -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
             Box::pin(async move {
@@ -112,19 +91,13 @@ impl Visit<'_> {
                 hall.hub.detach(visitor, &mailbox, hall.now());
             })
         };
-        Plan::Socket(SocketPlan {
-            headers,
-            run: Box::new(run),
-        })
+        Plan::Socket(SocketPlan { headers, run: Box::new(run) })
     }
 }
 
 fn attach(hall: &Hall, visitor: VisitorId, mailbox: &Arc<Mailbox>) {
     let (settings, known) = (hall.settings(), hall.known());
-    if !hall
-        .hub
-        .attach(visitor, mailbox, hall.view(&settings, known.as_deref()))
-    {
+    if !hall.hub.attach(visitor, mailbox, hall.view(&settings, known.as_deref())) {
         // Left or claimed between the request and the socket.
         mailbox.close(NORMAL);
     }
@@ -134,20 +107,13 @@ fn attach(hall: &Hall, visitor: VisitorId, mailbox: &Arc<Mailbox>) {
 fn said_and_closed(standing: Option<Standing>, code: u16) -> Plan {
     let mailbox = Arc::new(Mailbox::default());
     if let Some(standing) = standing {
-        post(
-            &mailbox,
-            WsType::Update,
-            &ServerMessage::Update(Box::new(standing)),
-        );
+        post(&mailbox, WsType::Update, &ServerMessage::Update(Box::new(standing)));
     }
     mailbox.close(code);
     let run = move |socket| -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(socket::run(socket, mailbox))
     };
-    Plan::Socket(SocketPlan {
-        headers: Vec::new(),
-        run: Box::new(run),
-    })
+    Plan::Socket(SocketPlan { headers: Vec::new(), run: Box::new(run) })
 }
 
 fn post(mailbox: &Mailbox, kind: WsType, message: &ServerMessage) {

@@ -33,11 +33,7 @@ pub(super) enum Outcome {
     /// In, with a new pass.
     In(Minted),
     /// Waits, with this ticket; `changed` when it has to be handed out again.
-    Waits {
-        arrived: Arrived,
-        ticket: Ticket,
-        changed: bool,
-    },
+    Waits { arrived: Arrived, ticket: Ticket, changed: bool },
     /// The turn is theirs, but no entry is free this moment.
     Soon { ticket: Ticket, retry_at: Micros },
     /// The store gave no answer: the ticket keeps its stamp.
@@ -66,10 +62,7 @@ impl Visit<'_> {
         let rules = &self.settings.rules;
         let stamp = self.hall.clock.stamp();
         let known = self.presented.ticket.as_ref().map(|ticket| ticket.visitor);
-        let from = rules
-            .schedule
-            .opens_at
-            .map_or(stamp, |opens_at| stamp.max(opens_at));
+        let from = rules.schedule.opens_at.map_or(stamp, |opens_at| stamp.max(opens_at));
         Ticket {
             room: self.hall.name.clone(),
             visitor: known.unwrap_or_else(|| VisitorId::from_random(random::bytes())),
@@ -96,25 +89,13 @@ impl Visit<'_> {
             Ok(Arrived::Turn(_)) if may_enter => self.claim(confirmed, !was_confirmed).await,
             Ok(Arrived::Busy) => {
                 self.hall.busy_until(self.now + BUSY);
-                Outcome::Waits {
-                    arrived: Arrived::Busy,
-                    ticket,
-                    changed: false,
-                }
+                Outcome::Waits { arrived: Arrived::Busy, ticket, changed: false }
             }
             Ok(Arrived::Full) => {
                 let ticket = ticket.deferred(self.now, self.settings.rules.confirm_window);
-                Outcome::Waits {
-                    arrived: Arrived::Full,
-                    ticket,
-                    changed: !was_confirmed,
-                }
+                Outcome::Waits { arrived: Arrived::Full, ticket, changed: !was_confirmed }
             }
-            Ok(arrived) => Outcome::Waits {
-                arrived,
-                ticket: confirmed,
-                changed: !was_confirmed,
-            },
+            Ok(arrived) => Outcome::Waits { arrived, ticket: confirmed, changed: !was_confirmed },
             Err(error) => {
                 let ticket = ticket.deferred(self.now, self.settings.rules.confirm_window);
                 self.store_failed(ticket, &error)
@@ -130,10 +111,7 @@ impl Visit<'_> {
 
     pub(super) fn arrival(&self, ticket: &Ticket, may_enter: bool, may_wait: bool) -> Arrival {
         let rules = &self.settings.rules;
-        let seed = rules
-            .schedule
-            .opens_at
-            .and_then(|at| self.house.ring.draw_seed(&ticket.room, at));
+        let seed = rules.schedule.opens_at.and_then(|at| self.house.ring.draw_seed(&ticket.room, at));
         Arrival {
             visitor: ticket.visitor,
             ticket: ticket.id,
@@ -145,10 +123,7 @@ impl Visit<'_> {
     }
 
     async fn claim(&self, ticket: Ticket, changed: bool) -> Outcome {
-        let claim = Claim {
-            visitor: ticket.visitor,
-            ticket: ticket.id,
-        };
+        let claim = Claim { visitor: ticket.visitor, ticket: ticket.id };
         let until = self.hall.now() + CLAIM_PATIENCE;
         loop {
             match self.hall.claim(claim).await {
@@ -162,11 +137,7 @@ impl Visit<'_> {
                 }
                 Ok(Claimed::NotYet { retry_at }) => return Outcome::Soon { ticket, retry_at },
                 Ok(Claimed::Gone) => {
-                    return Outcome::Waits {
-                        arrived: Arrived::Spent,
-                        ticket,
-                        changed,
-                    };
+                    return Outcome::Waits { arrived: Arrived::Spent, ticket, changed };
                 }
                 Err(error) => return self.store_failed(ticket, &error),
             }
@@ -181,22 +152,8 @@ impl Visit<'_> {
             cap: Micros::from_secs(pass.hard_cap_secs),
         };
         let (visitor, ticket, incarnation) = (pass.visitor, pass.ticket, pass.incarnation);
-        let as_it_was = || {
-            Some(Minted {
-                pass: pass.clone(),
-                token: token.clone(),
-            })
-        };
-        match self
-            .hall
-            .renew(Renewal {
-                visitor,
-                ticket,
-                session,
-                incarnation,
-            })
-            .await
-        {
+        let as_it_was = || Some(Minted { pass: pass.clone(), token: token.clone() });
+        match self.hall.renew(Renewal { visitor, ticket, session, incarnation }).await {
             Ok(Renewed::Session(renewed)) if renewed == session => as_it_was(),
             Ok(Renewed::Session(renewed)) => Some(self.mint_for(visitor, ticket, renewed)),
             Ok(Renewed::Ended) => None,
@@ -224,28 +181,15 @@ impl Visit<'_> {
 
     /// `Set-Cookie` for a pass.
     pub(super) fn pass_cookie(&self, minted: &Minted) -> Option<HeaderValue> {
-        let left = Micros::from_secs(minted.pass.expires_at_secs)
-            .since(self.now)
-            .as_secs();
-        cookies::set(
-            Kind::Pass,
-            &self.hall.name,
-            &minted.token,
-            left.max(1),
-            self.head.secure,
-        )
+        let left = Micros::from_secs(minted.pass.expires_at_secs).since(self.now).as_secs();
+        cookies::set(Kind::Pass, &self.hall.name, &minted.token, left.max(1), self.head.secure)
     }
 
     /// `Set-Cookie` for a ticket, and its text.
     pub(super) fn ticket_cookie(&self, ticket: &Ticket) -> (Option<HeaderValue>, String) {
         let token = self.house.ring.sign_ticket(ticket);
-        let left = Micros::from_secs(ticket.expires_at_secs)
-            .since(self.now)
-            .as_secs();
-        (
-            cookies::set(Kind::Ticket, &self.hall.name, &token, left, self.head.secure),
-            token,
-        )
+        let left = Micros::from_secs(ticket.expires_at_secs).since(self.now).as_secs();
+        (cookies::set(Kind::Ticket, &self.hall.name, &token, left, self.head.secure), token)
     }
 
     /// What a visitor is told after presenting a ticket; noted in the hub.
@@ -266,18 +210,15 @@ impl Visit<'_> {
 
     /// One request of this session, or of this address.
     pub(super) fn charge_client(&self) -> Result<Remaining, Wait> {
+        if let (None, Some(wait)) = (&self.presented.pass, self.presented.unverified) {
+            return Err(wait);
+        }
         let limit = self.settings.limits.per_client;
         let quota = Quota::per_second(limit.per_second.get(), limit.burst.get());
         let room = self.hall.name.as_str();
         match &self.presented.pass {
-            Some(shown) => self
-                .house
-                .limiter
-                .check((room, shown.pass.visitor), quota, self.now),
-            None => self
-                .house
-                .limiter
-                .check_address((room, "client"), self.head.client, quota, self.now),
+            Some(shown) => self.house.limiter.check((room, shown.pass.visitor), quota, self.now),
+            None => self.house.limiter.check_address((room, "client"), self.head.client, quota, self.now),
         }
     }
 
@@ -286,9 +227,7 @@ impl Visit<'_> {
         let limit = self.settings.limits.joins_per_address;
         let quota = Quota::per_minute(limit.per_minute.get(), limit.burst.get());
         let room = self.hall.name.as_str();
-        self.house
-            .limiter
-            .check_address((room, "join"), self.head.client, quota, self.now)
+        self.house.limiter.check_address((room, "join"), self.head.client, quota, self.now)
     }
 
     fn count_entry(&self, ticket: &Ticket) {
