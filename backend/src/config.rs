@@ -14,11 +14,7 @@ use crate::sale::{EventId, SaleError};
 
 /// What the command line and the environment say.
 #[derive(Debug, Parser)]
-#[command(
-    name = "box-office",
-    version,
-    about = "A lean purchase backend on PostgreSQL."
-)]
+#[command(name = "box-office", version, about = "A lean purchase backend on PostgreSQL.")]
 pub struct Args {
     /// Address to listen on; port 0 takes a free one. Default: 127.0.0.1 and the port of --app-port.
     #[arg(long, value_name = "ADDRESS:PORT")]
@@ -113,10 +109,7 @@ pub enum Trust {
     /// Anybody who says a name.
     Open,
     /// Holders of a pass signed by a key that is known from the start.
-    Keys {
-        verifier: Box<PassVerifier>,
-        room: Option<RoomName>,
-    },
+    Keys { verifier: Box<PassVerifier>, room: Option<RoomName> },
     /// Holders of a pass signed by a key that the edge publishes.
     Published { url: JwksUrl, room: Option<RoomName> },
 }
@@ -153,9 +146,7 @@ pub enum ConfigError {
 impl Args {
     pub fn into_config(self) -> Result<Config, ConfigError> {
         Ok(Config {
-            listen: self
-                .listen
-                .unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), self.app_port)),
+            listen: self.listen.unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), self.app_port)),
             max_connections: self.max_connections as usize,
             database: self.database()?,
             seed: self.seed(),
@@ -172,18 +163,12 @@ impl Args {
         if connect.get_hosts().is_empty() && connect.get_hostaddrs().is_empty() {
             return Err(ConfigError::NoHost);
         }
-        Ok(Database {
-            connect,
-            pool_size: usize::from(self.db_pool_size),
-        })
+        Ok(Database { connect, pool_size: usize::from(self.db_pool_size) })
     }
 
     fn seed(&self) -> Option<Seed> {
         let name = self.seed_name.as_ref().unwrap_or(&self.event_id);
-        self.seed_total.map(|total| Seed {
-            name: name.clone(),
-            total,
-        })
+        self.seed_total.map(|total| Seed { name: name.clone(), total })
     }
 
     fn rules(&self) -> SaleRules {
@@ -200,10 +185,7 @@ impl Args {
             return Ok(Trust::Open);
         }
         if let Some(url) = &self.pass_jwks_url {
-            return Ok(Trust::Published {
-                url: url.parse()?,
-                room,
-            });
+            return Ok(Trust::Published { url: url.parse()?, room });
         }
         let path = self.pass_secret_file.clone().ok_or(ConfigError::NoTrust)?;
         let text =
@@ -238,9 +220,7 @@ mod tests {
     use super::*;
 
     fn config(arguments: &[&str]) -> Result<Config, ConfigError> {
-        Args::try_parse_from([&["box-office"], arguments].concat())
-            .unwrap()
-            .into_config()
+        Args::try_parse_from([&["box-office"], arguments].concat()).unwrap().into_config()
     }
 
     #[test]
@@ -251,35 +231,19 @@ mod tests {
             ("host=/run/pg user=shop dbname=box", "/run/pg/.s.PGSQL.5432"),
             ("host=a,b port=1,2 user=shop", "a:1, b:2"),
         ] {
-            assert_eq!(
-                config(&["--open", "--db-url", url]).unwrap().database.address(),
-                address
-            );
+            assert_eq!(config(&["--open", "--db-url", url]).unwrap().database.address(), address);
         }
     }
 
     #[test]
     fn without_a_key_nobody_could_buy_so_it_does_not_start() {
-        assert!(matches!(
-            config(&["--db-url", "host=a"]),
-            Err(ConfigError::NoTrust)
-        ));
-        assert!(matches!(
-            config(&["--db-url", "user=a", "--open"]),
-            Err(ConfigError::NoHost)
-        ));
+        assert!(matches!(config(&["--db-url", "host=a"]), Err(ConfigError::NoTrust)));
+        assert!(matches!(config(&["--db-url", "user=a", "--open"]), Err(ConfigError::NoHost)));
     }
 
     #[test]
     fn two_ways_to_trust_are_refused() {
-        let both = [
-            "box-office",
-            "--db-url",
-            "host=a",
-            "--open",
-            "--pass-jwks-url",
-            "http://127.0.0.1/",
-        ];
+        let both = ["box-office", "--db-url", "host=a", "--open", "--pass-jwks-url", "http://127.0.0.1/"];
         assert!(Args::try_parse_from(both).is_err());
     }
 }

@@ -137,12 +137,8 @@ impl IntoResponse for Error {
         if let Self::Database(cause) = &self {
             tracing::warn!(error = %cause, code, "database call failed");
         }
-        let problem = Problem {
-            status,
-            code,
-            detail: self.to_string(),
-            retry_after_secs: self.retry_after_secs(),
-        };
+        let problem =
+            Problem { status, code, detail: self.to_string(), retry_after_secs: self.retry_after_secs() };
         let mut response = status.into_response();
         response.extensions_mut().insert(problem);
         response

@@ -50,17 +50,12 @@ impl FromStr for JwksUrl {
 
     fn from_str(text: &str) -> Result<Self, JwksUrlError> {
         let uri: Uri = text.parse()?;
-        let authority = uri
-            .authority()
-            .filter(|_| uri.scheme_str() == Some("http"))
-            .ok_or(JwksUrlError::Scheme)?;
+        let authority =
+            uri.authority().filter(|_| uri.scheme_str() == Some("http")).ok_or(JwksUrlError::Scheme)?;
         Ok(Self {
             address: format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80)),
             authority: authority.as_str().into(),
-            path: uri
-                .path_and_query()
-                .map_or("/", axum::http::uri::PathAndQuery::as_str)
-                .into(),
+            path: uri.path_and_query().map_or("/", axum::http::uri::PathAndQuery::as_str).into(),
         })
     }
 }
@@ -82,11 +77,7 @@ pub struct Jwks {
 
 impl Jwks {
     pub fn new(url: JwksUrl) -> Self {
-        Self {
-            url,
-            current: ArcSwapOption::empty(),
-            last_fetch: Mutex::new(None),
-        }
+        Self { url, current: ArcSwapOption::empty(), last_fetch: Mutex::new(None) }
     }
 
     /// `None` until the first fetch has succeeded.
@@ -119,9 +110,7 @@ impl Jwks {
 
     /// Replaces the keys, and says whether it could; a failed fetch keeps the old ones.
     async fn fetch(&self) -> bool {
-        let fetched = timeout(FETCH_TIMEOUT, fetch(&self.url))
-            .await
-            .unwrap_or(Err(FetchError::Slow));
+        let fetched = timeout(FETCH_TIMEOUT, fetch(&self.url)).await.unwrap_or(Err(FetchError::Slow));
         match fetched {
             Ok(verifier) => {
                 self.current.store(Some(Arc::new(verifier)));
@@ -160,18 +149,13 @@ async fn fetch(url: &JwksUrl) -> Result<PassVerifier, FetchError> {
     let stream = TcpStream::connect(&url.address).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let driver = tokio::spawn(connection);
-    let request = Request::get(&url.path)
-        .header(header::HOST, &url.authority)
-        .body(Empty::<Bytes>::new())?;
+    let request = Request::get(&url.path).header(header::HOST, &url.authority).body(Empty::<Bytes>::new())?;
     let answer = sender.send_request(request).await?;
     if answer.status() != StatusCode::OK {
         return Err(FetchError::Status(answer.status()));
     }
-    let body = Limited::new(answer.into_body(), MAX_BYTES)
-        .collect()
-        .await
-        .map_err(FetchError::Body)?
-        .to_bytes();
+    let body =
+        Limited::new(answer.into_body(), MAX_BYTES).collect().await.map_err(FetchError::Body)?.to_bytes();
     driver.abort();
     let text = std::str::from_utf8(&body).map_err(|_| FetchError::Text)?;
     Ok(PassVerifier::from_jwks(text)?)
@@ -184,10 +168,7 @@ mod tests {
     #[test]
     fn a_key_url_is_plain_http_with_or_without_a_port() {
         let url: JwksUrl = "http://127.0.0.1:8080/_queue/jwks.json".parse().unwrap();
-        assert_eq!(
-            (url.address.as_str(), url.path.as_str()),
-            ("127.0.0.1:8080", "/_queue/jwks.json")
-        );
+        assert_eq!((url.address.as_str(), url.path.as_str()), ("127.0.0.1:8080", "/_queue/jwks.json"));
         assert_eq!("http://edge".parse::<JwksUrl>().unwrap().address, "edge:80");
         for bad in ["https://edge/", "edge:8080", "", "http://"] {
             assert!(bad.parse::<JwksUrl>().is_err(), "{bad}");

@@ -113,11 +113,7 @@ pub async fn run(config: Config, ending: impl Future<Output = ()>) -> Result<(),
 /// What goes on beside requests.
 fn start_workers(shop: &Arc<Shop>, db: &Db) -> JoinSet<()> {
     let mut workers = JoinSet::new();
-    workers.spawn(expiry::run(
-        db.clone(),
-        Arc::clone(&shop.hub),
-        shop.rules.idempotency_ttl,
-    ));
+    workers.spawn(expiry::run(db.clone(), Arc::clone(&shop.hub), shop.rules.idempotency_ttl));
     workers.spawn(feed(db.clone(), Arc::clone(&shop.hub)));
     workers.spawn(upkeep(shop.metrics.clone()));
     if let Gatekeeper::Published { jwks, .. } = &shop.gatekeeper {
@@ -130,21 +126,11 @@ fn start_workers(shop: &Arc<Shop>, db: &Db) -> JoinSet<()> {
 /// The schema is up to date and the event is there, or the program does not start.
 async fn prepare(config: &Config) -> Result<(), RunError> {
     let address = config.database.address();
-    migrate(&config.database)
-        .await
-        .map_err(|cause| RunError::Database { address, cause })?;
+    migrate(&config.database).await.map_err(|cause| RunError::Database { address, cause })?;
     if let Some(seed) = &config.seed {
         let db = pool(&config.database, 1)?;
-        let created = db
-            .seed(config.event_id.as_str(), seed)
-            .await
-            .map_err(RunError::Seed)?;
-        tracing::info!(
-            eventId = config.event_id.as_str(),
-            total = seed.total,
-            created,
-            "event seeded"
-        );
+        let created = db.seed(config.event_id.as_str(), seed).await.map_err(RunError::Seed)?;
+        tracing::info!(eventId = config.event_id.as_str(), total = seed.total, created, "event seeded");
     }
     Ok(())
 }

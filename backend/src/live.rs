@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 pub use mailbox::{Mailbox, Message};
 pub use socket::converse;
@@ -20,6 +20,7 @@ use crate::sale::Stock;
 
 /// Stock is read this often for each event that somebody watches, whatever the number of watchers.
 const STOCK_EVERY: Duration = Duration::from_millis(250);
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// Orders of watching users are read each so many stock readings: news of other processes arrive this way.
 const ORDERS_EACH: u32 = 4;
 /// Users in one reading of orders.
@@ -64,12 +65,7 @@ pub struct Seat {
 impl Hub {
     pub fn new(max_sockets: usize, send_buffer: usize) -> Self {
         let closing = watch::Sender::new(false);
-        Self {
-            max_sockets,
-            send_buffer,
-            rooms: Mutex::default(),
-            closing,
-        }
+        Self { max_sockets, send_buffer, rooms: Mutex::default(), closing }
     }
 
     /// Takes a seat, unless all are taken.
@@ -82,30 +78,17 @@ impl Hub {
         rooms.open += 1;
         rooms.next_id += 1;
         let id = rooms.next_id;
-        rooms
-            .by_event
-            .entry(event_id.into())
-            .or_default()
-            .insert(id, &mailbox);
+        rooms.by_event.entry(event_id.into()).or_default().insert(id, &mailbox);
         drop(rooms);
         metrics::socket_opened();
         let closing = self.closing.subscribe();
-        Some(Seat {
-            hub: Arc::clone(self),
-            event_id: event_id.into(),
-            id,
-            mailbox,
-            closing,
-        })
+        Some(Seat { hub: Arc::clone(self), event_id: event_id.into(), id, mailbox, closing })
     }
 
     /// Tells the sockets of an order's owner where it stands.
     pub fn tell(&self, news: &OrderNews) {
         let rooms = self.rooms();
-        let own = rooms
-            .by_event
-            .get(&news.event_id)
-            .and_then(|room| room.of_user.get(&news.user_id));
+        let own = rooms.by_event.get(&news.event_id).and_then(|room| room.of_user.get(&news.user_id));
         for mailbox in own.into_iter().flat_map(HashMap::values) {
             mailbox.put_order(news.order, news.status);
         }
@@ -131,15 +114,12 @@ impl Hub {
             round = round.wrapping_add(1);
             let read = async {
                 self.read_stock(db).await?;
-                if round.is_multiple_of(ORDERS_EACH) {
-                    self.read_orders(db).await
-                } else {
-                    Ok(())
-                }
+                if round.is_multiple_of(ORDERS_EACH) { self.read_orders(db).await } else { Ok(()) }
             };
             if let Err(error) = read.await {
                 // Sockets stay open and hear nothing new until PostgreSQL is back.
                 tracing::warn!(error = %error, "live numbers could not be read");
+                sleep(AFTER_FAILURE).await;
             }
         }
     }
@@ -173,11 +153,7 @@ impl Hub {
     fn watching_users(&self) -> Vec<(String, Vec<String>)> {
         let rooms = self.rooms();
         let users = |room: &Room| room.of_user.keys().cloned().collect();
-        rooms
-            .by_event
-            .iter()
-            .map(|(event, room)| (event.clone(), users(room)))
-            .collect()
+        rooms.by_event.iter().map(|(event, room)| (event.clone(), users(room))).collect()
     }
 
     fn rooms(&self) -> MutexGuard<'_, Rooms> {
@@ -189,10 +165,7 @@ impl Room {
     fn insert(&mut self, id: u64, mailbox: &Arc<Mailbox>) {
         self.mailboxes.insert(id, Arc::clone(mailbox));
         if let Some(user) = mailbox.user_id() {
-            self.of_user
-                .entry(user.into())
-                .or_default()
-                .insert(id, Arc::clone(mailbox));
+            self.of_user.entry(user.into()).or_default().insert(id, Arc::clone(mailbox));
         }
     }
 

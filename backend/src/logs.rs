@@ -39,24 +39,15 @@ where
         line.put("ts", Micros::from(SystemTime::now()).to_rfc3339());
         line.put("lvl", event.metadata().level().as_str().to_lowercase());
         line.put("service", "box-office");
-        for span in context
-            .event_scope()
-            .into_iter()
-            .flat_map(tracing_subscriber::registry::Scope::from_root)
+        for span in context.event_scope().into_iter().flat_map(tracing_subscriber::registry::Scope::from_root)
         {
             if let Some(fields) = span.extensions().get::<FormattedFields<JsonFields>>() {
                 let fields: Map<String, Value> = serde_json::from_str(fields).unwrap_or_default();
-                fields
-                    .into_iter()
-                    .for_each(|(name, value)| line.put(&name, value));
+                fields.into_iter().for_each(|(name, value)| line.put(&name, value));
             }
         }
         event.record(&mut line);
-        writeln!(
-            writer,
-            "{}",
-            serde_json::to_string(&line).map_err(|_| fmt::Error)?
-        )
+        writeln!(writer, "{}", serde_json::to_string(&line).map_err(|_| fmt::Error)?)
     }
 }
 

@@ -18,32 +18,22 @@ const DROPPED: &str = "ws_dropped_total";
 const HTTP: &str = "http_server_request_duration_seconds";
 
 /// Seconds: from a statement on a warm connection to the longest deadline.
-const BUCKETS: [f64; 12] = [
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
-];
+const BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 
 /// Makes the recorder of this process.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
-    let handle = PrometheusBuilder::new()
-        .set_buckets(&BUCKETS)?
-        .install_recorder()?;
+    let handle = PrometheusBuilder::new().set_buckets(&BUCKETS)?.install_recorder()?;
     describe_counter!(
         ATTEMPTS,
         "First answers to purchases (HOLD, REJECTED, ERROR) and first payments (PAID)"
     );
-    describe_histogram!(
-        PURCHASE,
-        "Time of a purchase, from the parsed request to its answer"
-    );
+    describe_histogram!(PURCHASE, "Time of a purchase, from the parsed request to its answer");
     describe_histogram!(LOCK_WAIT, "Time until the event's row lock was ours");
     describe_counter!(RESERVATIONS, "Holds by the state they went to");
     describe_counter!(PAYMENTS, "Payments by result");
     describe_gauge!(SOCKETS, "Open WebSockets");
     describe_counter!(MESSAGES, "WebSocket messages by direction and type");
-    describe_counter!(
-        DROPPED,
-        "WebSocket messages replaced by a newer one before they were sent"
-    );
+    describe_counter!(DROPPED, "WebSocket messages replaced by a newer one before they were sent");
     describe_histogram!(HTTP, "Time of HTTP requests");
     gauge!(SOCKETS).set(0.0);
     for result in ["HOLD", "PAID", "REJECTED", "ERROR"] {
@@ -72,8 +62,15 @@ impl Outcome {
     }
 }
 
+/// Counts an attempt, and the state its order went to.
 pub fn attempted(outcome: Outcome) {
     counter!(ATTEMPTS, "result" => outcome.as_str()).increment(1);
+    match outcome {
+        Outcome::Hold => reservations(Status::Hold, 1),
+        Outcome::Paid => reservations(Status::Paid, 1),
+        Outcome::Rejected => reservations(Status::Rejected, 1),
+        Outcome::Error => {}
+    }
 }
 
 pub fn purchase_took(span: Duration) {

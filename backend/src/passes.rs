@@ -24,25 +24,19 @@ const MAX_USER_BYTES: usize = 64;
 #[derive(Debug)]
 pub enum Gatekeeper {
     Open,
-    Keys {
-        verifier: Box<PassVerifier>,
-        room: Option<RoomName>,
-    },
-    Published {
-        jwks: Arc<Jwks>,
-        room: Option<RoomName>,
-    },
+    Keys { verifier: Box<PassVerifier>, room: Option<RoomName> },
+    Published { jwks: Arc<Jwks>, room: Option<RoomName> },
 }
 
 impl From<Trust> for Gatekeeper {
     fn from(trust: Trust) -> Self {
         match trust {
-            Trust::Open => Self::Open,
+            Trust::Open => {
+                tracing::warn!("started with --open: whoever calls may buy under any name");
+                Self::Open
+            }
             Trust::Keys { verifier, room } => Self::Keys { verifier, room },
-            Trust::Published { url, room } => Self::Published {
-                jwks: Arc::new(Jwks::new(url)),
-                room,
-            },
+            Trust::Published { url, room } => Self::Published { jwks: Arc::new(Jwks::new(url)), room },
         }
     }
 }
@@ -59,9 +53,7 @@ impl Gatekeeper {
         if room.as_ref().is_some_and(|room| *room != pass.room) {
             return Err(Error::OtherRoom);
         }
-        Ok(Caller {
-            user_id: Some(pass.visitor.to_string()),
-        })
+        Ok(Caller { user_id: Some(pass.visitor.to_string()) })
     }
 }
 
@@ -93,13 +85,7 @@ fn anonymous_or_named(headers: &HeaderMap) -> Result<Caller, Error> {
     };
     let name = value.to_str().map_err(|_| Error::NoUser)?;
     let fits = (1..=MAX_USER_BYTES).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
-    if fits {
-        Ok(Caller {
-            user_id: Some(name.into()),
-        })
-    } else {
-        Err(Error::NoUser)
-    }
+    if fits { Ok(Caller { user_id: Some(name.into()) }) } else { Err(Error::NoUser) }
 }
 
 /// Who calls. As an argument of a route it lets nobody in without a good pass.

@@ -20,9 +20,7 @@ pub struct TraceId(String);
 impl TraceId {
     /// Continues a `traceparent` (W3C Trace Context §3.2), or begins a trace.
     fn of(headers: &HeaderMap) -> Self {
-        let continued = headers
-            .get("traceparent")
-            .and_then(|value| continued(value.to_str().ok()?));
+        let continued = headers.get("traceparent").and_then(|value| continued(value.to_str().ok()?));
         Self(continued.unwrap_or_else(fresh))
     }
 }
@@ -64,12 +62,7 @@ fn answer(mut response: Response, trace: &TraceId) -> Response {
     let Some(problem) = response.extensions_mut().remove::<Problem>() else {
         return response;
     };
-    let Problem {
-        status,
-        code,
-        detail,
-        retry_after_secs,
-    } = problem;
+    let Problem { status, code, detail, retry_after_secs } = problem;
     let body = Body {
         kind: format!("urn:vestibule:problem:{code}"),
         title: status.canonical_reason().unwrap_or("Error"),
@@ -82,19 +75,13 @@ fn answer(mut response: Response, trace: &TraceId) -> Response {
     };
     let mut written = (status, Json(body)).into_response();
     let headers = written.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/problem+json"),
-    );
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(seconds) = retry_after_secs {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     if status == axum::http::StatusCode::UNAUTHORIZED {
-        headers.insert(
-            header::WWW_AUTHENTICATE,
-            HeaderValue::from_static("Vestibule-Pass"),
-        );
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Vestibule-Pass"));
     }
     if let Some(allow) = response.headers_mut().remove(header::ALLOW) {
         headers.insert(header::ALLOW, allow);
@@ -138,14 +125,8 @@ mod tests {
     #[test]
     fn a_well_formed_traceparent_is_continued_and_any_other_begins_anew() {
         let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-        assert_eq!(
-            continued(&format!("00-{trace}-00f067aa0ba902b7-01")).as_deref(),
-            Some(trace)
-        );
-        assert_eq!(
-            continued(&format!("cc-{trace}-00f067aa0ba902b7-01-more")).as_deref(),
-            Some(trace)
-        );
+        assert_eq!(continued(&format!("00-{trace}-00f067aa0ba902b7-01")).as_deref(), Some(trace));
+        assert_eq!(continued(&format!("cc-{trace}-00f067aa0ba902b7-01-more")).as_deref(), Some(trace));
         for bad in [
             String::new(),
             format!("00-{trace}-00f067aa0ba902b7-01-more"),

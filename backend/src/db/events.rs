@@ -39,11 +39,7 @@ const SEED: &str = "INSERT INTO events (id, name, total_qty) VALUES ($1, $2, $3)
 
 impl Db {
     pub async fn events(&self) -> Result<Vec<Event>, DbError> {
-        self.query(LIST, &[&MAX_LISTED])
-            .await?
-            .iter()
-            .map(event)
-            .collect()
+        self.query(LIST, &[&MAX_LISTED]).await?.iter().map(event).collect()
     }
 
     pub async fn event(&self, id: &str) -> Result<Option<Event>, DbError> {
@@ -53,19 +49,14 @@ impl Db {
     /// The stock of those of `ids` that exist.
     pub async fn stocks(&self, ids: &[String]) -> Result<Vec<(String, Stock)>, DbError> {
         let rows = self.query(STOCKS, &[&ids]).await?;
-        rows.iter()
-            .map(|row| Ok((column(row, "id")?, stock(row)?)))
-            .collect()
+        rows.iter().map(|row| Ok((column(row, "id")?, stock(row)?))).collect()
     }
 
     /// Creates the event if there is none of this id; says whether it did.
     pub async fn seed(&self, id: &str, seed: &Seed) -> Result<bool, DbError> {
         self.transaction(async |transaction| {
             let statement = transaction.prepare_cached(SEED).await?;
-            Ok(transaction
-                .execute(&statement, &[&id, &seed.name, &seed.total])
-                .await?
-                == 1)
+            Ok(transaction.execute(&statement, &[&id, &seed.name, &seed.total]).await? == 1)
         })
         .await
     }
@@ -74,12 +65,7 @@ impl Db {
 /// Locks the event until the transaction ends; `None` if there is no such event.
 pub(super) async fn lock(transaction: &Transaction<'_>, id: &str) -> Result<Option<Stock>, DbError> {
     let statement = transaction.prepare_cached(LOCK).await?;
-    transaction
-        .query_opt(&statement, &[&id])
-        .await?
-        .as_ref()
-        .map(stock)
-        .transpose()
+    transaction.query_opt(&statement, &[&id]).await?.as_ref().map(stock).transpose()
 }
 
 /// Writes the held counter; the row must be locked.

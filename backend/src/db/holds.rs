@@ -24,20 +24,14 @@ const EXPIRE: &str = "WITH due AS (
 
 impl Db {
     pub async fn events_with_expired_holds(&self) -> Result<Vec<String>, DbError> {
-        self.query(DUE, &[])
-            .await?
-            .iter()
-            .map(|row| column(row, "id"))
-            .collect()
+        self.query(DUE, &[]).await?.iter().map(|row| column(row, "id")).collect()
     }
 
     /// Ends up to `batch` expired holds of one event. Any number of workers may do this at once.
     pub async fn expire_holds(&self, event_id: &str, batch: u32) -> Result<Vec<OrderNews>, DbError> {
         let rows = self.transaction(async |transaction| {
             let statement = transaction.prepare_cached(EXPIRE).await?;
-            Ok(transaction
-                .query(&statement, &[&event_id, &i64::from(batch)])
-                .await?)
+            Ok(transaction.query(&statement, &[&event_id, &i64::from(batch)]).await?)
         });
         let news = rows.await?;
         let news = news.iter().map(|row| {

@@ -6,10 +6,8 @@ use super::{DbError, connect_alone};
 use crate::config::Database;
 
 /// Names `V<number>__<what>`; a migration that has shipped never changes.
-const MIGRATIONS: [(&str, &str); 1] = [(
-    "V1__events_orders_holds",
-    include_str!("../../migrations/V1__events_orders_holds.sql"),
-)];
+const MIGRATIONS: [(&str, &str); 1] =
+    [("V1__events_orders_holds", include_str!("../../migrations/V1__events_orders_holds.sql"))];
 
 /// Any constant, the same in every process of this program.
 const ONE_AT_A_TIME: i64 = 0x76_65_73_74_69_62;
@@ -24,16 +22,11 @@ pub enum MigrateError {
 
 /// Connects, waits its turn, applies what is missing.
 pub async fn migrate(database: &Database) -> Result<(), MigrateError> {
-    let migrations = MIGRATIONS
-        .iter()
-        .map(|(name, sql)| Migration::unapplied(name, sql));
+    let migrations = MIGRATIONS.iter().map(|(name, sql)| Migration::unapplied(name, sql));
     let migrations = migrations.collect::<Result<Vec<_>, _>>()?;
     let mut client = connect_alone(database).await?;
     // Held until the connection closes.
-    client
-        .execute("SELECT pg_advisory_lock($1)", &[&ONE_AT_A_TIME])
-        .await
-        .map_err(DbError::from)?;
+    client.execute("SELECT pg_advisory_lock($1)", &[&ONE_AT_A_TIME]).await.map_err(DbError::from)?;
     Runner::new(&migrations).run_async(&mut client).await?;
     Ok(())
 }

@@ -50,10 +50,7 @@ pub enum DbError {
 impl DbError {
     /// Whether the same call may succeed a little later.
     pub const fn may_pass(&self) -> bool {
-        matches!(
-            self,
-            Self::Busy | Self::LockTimeout | Self::Slow | Self::Unreachable(_)
-        )
+        matches!(self, Self::Busy | Self::LockTimeout | Self::Slow | Self::Unreachable(_))
     }
 
     /// Whether the connection answered in order, so that it can be used again.
@@ -110,20 +107,14 @@ pub struct Db {
 impl Db {
     /// Opens no connection yet.
     pub fn new(database: &Database, connections: usize) -> Result<Self, deadpool_postgres::BuildError> {
-        let fast = ManagerConfig {
-            recycling_method: RecyclingMethod::Fast,
-        };
-        let pool = Pool::builder(Manager::from_config(
-            session_config(database, SESSION),
-            NoTls,
-            fast,
-        ))
-        .max_size(connections)
-        .wait_timeout(Some(POOL_WAIT))
-        .create_timeout(Some(CONNECT))
-        .recycle_timeout(Some(CONNECT))
-        .runtime(Runtime::Tokio1)
-        .build()?;
+        let fast = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let pool = Pool::builder(Manager::from_config(session_config(database, SESSION), NoTls, fast))
+            .max_size(connections)
+            .wait_timeout(Some(POOL_WAIT))
+            .create_timeout(Some(CONNECT))
+            .recycle_timeout(Some(CONNECT))
+            .runtime(Runtime::Tokio1)
+            .build()?;
         Ok(Self { pool })
     }
 
@@ -181,17 +172,11 @@ struct Lease(Option<Object>);
 
 impl Lease {
     fn client(&mut self) -> Result<&mut Object, DbError> {
-        self.0
-            .as_mut()
-            .ok_or_else(|| DbError::Row("a lease was used after its end".into()))
+        self.0.as_mut().ok_or_else(|| DbError::Row("a lease was used after its end".into()))
     }
 
     fn settle<T>(mut self, result: &Result<T, DbError>) {
-        if result
-            .as_ref()
-            .err()
-            .is_none_or(DbError::leaves_connection_usable)
-        {
+        if result.as_ref().err().is_none_or(DbError::leaves_connection_usable) {
             drop(self.0.take());
         }
     }
@@ -208,24 +193,15 @@ impl Drop for Lease {
 /// A connection outside the pool, for the start.
 pub(crate) async fn connect_alone(database: &Database) -> Result<Client, DbError> {
     let config = session_config(database, "-c lock_timeout=30000");
-    let (client, connection) = timeout(CONNECT, config.connect(NoTls))
-        .await
-        .map_err(|_| DbError::Slow)??;
+    let (client, connection) = timeout(CONNECT, config.connect(NoTls)).await.map_err(|_| DbError::Slow)??;
     tokio::spawn(connection);
     Ok(client)
 }
 
 fn session_config(database: &Database, session: &str) -> tokio_postgres::Config {
     let mut config = database.connect.clone();
-    let options = [config.get_options(), Some(session)]
-        .into_iter()
-        .flatten()
-        .collect::<Vec<_>>()
-        .join(" ");
-    config
-        .options(options)
-        .application_name("box-office")
-        .connect_timeout(CONNECT);
+    let options = [config.get_options(), Some(session)].into_iter().flatten().collect::<Vec<_>>().join(" ");
+    config.options(options).application_name("box-office").connect_timeout(CONNECT);
     config
 }
 

@@ -151,9 +151,7 @@ impl Db {
     pub async fn forget_rejected(&self, ttl: Duration, batch: u32) -> Result<u64, DbError> {
         self.transaction(async |transaction| {
             let statement = transaction.prepare_cached(FORGET_REJECTED).await?;
-            Ok(transaction
-                .execute(&statement, &[&ttl.as_secs_f64(), &i64::from(batch)])
-                .await?)
+            Ok(transaction.execute(&statement, &[&ttl.as_secs_f64(), &i64::from(batch)]).await?)
         })
         .await
     }
@@ -193,22 +191,12 @@ async fn first_answer(
     let find = transaction.prepare_cached(FIND_BY_KEY).await?;
     let key = attempt.key.as_str();
     let found = transaction
-        .query_opt(
-            &find,
-            &[
-                &attempt.event_id.as_str(),
-                &attempt.user_id,
-                &key,
-                &ttl.as_secs_f64(),
-            ],
-        )
+        .query_opt(&find, &[&attempt.event_id.as_str(), &attempt.user_id, &key, &ttl.as_secs_f64()])
         .await?;
     let Some(row) = found else { return Ok(None) };
     if column(&row, "forgotten")? {
         let forget = transaction.prepare_cached(FORGET_KEY).await?;
-        transaction
-            .execute(&forget, &[&column::<Uuid>(&row, "id")?])
-            .await?;
+        transaction.execute(&forget, &[&column::<Uuid>(&row, "id")?]).await?;
         return Ok(None);
     }
     replay(&row, attempt.qty).map(Some)
@@ -220,16 +208,10 @@ fn replay(row: &Row, qty: Qty) -> Result<Attempted, DbError> {
     }
     let remaining = count(row, "remaining")?;
     Ok(match column(row, "hold_expires_at")? {
-        Some(expires_at) => Attempted::Held {
-            order: column(row, "id")?,
-            remaining,
-            expires_at,
-            replayed: true,
-        },
-        None => Attempted::OutOfStock {
-            remaining,
-            replayed: true,
-        },
+        Some(expires_at) => {
+            Attempted::Held { order: column(row, "id")?, remaining, expires_at, replayed: true }
+        }
+        None => Attempted::OutOfStock { remaining, replayed: true },
     })
 }
 
@@ -240,37 +222,24 @@ async fn sell(
     stock: Stock,
     hold_ttl: Duration,
 ) -> Result<Attempted, DbError> {
-    let Attempt {
-        event_id,
-        user_id,
-        qty,
-        key,
-    } = attempt;
-    let (event_id, key, qty_sql) = (event_id.as_str(), key.as_str(), signed(qty.get())?);
-    let Some(after) = stock.hold(*qty) else {
-        let remaining = stock.remaining();
-        let insert = transaction.prepare_cached(INSERT_REJECTED).await?;
-        transaction
-            .execute(
-                &insert,
-                &[user_id, &event_id, &qty_sql, &key, &signed(remaining)?],
-            )
-            .await?;
-        return Ok(Attempted::OutOfStock {
-            remaining,
-            replayed: false,
-        });
-    };
-    let remaining = after.remaining();
+    match stock.hold(attempt.qty) {
+        Some(after) => hold(transaction, attempt, after, hold_ttl).await,
+        None => reject(transaction, attempt, stock.remaining()).await,
+    }
+}
+
+async fn hold(
+    transaction: &Transaction<'_>,
+    attempt: &Attempt,
+    after: Stock,
+    ttl: Duration,
+) -> Result<Attempted, DbError> {
+    let (event_id, user_id, key) = (attempt.event_id.as_str(), &attempt.user_id, attempt.key.as_str());
     events::set_held(transaction, event_id, after).await?;
+    let (qty, remaining, ttl) = (signed(attempt.qty.get())?, after.remaining(), ttl.as_secs_f64());
     let insert = transaction.prepare_cached(INSERT_HELD).await?;
-    let ttl = hold_ttl.as_secs_f64();
-    let row = transaction
-        .query_one(
-            &insert,
-            &[user_id, &event_id, &qty_sql, &key, &signed(remaining)?, &ttl],
-        )
-        .await?;
+    let row =
+        transaction.query_one(&insert, &[user_id, &event_id, &qty, &key, &signed(remaining)?, &ttl]).await?;
     Ok(Attempted::Held {
         order: column(&row, "id")?,
         remaining,
@@ -279,23 +248,30 @@ async fn sell(
     })
 }
 
+/// Remembers the refusal, so that a retry hears the same.
+async fn reject(
+    transaction: &Transaction<'_>,
+    attempt: &Attempt,
+    remaining: u32,
+) -> Result<Attempted, DbError> {
+    let (event_id, user_id, key) = (attempt.event_id.as_str(), &attempt.user_id, attempt.key.as_str());
+    let qty = signed(attempt.qty.get())?;
+    let insert = transaction.prepare_cached(INSERT_REJECTED).await?;
+    transaction.execute(&insert, &[user_id, &event_id, &qty, &key, &signed(remaining)?]).await?;
+    Ok(Attempted::OutOfStock { remaining, replayed: false })
+}
+
 async fn settle(transaction: &Transaction<'_>, order: Uuid, hold: &Row) -> Result<Payment, DbError> {
     let event_id: String = column(hold, "event_id")?;
     let paid = transaction.prepare_cached(SET_PAID).await?;
     transaction.execute(&paid, &[&order]).await?;
     events::sell_held(transaction, &event_id, column(hold, "qty")?).await?;
-    Ok(Payment::Paid {
-        event_id,
-        first: true,
-    })
+    Ok(Payment::Paid { event_id, first: true })
 }
 
 fn without_hold(row: &Row) -> Result<Payment, DbError> {
     Ok(match status(row)? {
-        Status::Paid => Payment::Paid {
-            event_id: column(row, "event_id")?,
-            first: false,
-        },
+        Status::Paid => Payment::Paid { event_id: column(row, "event_id")?, first: false },
         // Still HOLD: its time is over, the worker has not come by yet.
         Status::Hold | Status::Expired => Payment::HoldExpired,
         other => Payment::NotPayable(other),

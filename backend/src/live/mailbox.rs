@@ -21,12 +21,7 @@ pub enum Message {
     #[serde(rename = "sale.closed")]
     Closed { event_id: String },
     #[serde(rename = "stock.update")]
-    Stock {
-        event_id: String,
-        remaining: u32,
-        sold: u32,
-        in_hold: u32,
-    },
+    Stock { event_id: String, remaining: u32, sold: u32, in_hold: u32 },
     #[serde(rename = "order.update")]
     Order { order_id: Uuid, status: Status },
     #[serde(rename = "server.pong")]
@@ -83,17 +78,8 @@ pub struct Overflown;
 impl Mailbox {
     /// Holds the state of the sale from the start.
     pub fn new(event_id: String, user_id: Option<String>, stock: Stock, max_orders: usize) -> Self {
-        let waiting = Waiting {
-            stock: Some(stock),
-            ..Waiting::default()
-        };
-        Self {
-            event_id,
-            user_id,
-            max_orders,
-            waiting: Mutex::new(waiting),
-            filled: Notify::new(),
-        }
+        let waiting = Waiting { stock: Some(stock), ..Waiting::default() };
+        Self { event_id, user_id, max_orders, waiting: Mutex::new(waiting), filled: Notify::new() }
     }
 
     pub fn user_id(&self) -> Option<&str> {
@@ -145,10 +131,7 @@ impl Mailbox {
         if waiting.overflown {
             return Err(Overflown);
         }
-        let orders = waiting
-            .orders
-            .drain(..)
-            .map(|(order_id, status)| Message::Order { order_id, status });
+        let orders = waiting.orders.drain(..).map(|(order_id, status)| Message::Order { order_id, status });
         let mut messages: Vec<_> = orders.collect();
         if let Some(stock) = waiting.stock.take() {
             let before = waiting.stock_told.replace(stock);
@@ -167,15 +150,8 @@ impl Mailbox {
             };
             messages.push(change);
         }
-        let Stock {
-            held: in_hold, sold, ..
-        } = stock;
-        messages.push(Message::Stock {
-            event_id: event_id(),
-            remaining: stock.remaining(),
-            sold,
-            in_hold,
-        });
+        let Stock { held: in_hold, sold, .. } = stock;
+        messages.push(Message::Stock { event_id: event_id(), remaining: stock.remaining(), sold, in_hold });
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -188,10 +164,8 @@ impl Waiting {
     fn learn(&mut self, order: Uuid, status: Status) -> bool {
         let known = self.orders_known.iter().position(|(id, _)| *id == order);
         if let Some((_, before)) = known.and_then(|index| self.orders_known.get_mut(index)) {
-            let later = *before != status && !status.may_become(*before);
-            if later {
-                *before = status;
-            }
+            let later = *before < status;
+            *before = status.max(*before);
             return later;
         }
         if self.orders_known.len() >= REMEMBERED {
@@ -207,16 +181,7 @@ mod tests {
     use super::*;
 
     fn mailbox() -> Mailbox {
-        Mailbox::new(
-            "e1".into(),
-            Some("ann".into()),
-            Stock {
-                total: 2,
-                held: 0,
-                sold: 0,
-            },
-            2,
-        )
+        Mailbox::new("e1".into(), Some("ann".into()), Stock { total: 2, held: 0, sold: 0 }, 2)
     }
 
     fn stock(held: u32, sold: u32) -> Stock {
@@ -224,12 +189,7 @@ mod tests {
     }
 
     fn update(held: u32, sold: u32) -> Message {
-        Message::Stock {
-            event_id: "e1".into(),
-            remaining: 2 - held - sold,
-            sold,
-            in_hold: held,
-        }
+        Message::Stock { event_id: "e1".into(), remaining: 2 - held - sold, sold, in_hold: held }
     }
 
     #[tokio::test]
@@ -237,15 +197,11 @@ mod tests {
         let mailbox = mailbox();
         mailbox.put_stock(stock(1, 0));
         mailbox.put_stock(stock(2, 0));
-        let open = Message::Open {
-            event_id: "e1".into(),
-        };
+        let open = Message::Open { event_id: "e1".into() };
         assert_eq!(mailbox.take().await.unwrap(), [open, update(2, 0)]);
         mailbox.put_stock(stock(2, 0));
         mailbox.put_stock(stock(0, 2));
-        let closed = Message::Closed {
-            event_id: "e1".into(),
-        };
+        let closed = Message::Closed { event_id: "e1".into() };
         assert_eq!(mailbox.take().await.unwrap(), [closed, update(0, 2)]);
     }
 
@@ -257,10 +213,7 @@ mod tests {
         mailbox.put_order(order, Status::Paid);
         // A reading that began before the payment.
         mailbox.put_order(order, Status::Hold);
-        let told = [Status::Hold, Status::Paid].map(|status| Message::Order {
-            order_id: order,
-            status,
-        });
+        let told = [Status::Hold, Status::Paid].map(|status| Message::Order { order_id: order, status });
         assert_eq!(mailbox.take().await.unwrap(), told);
         assert_eq!(mailbox.take_waiting().unwrap(), []);
     }
@@ -280,10 +233,7 @@ mod tests {
         let stock = serde_json::json!(
             { "type": "stock.update", "eventId": "e1", "remaining": 0, "sold": 1, "inHold": 1 });
         assert_eq!(text, stock);
-        let order = Message::Order {
-            order_id: Uuid::nil(),
-            status: Status::Paid,
-        };
+        let order = Message::Order { order_id: Uuid::nil(), status: Status::Paid };
         assert_eq!(serde_json::to_value(order).unwrap()["status"], "PAID");
     }
 }

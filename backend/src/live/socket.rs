@@ -45,21 +45,13 @@ pub async fn converse(mut socket: WebSocket, seat: Seat) {
     let end = talk(&mut socket, &seat).await;
     let (code, message) = match end {
         End::Gone => return,
-        End::Stopping => (
-            close_code::RESTART,
-            Some(Message::Bye {
-                reconnect_in_ms: reconnect_in_ms(),
-            }),
-        ),
+        End::Stopping => (close_code::RESTART, Some(Message::Bye { reconnect_in_ms: reconnect_in_ms() })),
         End::TooSlow => (close_code::AGAIN, None),
     };
     if let Some(message) = message {
         let _gone_meanwhile = send(&mut socket, &message).await;
     }
-    let frame = ws::Message::Close(Some(CloseFrame {
-        code,
-        reason: "".into(),
-    }));
+    let frame = ws::Message::Close(Some(CloseFrame { code, reason: "".into() }));
     let _gone_meanwhile = timeout(SEND, socket.send(frame)).await;
 }
 

@@ -49,13 +49,7 @@ struct StockView {
 }
 
 pub(super) async fn list(State(shop): State<Arc<Shop>>, _: Caller) -> Result<impl IntoResponse, Error> {
-    let events = shop
-        .db
-        .events()
-        .await?
-        .into_iter()
-        .map(|event| EventView::of(event, &shop))
-        .collect();
+    let events = shop.db.events().await?.into_iter().map(|event| EventView::of(event, &shop)).collect();
     Ok(fresh(EventList { events }))
 }
 
@@ -74,40 +68,21 @@ pub(super) async fn availability(
     id: Segment,
 ) -> Result<impl IntoResponse, Error> {
     let Event { id, stock, .. } = shop.find(&id?.0).await?;
-    Ok(fresh(Availability {
-        event_id: id,
-        stock: stock.into(),
-    }))
+    Ok(fresh(Availability { event_id: id, stock: stock.into() }))
 }
 
 impl EventView {
     fn of(event: Event, shop: &Shop) -> Self {
-        let Event {
-            id,
-            name,
-            starts_at,
-            stock,
-        } = event;
+        let Event { id, name, starts_at, stock } = event;
         let starts_at = starts_at.map(|at| Micros::from(at).to_rfc3339());
-        Self {
-            id,
-            name,
-            starts_at,
-            max_qty: shop.rules.max_qty,
-            stock: stock.into(),
-        }
+        Self { id, name, starts_at, max_qty: shop.rules.max_qty, stock: stock.into() }
     }
 }
 
 impl From<Stock> for StockView {
     fn from(stock: Stock) -> Self {
         let Stock { total, held, sold } = stock;
-        Self {
-            total,
-            held,
-            sold,
-            remaining: stock.remaining(),
-        }
+        Self { total, held, sold, remaining: stock.remaining() }
     }
 }
 

@@ -31,8 +31,5 @@ pub(super) async fn healthz(
 }
 
 pub(super) async fn metrics(State(shop): State<Arc<Shop>>) -> impl IntoResponse {
-    (
-        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-        shop.metrics.render(),
-    )
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shop.metrics.render())
 }

@@ -87,10 +87,7 @@ async fn json<T: DeserializeOwned>(body: Body) -> Result<T, Error> {
         Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(Error::BodyTooLarge(MAX_BODY_BYTES)),
         Ok(Err(error)) => return Err(Error::BodyCut(error.to_string())),
         Err(_) => {
-            return Err(Error::BodyCut(format!(
-                "not whole within {} s",
-                BODY_TIMEOUT.as_secs()
-            )));
+            return Err(Error::BodyCut(format!("not whole within {} s", BODY_TIMEOUT.as_secs())));
         }
     };
     serde_json::from_slice(&bytes).map_err(|error| Error::BadJson(error.to_string()))

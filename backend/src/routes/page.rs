@@ -53,9 +53,7 @@ pub(super) async fn show(State(shop): State<Arc<Shop>>, _: Caller) -> Result<imp
 /// The text between `<tag>` and `</tag>`, of which the browser takes the hash.
 fn inline<'a>(html: &'a str, tag: &str) -> &'a str {
     let after = html.split_once(&format!("<{tag}>")).map_or("", |(_, rest)| rest);
-    after
-        .split_once(&format!("</{tag}>"))
-        .map_or("", |(text, _)| text)
+    after.split_once(&format!("</{tag}>")).map_or("", |(text, _)| text)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{Segment, Shop};
+use crate::db::DbError;
 use crate::db::orders::{Attempt, Attempted, OrderNews, Payment};
 use crate::error::Error;
 use crate::metrics;
@@ -30,15 +31,8 @@ struct Wanted {
 #[derive(Serialize)]
 #[serde(tag = "status", rename_all = "UPPERCASE", rename_all_fields = "camelCase")]
 enum Answer {
-    Hold {
-        order_id: Uuid,
-        remaining: u32,
-        hold_expires_at: String,
-    },
-    Rejected {
-        reason: &'static str,
-        remaining: u32,
-    },
+    Hold { order_id: Uuid, remaining: u32, hold_expires_at: String },
+    Rejected { reason: &'static str, remaining: u32 },
 }
 
 pub(super) async fn purchase(
@@ -51,37 +45,25 @@ pub(super) async fn purchase(
     let user_id = caller.buyer()?;
     let key = key(&headers)?;
     let Wanted { event_id, qty } = super::json(body).await?;
-    let attempt = Attempt {
-        event_id: event_id.parse()?,
-        qty: Qty::new(qty, shop.rules.max_qty)?,
-        user_id,
-        key,
-    };
-    let result = shop
-        .db
-        .purchase(&attempt, shop.rules)
-        .await
-        .map_err(Error::from)
-        .and_then(|attempted| {
-            if let Attempted::Held {
-                order,
-                replayed: false,
-                ..
-            } = &attempted
-            {
-                shop.tell(*order, attempt.event_id.as_str(), &attempt.user_id, Status::Hold);
+    let attempt =
+        Attempt { event_id: event_id.parse()?, qty: Qty::new(qty, shop.rules.max_qty)?, user_id, key };
+    let attempted = shop.db.purchase(&attempt, shop.rules).await;
+    record(&attempt, &attempted, started);
+    match attempted? {
+        Attempted::Held { order, remaining, expires_at, replayed } => {
+            if !replayed {
+                shop.tell(order, attempt.event_id.as_str(), &attempt.user_id, Status::Hold);
             }
-            answer(&attempted)
-        });
-    record(&attempt, &result, started);
-    let (answer, replayed) = result?;
-    let mut response = ([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response();
-    if replayed {
-        response
-            .headers_mut()
-            .insert("idempotency-replayed", header::HeaderValue::from_static("true"));
+            let hold_expires_at = Micros::from(expires_at).to_rfc3339();
+            Ok(answered(Answer::Hold { order_id: order, remaining, hold_expires_at }, replayed))
+        }
+        Attempted::OutOfStock { remaining, replayed } => {
+            Ok(answered(Answer::Rejected { reason: "OUT_OF_STOCK", remaining }, replayed))
+        }
+        Attempted::InFlight => Err(Error::InFlight),
+        Attempted::OtherBody => Err(Error::KeyReused),
+        Attempted::UnknownEvent => Err(Error::UnknownEvent),
     }
-    Ok(response)
 }
 
 pub(super) async fn pay(
@@ -118,53 +100,24 @@ fn key(headers: &HeaderMap) -> Result<IdempotencyKey, SaleError> {
     }
 }
 
-/// The answer, and whether it was given before.
-fn answer(attempted: &Attempted) -> Result<(Answer, bool), Error> {
-    match *attempted {
-        Attempted::Held {
-            order,
-            remaining,
-            expires_at,
-            replayed,
-        } => {
-            let hold_expires_at = Micros::from(expires_at).to_rfc3339();
-            Ok((
-                Answer::Hold {
-                    order_id: order,
-                    remaining,
-                    hold_expires_at,
-                },
-                replayed,
-            ))
-        }
-        Attempted::OutOfStock { remaining, replayed } => Ok((
-            Answer::Rejected {
-                reason: "OUT_OF_STOCK",
-                remaining,
-            },
-            replayed,
-        )),
-        Attempted::InFlight => Err(Error::InFlight),
-        Attempted::OtherBody => Err(Error::KeyReused),
-        Attempted::UnknownEvent => Err(Error::UnknownEvent),
+fn answered(answer: Answer, replayed: bool) -> Response {
+    let mut response = ([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response();
+    if replayed {
+        let replayed = header::HeaderValue::from_static("true");
+        response.headers_mut().insert("idempotency-replayed", replayed);
     }
+    response
 }
 
 /// Metrics and the log line of a purchase. A replay is logged and counts as no new attempt.
-fn record(attempt: &Attempt, result: &Result<(Answer, bool), Error>, started: Instant) {
-    let outcome = match result {
-        Ok((Answer::Hold { .. }, _)) => metrics::Outcome::Hold,
-        Ok((Answer::Rejected { .. }, _)) => metrics::Outcome::Rejected,
-        Err(_) => metrics::Outcome::Error,
+fn record(attempt: &Attempt, attempted: &Result<Attempted, DbError>, started: Instant) {
+    let (outcome, replayed) = match *attempted {
+        Ok(Attempted::Held { replayed, .. }) => (metrics::Outcome::Hold, replayed),
+        Ok(Attempted::OutOfStock { replayed, .. }) => (metrics::Outcome::Rejected, replayed),
+        Ok(_) | Err(_) => (metrics::Outcome::Error, false),
     };
-    let replayed = matches!(result, Ok((_, true)));
     if !replayed {
         metrics::attempted(outcome);
-        match outcome {
-            metrics::Outcome::Hold => metrics::reservations(Status::Hold, 1),
-            metrics::Outcome::Rejected => metrics::reservations(Status::Rejected, 1),
-            metrics::Outcome::Paid | metrics::Outcome::Error => {}
-        }
     }
     metrics::purchase_took(started.elapsed());
     tracing::info!(
@@ -179,16 +132,10 @@ fn record(attempt: &Attempt, result: &Result<(Answer, bool), Error>, started: In
     );
 }
 
-fn record_payment(
-    order: Uuid,
-    user_id: &str,
-    payment: &Result<Payment, crate::db::DbError>,
-    started: Instant,
-) {
+fn record_payment(order: Uuid, user_id: &str, payment: &Result<Payment, DbError>, started: Instant) {
     let result = match payment {
         Ok(Payment::Paid { first: true, .. }) => {
             metrics::attempted(metrics::Outcome::Paid);
-            metrics::reservations(Status::Paid, 1);
             "paid"
         }
         Ok(Payment::Paid { first: false, .. }) => "repeated",
@@ -206,11 +153,6 @@ fn millis(started: Instant) -> f64 {
 
 impl Shop {
     fn tell(&self, order: Uuid, event_id: &str, user_id: &str, status: Status) {
-        self.hub.tell(&OrderNews {
-            order,
-            event_id: event_id.into(),
-            user_id: user_id.into(),
-            status,
-        });
+        self.hub.tell(&OrderNews { order, event_id: event_id.into(), user_id: user_id.into(), status });
     }
 }

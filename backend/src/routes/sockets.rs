@@ -33,10 +33,7 @@ pub(super) async fn open(
     let (upgrade, Query(ask)) = (upgrade?, ask?);
     let event_id = ask.event_id.as_deref().unwrap_or(shop.event_id.as_str());
     let event = shop.find(event_id).await?;
-    let seat = shop
-        .hub
-        .join(&event.id, caller.user_id, event.stock)
-        .ok_or(Error::SocketsFull)?;
+    let seat = shop.hub.join(&event.id, caller.user_id, event.stock).ok_or(Error::SocketsFull)?;
     let upgrade = upgrade
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
