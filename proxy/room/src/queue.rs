@@ -61,10 +61,7 @@ pub struct Now {
 impl Now {
     /// Trusts the wall clock: for a single caller, and for tests.
     pub const fn at(time: Micros) -> Self {
-        Self {
-            time,
-            at_most: Duration::MAX,
-        }
+        Self { time, at_most: Duration::MAX }
     }
 }
 

@@ -133,6 +133,10 @@ pub struct RuleError {
 /// Ticks come this often while somebody waits: 600 a minute.
 pub const TICK: Duration = Duration::from_millis(100);
 
+/// A ticket is good for this long after its stamp, or after the opening of its room if that is later. Nobody is
+/// admitted before either, so what was spent has to be remembered for as long.
+pub const TICKET_LIFE: Duration = Duration::from_secs(24 * HOUR);
+
 /// A [`Draft`] in which every value is in range and fits the others.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rules(Draft);

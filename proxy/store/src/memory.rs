@@ -44,10 +44,7 @@ impl Default for Memory {
 
 impl Memory {
     pub fn with_clock(clock: Clock) -> Self {
-        Self {
-            clock,
-            rooms: Mutex::default(),
-        }
+        Self { clock, rooms: Mutex::default() }
     }
 
     /// The queue of a room as it stands, for tests that compare stores.
@@ -61,21 +58,12 @@ impl Memory {
     }
 
     fn with<T>(&self, call: Call<'_>, act: impl FnOnce(&mut Queue, Now) -> (T, Option<Event>)) -> Answer<T> {
-        let now = Now {
-            time: (self.clock)(),
-            at_most: call.at_most,
-        };
+        let now = Now { time: (self.clock)(), at_most: call.at_most };
         let mut rooms = self.rooms();
         let room = rooms.entry(call.room.clone()).or_default();
-        let queue = room
-            .queue
-            .get_or_insert_with(|| Queue::open(call.rules, now, &call.caller));
+        let queue = room.queue.get_or_insert_with(|| Queue::open(call.rules, now, &call.caller));
         let (value, event) = act(queue, now);
-        let answer = Answer {
-            head: queue.head(),
-            waiting: queue.counts().waiting,
-            value,
-        };
+        let answer = Answer { head: queue.head(), waiting: queue.counts().waiting, value };
         if let Some(event) = event {
             room.publish(event);
         }
@@ -85,11 +73,7 @@ impl Memory {
 
 impl Default for Room {
     fn default() -> Self {
-        Self {
-            queue: None,
-            sender: broadcast::Sender::new(EVENT_BACKLOG),
-            kept: VecDeque::new(),
-        }
+        Self { queue: None, sender: broadcast::Sender::new(EVENT_BACKLOG), kept: VecDeque::new() }
     }
 }
 
@@ -108,9 +92,7 @@ impl Room {
 #[async_trait]
 impl Store for Memory {
     async fn arrive(&self, call: Call<'_>, arrivals: &[Arrival]) -> Result<Answer<Vec<Arrived>>, StoreError> {
-        Ok(self.with(call, |queue, now| {
-            (queue.arrive(call.rules, now, &call.caller, arrivals), None)
-        }))
+        Ok(self.with(call, |queue, now| (queue.arrive(call.rules, now, &call.caller, arrivals), None)))
     }
 
     async fn admit(&self, call: Call<'_>) -> Result<Event, StoreError> {
@@ -122,27 +104,19 @@ impl Store for Memory {
     }
 
     async fn claim(&self, call: Call<'_>, claims: &[Claim]) -> Result<Answer<Vec<Claimed>>, StoreError> {
-        Ok(self.with(call, |queue, now| {
-            (queue.claim(call.rules, now, &call.caller, claims), None)
-        }))
+        Ok(self.with(call, |queue, now| (queue.claim(call.rules, now, &call.caller, claims), None)))
     }
 
     async fn leave(&self, call: Call<'_>, leaves: &[Leave]) -> Result<Answer<()>, StoreError> {
-        Ok(self.with(call, |queue, now| {
-            ((), queue.leave(call.rules, now, &call.caller, leaves))
-        }))
+        Ok(self.with(call, |queue, now| ((), queue.leave(now, &call.caller, leaves))))
     }
 
     async fn renew(&self, call: Call<'_>, renewals: &[Renewal]) -> Result<Answer<Vec<Renewed>>, StoreError> {
-        Ok(self.with(call, |queue, now| {
-            (queue.renew(call.rules, now, &call.caller, renewals), None)
-        }))
+        Ok(self.with(call, |queue, now| (queue.renew(call.rules, now, &call.caller, renewals), None)))
     }
 
     async fn survey(&self, call: Call<'_>) -> Result<Survey, StoreError> {
-        Ok(self
-            .with(call, |queue, now| (queue.survey(now, &call.caller), None))
-            .value)
+        Ok(self.with(call, |queue, now| (queue.survey(now, &call.caller), None)).value)
     }
 
     async fn tune(&self, call: Call<'_>, change: &Change) -> Result<Control, TuneError> {

@@ -1,6 +1,6 @@
 use crate::ids::VisitorId;
 use crate::ruler::Ruler;
-use crate::rules::Rules;
+use crate::rules::{Rules, TICKET_LIFE};
 use crate::time::Micros;
 
 use super::state::micros;
@@ -17,17 +17,8 @@ impl Queue {
         self.end_sessions();
         let lapsed = self.lapse_turns(rules);
         self.forget();
-        let turns = if self.gives(caller) {
-            self.give_turns(rules)
-        } else {
-            Vec::new()
-        };
-        Event {
-            turns,
-            lapsed,
-            ruler: self.measure(),
-            ..self.event()
-        }
+        let turns = if self.gives(caller) { self.give_turns(rules) } else { Vec::new() };
+        Event { turns, lapsed, ruler: self.measure(), ..self.event() }
     }
 
     /// Nobody could claim while no tick came: open turns are extended by the gap. And no edge was silent for as
@@ -71,9 +62,9 @@ impl Queue {
             if missed > rules.missed_turns {
                 self.missed.remove(&record.ticket);
                 self.missed_count.remove(&record.ticket);
-                self.spend(record.ticket, rules);
+                self.spend(record.ticket);
             } else {
-                let until = self.clock() + rules.return_window + rules.session_max;
+                let until = self.clock() + TICKET_LIFE;
                 self.missed.insert(record.ticket, until.0);
                 self.missed_count.insert(record.ticket, missed);
             }
@@ -134,11 +125,7 @@ impl Queue {
             self.line.remove(visitor);
             self.records.remove(visitor);
         }
-        if silent.len() == MAX_SET_ASIDE {
-            present
-        } else {
-            wanted
-        }
+        if silent.len() == MAX_SET_ASIDE { present } else { wanted }
     }
 
     /// The next to get a turn: the first of the line, but each fourth time the first of the returns.
@@ -159,10 +146,7 @@ impl Queue {
             return None;
         }
         self.measured = self.clock();
-        Some(Ruler::measure(
-            self.line.len(),
-            self.line.iter().map(|(score, _)| score),
-        ))
+        Some(Ruler::measure(self.line.len(), self.line.iter().map(|(score, _)| score)))
     }
 
     fn waits(&self, visitor: &VisitorId) -> bool {
@@ -203,11 +187,7 @@ mod tests {
 
     #[test]
     fn who_comes_back_between_the_deadline_and_the_tick_still_has_the_turn() {
-        let rules = Rules::new(Draft {
-            claim_window: Duration::from_secs(1),
-            ..Draft::default()
-        })
-        .unwrap();
+        let rules = Rules::new(Draft { claim_window: Duration::from_secs(1), ..Draft::default() }).unwrap();
         let mut queue = Queue::open(&rules, Now::at(START), &caller());
         queue.arrive(&rules, Now::at(START), &caller(), &[arrival(1)]);
         assert_eq!(queue.admit(&rules, Now::at(START), &caller()).turns.len(), 1);

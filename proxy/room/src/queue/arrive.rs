@@ -12,10 +12,7 @@ impl Queue {
         // No tick comes while nobody waits.
         self.end_sessions();
         self.forget();
-        arrivals
-            .iter()
-            .map(|arrival| self.arrive_one(rules, caller, arrival))
-            .collect()
+        arrivals.iter().map(|arrival| self.arrive_one(rules, caller, arrival)).collect()
     }
 
     fn arrive_one(&mut self, rules: &Rules, caller: &Caller, arrival: &Arrival) -> Arrived {
@@ -41,26 +38,11 @@ impl Queue {
         if self.line.len() + self.returns.len() >= u64::from(rules.max_waiting) {
             return Arrived::Full;
         }
-        self.records.insert(
-            visitor,
-            Record {
-                node: caller.node,
-                ticket,
-                cap: Micros::ZERO,
-            },
-        );
+        self.records.insert(visitor, Record { node: caller.node, ticket, cap: Micros::ZERO });
         let returning = arrival.score <= self.head.front;
-        let set = if returning {
-            &mut self.returns
-        } else {
-            &mut self.line
-        };
+        let set = if returning { &mut self.returns } else { &mut self.line };
         set.insert(visitor, arrival.score);
-        Arrived::Waiting(Place {
-            score: arrival.score,
-            returning,
-            new: true,
-        })
+        Arrived::Waiting(Place { score: arrival.score, returning, new: true })
     }
 
     /// What the visitor already is, if anything.
@@ -72,19 +54,8 @@ impl Queue {
         if let Some(deadline) = self.turn_of(visitor) {
             return Some(Arrived::Turn(Turn { deadline }));
         }
-        let place = |returning| {
-            move |score| {
-                Arrived::Waiting(Place {
-                    score,
-                    returning,
-                    new: false,
-                })
-            }
-        };
-        self.line
-            .score(visitor)
-            .map(place(false))
-            .or_else(|| self.returns.score(visitor).map(place(true)))
+        let place = |returning| move |score| Arrived::Waiting(Place { score, returning, new: false });
+        self.line.score(visitor).map(place(false)).or_else(|| self.returns.score(visitor).map(place(true)))
     }
 
     /// A place that the front passed, and a ticket that was confirmed, both longer ago than a return may take.
@@ -112,15 +83,11 @@ impl Queue {
         self.offer.take(1, clock, rate);
         self.totals.admitted += 1;
         self.totals.entered += 1;
-        self.spend(arrival.ticket, rules);
+        self.spend(arrival.ticket);
         let ends = to_whole_second(clock + rules.confirm_window.min(rules.session_duration));
         let cap = self.cap_from(rules);
         self.sessions.insert(arrival.visitor, ends.0);
-        let record = Record {
-            node: caller.node,
-            ticket: arrival.ticket,
-            cap,
-        };
+        let record = Record { node: caller.node, ticket: arrival.ticket, cap };
         self.records.insert(arrival.visitor, record);
         Session { ends, cap }
     }

@@ -12,10 +12,7 @@ impl Queue {
         self.records_match()?;
         let first = self.line.first().map_or(u64::MAX, |(score, _)| score);
         if first < self.head.front {
-            return Err(format!(
-                "{first} stands in the line behind the front {}",
-                self.head.front
-            ));
+            return Err(format!("{first} stands in the line behind the front {}", self.head.front));
         }
         if self.missed.len() != self.missed_count.len() as u64 {
             return Err("lapsed turns are counted for other tickets than are kept".into());
@@ -33,14 +30,9 @@ impl Queue {
     fn each_in_one_set(&self) -> Result<(), String> {
         let mut seen = HashSet::new();
         let live = self.live_sessions().map(|visitor| (visitor, "sessions"));
-        let sets = [
-            (&self.line, "line"),
-            (&self.returns, "returns"),
-            (&self.turns, "turns"),
-        ];
-        let waiting = sets
-            .into_iter()
-            .flat_map(|(set, name)| set.iter().map(move |(_, visitor)| (visitor, name)));
+        let sets = [(&self.line, "line"), (&self.returns, "returns"), (&self.turns, "turns")];
+        let waiting =
+            sets.into_iter().flat_map(|(set, name)| set.iter().map(move |(_, visitor)| (visitor, name)));
         for (visitor, name) in waiting.chain(live) {
             if !seen.insert(visitor) {
                 return Err(format!("{visitor} is in {name} and elsewhere"));
@@ -54,11 +46,7 @@ impl Queue {
 
     fn records_match(&self) -> Result<(), String> {
         let sets = [&self.line, &self.returns, &self.turns, &self.sessions];
-        match self
-            .records
-            .keys()
-            .find(|visitor| sets.iter().all(|set| !set.contains(visitor)))
-        {
+        match self.records.keys().find(|visitor| sets.iter().all(|set| !set.contains(visitor))) {
             Some(visitor) => Err(format!("{visitor} is in no set, but its record is kept")),
             None => Ok(()),
         }
@@ -66,9 +54,6 @@ impl Queue {
 
     fn live_sessions(&self) -> impl Iterator<Item = VisitorId> {
         let over = self.clock().0;
-        self.sessions
-            .iter()
-            .filter(move |(ends, _)| *ends > over)
-            .map(|(_, visitor)| visitor)
+        self.sessions.iter().filter(move |(ends, _)| *ends > over).map(|(_, visitor)| visitor)
     }
 }

@@ -1,5 +1,4 @@
 use crate::ids::{TicketId, VisitorId};
-use crate::rules::Rules;
 use crate::time::Micros;
 
 use super::{Caller, Event, LEAVE_GRACE, Now, Queue};
@@ -17,7 +16,7 @@ pub enum Leave {
 impl Queue {
     /// Gives back places, turns and sessions. An event names the sessions that ended before their time, so that
     /// every edge stops honouring their passes.
-    pub fn leave(&mut self, rules: &Rules, now: Now, caller: &Caller, leaves: &[Leave]) -> Option<Event> {
+    pub fn leave(&mut self, now: Now, caller: &Caller, leaves: &[Leave]) -> Option<Event> {
         self.hear(now, caller);
         let revoked: Vec<(TicketId, Micros)> = leaves
             .iter()
@@ -26,39 +25,28 @@ impl Queue {
                     self.absent(caller, visitor);
                     Vec::new()
                 }
-                Leave::Ended(visitor, ticket) => self.end(rules, visitor, ticket),
+                Leave::Ended(visitor, ticket) => self.end(visitor, ticket),
             })
             .collect();
-        (!revoked.is_empty()).then(|| Event {
-            revoked,
-            ..self.event()
-        })
+        (!revoked.is_empty()).then(|| Event { revoked, ..self.event() })
     }
 
     fn absent(&mut self, caller: &Caller, visitor: VisitorId) {
-        let is_mine = self
-            .records
-            .get(&visitor)
-            .is_some_and(|record| record.node == caller.node);
+        let is_mine = self.records.get(&visitor).is_some_and(|record| record.node == caller.node);
         if is_mine && (self.line.remove(&visitor) || self.returns.remove(&visitor)) {
             self.totals.abandoned += 1;
             self.records.remove(&visitor);
         }
     }
 
-    fn end(
-        &mut self,
-        rules: &Rules,
-        visitor: VisitorId,
-        ticket: Option<TicketId>,
-    ) -> Vec<(TicketId, Micros)> {
+    fn end(&mut self, visitor: VisitorId, ticket: Option<TicketId>) -> Vec<(TicketId, Micros)> {
         let clock = self.clock();
         let kept = self.records.get(&visitor).map(|record| record.ticket);
         // Whoever came with another ticket while the session went on holds a pass that names that one.
         let shown = ticket.filter(|&ticket| kept != Some(ticket));
         let tickets: Vec<TicketId> = kept.into_iter().chain(shown).collect();
         for &ticket in &tickets {
-            self.spend(ticket, rules);
+            self.spend(ticket);
         }
         if self.withdraw(visitor) {
             self.totals.abandoned += 1;

@@ -48,10 +48,7 @@ impl Queue {
     /// Turns into sessions, each charged to the entry budget: the one hard limit on entries.
     pub fn claim(&mut self, rules: &Rules, now: Now, caller: &Caller, claims: &[Claim]) -> Vec<Claimed> {
         self.hear(now, caller);
-        claims
-            .iter()
-            .map(|claim| self.claim_one(rules, caller, claim))
-            .collect()
+        claims.iter().map(|claim| self.claim_one(rules, caller, claim)).collect()
     }
 
     fn claim_one(&mut self, rules: &Rules, caller: &Caller, claim: &Claim) -> Claimed {
@@ -62,11 +59,7 @@ impl Queue {
         let Some(deadline) = self.turn_of(&visitor) else {
             let waits = self.line.contains(&visitor) || self.returns.contains(&visitor);
             let retry_at = Micros(clock.0 + ASK_AGAIN_MICROS);
-            return if waits {
-                Claimed::NotYet { retry_at }
-            } else {
-                Claimed::Gone
-            };
+            return if waits { Claimed::NotYet { retry_at } } else { Claimed::Gone };
         };
         let burst = rules.burst_at(rate);
         if self.entry.tokens(clock, rate, burst) == 0 {
@@ -81,19 +74,12 @@ impl Queue {
         // The ticket that stood in the line bought the session, even if the visitor shows another.
         let stood = self.records.get(&visitor).map(|record| record.ticket);
         for ticket in stood.into_iter().chain([claim.ticket]) {
-            self.spend(ticket, rules);
+            self.spend(ticket);
         }
         let cap = self.cap_from(rules);
         let ends = to_whole_second(clock + rules.session_duration).min(cap);
         self.sessions.insert(visitor, ends.0);
-        self.records.insert(
-            visitor,
-            Record {
-                node: caller.node,
-                ticket: claim.ticket,
-                cap,
-            },
-        );
+        self.records.insert(visitor, Record { node: caller.node, ticket: claim.ticket, cap });
         Claimed::Session(Session { ends, cap })
     }
 
@@ -101,10 +87,7 @@ impl Queue {
     /// registered again.
     pub fn renew(&mut self, rules: &Rules, now: Now, caller: &Caller, renewals: &[Renewal]) -> Vec<Renewed> {
         self.hear(now, caller);
-        renewals
-            .iter()
-            .map(|renewal| self.renew_one(rules, caller, renewal))
-            .collect()
+        renewals.iter().map(|renewal| self.renew_one(rules, caller, renewal)).collect()
     }
 
     fn renew_one(&mut self, rules: &Rules, caller: &Caller, renewal: &Renewal) -> Renewed {
@@ -119,32 +102,19 @@ impl Queue {
             None if foreign => renewal.session.ends,
             None => return Renewed::Ended,
         };
-        let ends = to_whole_second(clock + rules.session_duration)
-            .min(cap)
-            .max(ends_by_now);
+        let ends = to_whole_second(clock + rules.session_duration).min(cap).max(ends_by_now);
         if foreign {
-            self.spend(renewal.ticket, rules);
+            self.spend(renewal.ticket);
             self.withdraw(visitor);
         }
         self.sessions.insert(visitor, ends.0);
-        self.records.insert(
-            visitor,
-            Record {
-                node: caller.node,
-                ticket: renewal.ticket,
-                cap,
-            },
-        );
+        self.records.insert(visitor, Record { node: caller.node, ticket: renewal.ticket, cap });
         Renewed::Session(Session { ends, cap })
     }
 
     /// A session whose pass is still good.
     pub(super) fn session_of(&self, visitor: &VisitorId) -> Option<Session> {
-        let ends = self
-            .sessions
-            .score(visitor)
-            .map(Micros)
-            .filter(|&ends| ends > self.clock())?;
+        let ends = self.sessions.score(visitor).map(Micros).filter(|&ends| ends > self.clock())?;
         let cap = self.records.get(visitor).map_or(ends, |record| record.cap);
         Some(Session { ends, cap })
     }
@@ -152,17 +122,11 @@ impl Queue {
     /// The deadline of an open turn. A turn is open until a tick ends it: so its visitor is never in two places,
     /// and nobody loses a turn to an outage that no tick has made up for yet.
     pub(super) fn turn_of(&self, visitor: &VisitorId) -> Option<Micros> {
-        self.turns
-            .score(visitor)
-            .map(|deadline| Micros(deadline.saturating_add(self.turn_shift)))
+        self.turns.score(visitor).map(|deadline| Micros(deadline.saturating_add(self.turn_shift)))
     }
 
     pub(super) fn cap_from(&self, rules: &Rules) -> Micros {
-        let longest = if rules.disable_session_renewal {
-            rules.session_duration
-        } else {
-            rules.session_max
-        };
+        let longest = if rules.disable_session_renewal { rules.session_duration } else { rules.session_max };
         to_whole_second(self.clock() + longest)
     }
 }

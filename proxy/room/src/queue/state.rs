@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use crate::budget::Budget;
 use crate::ids::{NodeId, TicketId, VisitorId};
-use crate::rules::Rules;
+use crate::rules::{Rules, TICKET_LIFE};
 use crate::sorted::SortedSet;
 use crate::time::{Micros, as_micros};
 
@@ -129,11 +129,7 @@ impl Queue {
             head: self.head,
             counts: self.counts(),
             control: self.control.clone(),
-            revoked: self
-                .revoked
-                .iter()
-                .map(|(until, ticket)| (ticket, Micros(until)))
-                .collect(),
+            revoked: self.revoked.iter().map(|(until, ticket)| (ticket, Micros(until))).collect(),
             settling_until: self.settling(),
         }
     }
@@ -146,13 +142,8 @@ impl Queue {
         change: &Change,
     ) -> Result<Option<Event>, VersionConflict> {
         self.hear(now, caller);
-        if change
-            .if_version
-            .is_some_and(|version| version != self.control.version)
-        {
-            return Err(VersionConflict {
-                current: self.control.version,
-            });
+        if change.if_version.is_some_and(|version| version != self.control.version) {
+            return Err(VersionConflict { current: self.control.version });
         }
         let mut next = self.control.apply(change, self.head.clock);
         if next == self.control {
@@ -201,9 +192,8 @@ impl Queue {
         self.control.new_users_per_minute
     }
 
-    /// Until when a ticket that is spent at this moment could still be shown.
-    pub(super) fn spend(&mut self, ticket: TicketId, rules: &Rules) {
-        let until = self.clock() + rules.return_window + rules.session_max;
+    pub(super) fn spend(&mut self, ticket: TicketId) {
+        let until = self.clock() + TICKET_LIFE;
         self.spent.insert(ticket, until.0);
     }
 
@@ -238,10 +228,7 @@ impl Control {
             next.file = file;
         }
         // Budgets divide by the rate; who wants nobody admitted pauses the room.
-        next.new_users_per_minute = change
-            .new_users_per_minute
-            .unwrap_or(next.new_users_per_minute)
-            .max(1);
+        next.new_users_per_minute = change.new_users_per_minute.unwrap_or(next.new_users_per_minute).max(1);
         next.total_active_users = change.total_active_users.unwrap_or(next.total_active_users);
         next.mode = change.mode.unwrap_or(next.mode);
         if let Some(message) = &change.message {
@@ -250,10 +237,7 @@ impl Control {
         if let Some(paused) = &change.paused {
             // A pause that goes on keeps its beginning.
             let since = self.paused.as_ref().map_or(now, |pause| pause.since);
-            next.paused = paused.as_ref().map(|request| Pause {
-                since,
-                reason: request.reason.clone(),
-            });
+            next.paused = paused.as_ref().map(|request| Pause { since, reason: request.reason.clone() });
         }
         next
     }

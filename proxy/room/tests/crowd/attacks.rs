@@ -46,10 +46,7 @@ fn hoarded_tickets_that_return_at_once_get_a_quarter_of_the_turns() {
     in_worlds(50, |seed| {
         let mut world = World::new(seed, draft(), 3);
         // They confirm, go away, and all come back when the front has long passed them.
-        let hoarder = |spread: u64| Temper {
-            stays: Some(2_000),
-            ..Temper::away(2_000, 60_000 - spread)
-        };
+        let hoarder = |spread: u64| Temper { stays: Some(2_000), ..Temper::away(2_000, 60_000 - spread) };
         for n in 0..150 {
             world.add(n * 20 * MS, hoarder(n * 20));
         }
@@ -68,18 +65,13 @@ fn hoarded_tickets_that_return_at_once_get_a_quarter_of_the_turns() {
 fn a_ticket_that_is_replayed_shared_or_hoarded_buys_one_session() {
     in_worlds(50, |seed| {
         let mut world = World::new(seed, draft(), 3);
-        let sharer = Temper {
-            doubles: true,
-            ..Temper::REPLAYER
-        };
+        let sharer = Temper { doubles: true, ..Temper::REPLAYER };
         world.crowd(60, 0, 20 * SECOND, sharer);
         world.crowd(60, 0, 20 * SECOND, Temper::REPLAYER);
         world.run_until(400 * SECOND);
         let refused = world.journal.count(|note| matches!(note, Note::Refused { .. }));
         if refused < 120 {
-            return Err(format!(
-                "only {refused} of 120 were told that their ticket is spent"
-            ));
+            return Err(format!("only {refused} of 120 were told that their ticket is spent"));
         }
         proofs::all(&world.journal, &world.rules)
     });

@@ -9,11 +9,7 @@ use crate::journal::{Journal, Note, Who};
 use crate::proofs;
 use crate::world::SECOND;
 
-const LIMITS: Note = Note::Limits {
-    rate: 60,
-    burst: 2,
-    active: 3,
-};
+const LIMITS: Note = Note::Limits { rate: 60, burst: 2, active: 3 };
 
 /// One note a second.
 fn told(notes: impl IntoIterator<Item = Note>) -> Journal {
@@ -25,19 +21,11 @@ fn told(notes: impl IntoIterator<Item = Note>) -> Journal {
 }
 
 fn session(ends: u64, cap: u64) -> Session {
-    Session {
-        ends: Micros(ends * SECOND),
-        cap: Micros(cap * SECOND),
-    }
+    Session { ends: Micros(ends * SECOND), cap: Micros(cap * SECOND) }
 }
 
 fn entered(who: Who, session: Session) -> Note {
-    Note::Entered {
-        who,
-        ticket: TicketId::from_random([who as u8; 12]),
-        session,
-        at_once: false,
-    }
+    Note::Entered { who, ticket: TicketId::from_random([who as u8; 12]), session, at_once: false }
 }
 
 fn in_line(who: Who) -> Note {
@@ -74,15 +62,7 @@ fn a_rate_that_is_kept_but_for_one_window_in_the_middle_is_broken() {
 #[test]
 fn a_lowered_rate_binds_from_its_instant() {
     let mut journal = told([LIMITS]);
-    journal.write(
-        SECOND,
-        SECOND,
-        Note::Limits {
-            rate: 6,
-            burst: 2,
-            active: 3,
-        },
-    );
+    journal.write(SECOND, SECOND, Note::Limits { rate: 6, burst: 2, active: 3 });
     for who in 0..10 {
         let at = SECOND * (who as u64 + 1);
         journal.write(at, at, entered(who, session(600, 600)));
@@ -93,11 +73,7 @@ fn a_lowered_rate_binds_from_its_instant() {
 #[test]
 fn a_fourth_turn_breaks_a_limit_of_three_and_a_lowered_limit_evicts_nobody() {
     let turns = |count: usize| (0..count).map(|who| Note::Turn { who });
-    let lowered = Note::Limits {
-        rate: 60,
-        burst: 2,
-        active: 1,
-    };
+    let lowered = Note::Limits { rate: 60, burst: 2, active: 1 };
     let start = [LIMITS];
     assert!(proofs::slots_within_limit(&told(start.iter().cloned().chain(turns(4)))).is_err());
     let after = |more: Vec<Note>| told(start.iter().cloned().chain(turns(3)).chain(more));
@@ -156,10 +132,7 @@ fn a_pass_that_lasts_too_long_is_found() {
         proofs::sessions_end_in_time(&told([note]), &rules)
     };
     assert!(lasting(600, 7200, false).is_ok());
-    assert!(
-        lasting(600, 7200, true).is_err(),
-        "let in at once: confirm_window"
-    );
+    assert!(lasting(600, 7200, true).is_err(), "let in at once: confirm_window");
     assert!(lasting(602, 7200, false).is_err());
     assert!(lasting(600, 7202, false).is_err());
     assert!(lasting(600, 599, false).is_err());
@@ -167,11 +140,7 @@ fn a_pass_that_lasts_too_long_is_found() {
 
 #[test]
 fn a_wrong_place_and_a_position_that_grows_are_found() {
-    let shown = |place, position| Note::Shown {
-        who: 2,
-        place,
-        position,
-    };
+    let shown = |place, position| Note::Shown { who: 2, place, position };
     let line = [in_line(1), in_line(2), Note::Measured];
     let judge = |more: Vec<Note>| proofs::positions_hold(&told(line.iter().cloned().chain(more)));
     assert!(judge(vec![shown(2, 2)]).is_ok());

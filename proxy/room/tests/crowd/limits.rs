@@ -65,10 +65,7 @@ fn no_window_is_over_the_limit_while_the_rate_goes_up_and_down() {
         for _ in 0..20 {
             let at = world.dice.between(0, 100_000) * MS;
             let rate = [1, 30, 300, 1200, 6000][world.dice.between(0, 4) as usize];
-            let change = Change {
-                new_users_per_minute: Some(rate),
-                ..Change::default()
-            };
+            let change = Change { new_users_per_minute: Some(rate), ..Change::default() };
             world.plan(at, Deed::Tune(change));
         }
         world.run_until(120 * SECOND);
@@ -79,19 +76,13 @@ fn no_window_is_over_the_limit_while_the_rate_goes_up_and_down() {
 #[test]
 fn turns_and_sessions_stay_within_the_limit_while_it_goes_up_and_down() {
     in_worlds(200, |seed| {
-        let draft = Draft {
-            new_users_per_minute: 3000,
-            total_active_users: 10,
-            ..draft()
-        };
+        let draft = Draft { new_users_per_minute: 3000, total_active_users: 10, ..draft() };
         let mut world = World::new(seed, draft, 2);
         mixed_crowd(&mut world, 100);
         for _ in 0..15 {
             let at = world.dice.between(0, 100_000) * MS;
-            let change = Change {
-                total_active_users: Some(world.dice.between(0, 25) as u32),
-                ..Change::default()
-            };
+            let change =
+                Change { total_active_users: Some(world.dice.between(0, 25) as u32), ..Change::default() };
             world.plan(at, Deed::Tune(change));
         }
         world.run_until(120 * SECOND);
@@ -114,10 +105,7 @@ fn the_limit_is_used_to_99_percent_with_a_fifth_of_no_shows() {
             let temper = if world.dice.percent(20) {
                 Temper::NO_SHOW
             } else {
-                Temper {
-                    stays: Some(1_000),
-                    ..Temper::PATIENT
-                }
+                Temper { stays: Some(1_000), ..Temper::PATIENT }
             };
             let at = world.dice.between(0, 10_000) * MS;
             world.add(at, temper);
@@ -134,15 +122,9 @@ fn the_limit_is_used_to_99_percent_with_a_fifth_of_no_shows() {
 #[test]
 fn sessions_that_must_not_be_renewed_end_at_their_first_span() {
     in_worlds(50, |seed| {
-        let draft = Draft {
-            disable_session_renewal: true,
-            ..draft()
-        };
+        let draft = Draft { disable_session_renewal: true, ..draft() };
         let mut world = World::new(seed, draft, 2);
-        let long = Temper {
-            stays: Some(200_000),
-            ..Temper::PATIENT
-        };
+        let long = Temper { stays: Some(200_000), ..Temper::PATIENT };
         world.crowd(60, 0, 10 * SECOND, long);
         world.run_until(120 * SECOND);
         proofs::sessions_end_in_time(&world.journal, &world.rules)

@@ -3,6 +3,10 @@
 use room::ids::{Incarnation, TicketId, VisitorId};
 use room::queue::Session;
 
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "habits are independent: any of them may come with any other"
+)]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Temper {
     /// How long after hearing of the turn it is claimed, at most; `None`: never.
@@ -34,39 +38,16 @@ impl Temper {
         doubles: false,
         replays: false,
     };
-    pub(crate) const NO_SHOW: Self = Self {
-        claims_within: None,
-        comes_back: false,
-        ..Self::PATIENT
-    };
+    pub(crate) const NO_SHOW: Self = Self { claims_within: None, comes_back: false, ..Self::PATIENT };
     /// Takes turns again and again and never claims.
-    pub(crate) const BOT: Self = Self {
-        comes_back: true,
-        ..Self::NO_SHOW
-    };
-    pub(crate) const LEAVER: Self = Self {
-        leaves_after: Some(10_000),
-        ..Self::PATIENT
-    };
-    pub(crate) const DOUBLER: Self = Self {
-        doubles: true,
-        ..Self::PATIENT
-    };
-    pub(crate) const REPLAYER: Self = Self {
-        replays: true,
-        ..Self::PATIENT
-    };
-    pub(crate) const COOKIE_DROPPER: Self = Self {
-        stays: None,
-        releases: false,
-        ..Self::PATIENT
-    };
+    pub(crate) const BOT: Self = Self { comes_back: true, ..Self::NO_SHOW };
+    pub(crate) const LEAVER: Self = Self { leaves_after: Some(10_000), ..Self::PATIENT };
+    pub(crate) const DOUBLER: Self = Self { doubles: true, ..Self::PATIENT };
+    pub(crate) const REPLAYER: Self = Self { replays: true, ..Self::PATIENT };
+    pub(crate) const COOKIE_DROPPER: Self = Self { stays: None, releases: false, ..Self::PATIENT };
 
     pub(crate) const fn away(after: u64, span: u64) -> Self {
-        Self {
-            absent: Some((after, span)),
-            ..Self::PATIENT
-        }
+        Self { absent: Some((after, span)), ..Self::PATIENT }
     }
 
     pub(crate) const fn is_honest(&self) -> bool {

@@ -28,10 +28,7 @@ fn an_edge_that_dies_takes_no_place_with_it_and_stops_nobody() {
 #[test]
 fn who_drops_off_and_comes_back_with_the_old_ticket_stands_where_they_stood() {
     in_worlds(100, |seed| {
-        let draft = Draft {
-            new_users_per_minute: 60,
-            ..draft()
-        };
+        let draft = Draft { new_users_per_minute: 60, ..draft() };
         let mut world = World::new(seed, draft, 3);
         world.shows_positions = true;
         world.crowd(60, 0, 5 * SECOND, Temper::PATIENT);
@@ -75,18 +72,12 @@ fn a_store_that_starts_empty_gets_the_order_back_from_the_tickets() {
 #[test]
 fn positions_never_grow_in_a_long_line_that_people_leave_anywhere() {
     in_worlds(5, |seed| {
-        let draft = Draft {
-            new_users_per_minute: 1200,
-            total_active_users: 10_000,
-            ..draft()
-        };
+        let draft = Draft { new_users_per_minute: 1200, total_active_users: 10_000, ..draft() };
         let mut world = World::new(seed, draft, 3);
         world.shows_positions = true;
         mixed_crowd(&mut world, 2_000);
         world.run_until(60 * SECOND);
-        let shown = world
-            .journal
-            .count(|note| matches!(note, Note::Shown { place: 101.., .. }));
+        let shown = world.journal.count(|note| matches!(note, Note::Shown { place: 101.., .. }));
         if shown < 1_000 {
             return Err(format!("only {shown} positions beyond the hundredth"));
         }

@@ -39,9 +39,7 @@ pub(crate) fn entries_within_rate(journal: &Journal, slack_micros: u64) -> Verdi
             let allowed = until - begun + f64::from(burst) + slack;
             // A microsecond of the highest rate is the resolution of the clock.
             if f64::from(count) > allowed + 0.2 {
-                return Err(format!(
-                    "{count} entries from {from} to {to} µs, {allowed:.1} allowed"
-                ));
+                return Err(format!("{count} entries from {from} to {to} µs, {allowed:.1} allowed"));
             }
         }
     }
@@ -63,12 +61,7 @@ pub(crate) fn slots_within_limit(journal: &Journal) -> Verdict {
                 turns.remove(&who);
                 false
             }
-            Note::Entered {
-                who,
-                session,
-                at_once,
-                ..
-            } => {
+            Note::Entered { who, session, at_once, .. } => {
                 turns.remove(&who);
                 sessions.insert(who, session.ends.0);
                 at_once
@@ -187,11 +180,7 @@ pub(crate) fn nobody_is_lost(journal: &Journal) -> Verdict {
         _ => None,
     }) {
         Some(who) => {
-            let story: Vec<_> = journal
-                .notes
-                .iter()
-                .filter(|seen| concerns(&seen.note, who))
-                .collect();
+            let story: Vec<_> = journal.notes.iter().filter(|seen| concerns(&seen.note, who)).collect();
             Err(format!("{who} came and never entered: {story:?}"))
         }
         None => Ok(()),
@@ -230,20 +219,13 @@ pub(crate) fn one_session_a_ticket(journal: &Journal) -> Verdict {
 /// No session outlives its cap, and one let in at once lasts `confirm_window` unless it is used.
 pub(crate) fn sessions_end_in_time(journal: &Journal, rules: &Rules) -> Verdict {
     let second = 1_000_000;
-    let most = if rules.disable_session_renewal {
-        rules.session_duration
-    } else {
-        rules.session_max
-    };
+    let most = if rules.disable_session_renewal { rules.session_duration } else { rules.session_max };
     let mut begun: HashMap<Who, u64> = HashMap::new();
     for seen in &journal.notes {
         let (who, session, first_span) = match seen.note {
-            Note::Entered {
-                who,
-                session,
-                at_once: true,
-                ..
-            } => (who, session, rules.confirm_window.min(rules.session_duration)),
+            Note::Entered { who, session, at_once: true, .. } => {
+                (who, session, rules.confirm_window.min(rules.session_duration))
+            }
             Note::Entered { who, session, .. } | Note::Holds { who, session, .. } => {
                 (who, session, rules.session_duration)
             }
@@ -269,12 +251,7 @@ pub(crate) fn positions_hold(journal: &Journal) -> Verdict {
     for seen in &journal.notes {
         match seen.note {
             Note::Measured => {
-                ranks = onlooker
-                    .standing
-                    .iter()
-                    .zip(1..)
-                    .map(|(&(_, who), rank)| (who, rank))
-                    .collect();
+                ranks = onlooker.standing.iter().zip(1..).map(|(&(_, who), rank)| (who, rank)).collect();
             }
             Note::Shown { who, place, position } => {
                 let rank = ranks.get(&who).copied().unwrap_or(0);
@@ -298,10 +275,7 @@ pub(crate) fn positions_hold(journal: &Journal) -> Verdict {
 
 /// Entries between two instants, as a share of what the rate allows.
 pub(crate) fn utilisation(journal: &Journal, rate: u32, from: At, to: At) -> f64 {
-    let entered = journal
-        .entries()
-        .filter(|(at, _)| (from..to).contains(at))
-        .count();
+    let entered = journal.entries().filter(|(at, _)| (from..to).contains(at)).count();
     entered as f64 / ((to - from) as f64 * f64::from(rate) / 6e7)
 }
 

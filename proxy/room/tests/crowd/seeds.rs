@@ -44,10 +44,7 @@ struct Named(u64);
 impl Drop for Named {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!(
-                "in the world of seed {}: repeat it with ROOM_SEED={}",
-                self.0, self.0
-            );
+            eprintln!("in the world of seed {}: repeat it with ROOM_SEED={}", self.0, self.0);
         }
     }
 }

@@ -35,10 +35,7 @@ fn an_outage_of_the_store_extends_the_open_turns() {
     in_worlds(100, |seed| {
         let mut world = World::new(seed, draft(), 2);
         // Slow to claim: many a turn is open at any time.
-        let slow = Temper {
-            claims_within: Some(15_000),
-            ..Temper::PATIENT
-        };
+        let slow = Temper { claims_within: Some(15_000), ..Temper::PATIENT };
         world.crowd(150, 0, 5 * SECOND, slow);
         let at = world.dice.between(5_000, 20_000) * MS;
         world.plan(at, Deed::Outage(60 * SECOND));

@@ -77,12 +77,7 @@ struct Node {
 impl World {
     pub(crate) fn new(seed: u64, draft: Draft, nodes: usize) -> Self {
         let rules = Rules::new(draft).unwrap();
-        let opener = Caller {
-            node: node_id(0),
-            fresh: life(1),
-            witness: None,
-            hold: false,
-        };
+        let opener = Caller { node: node_id(0), fresh: life(1), witness: None, hold: false };
         let queue = Queue::open(&rules, Now::at(Micros(START)), &opener);
         let mut world = Self {
             queue,
@@ -94,12 +89,7 @@ impl World {
             agenda: BTreeMap::new(),
             planned: 0,
             by_visitor: HashMap::new(),
-            nodes: (0..nodes)
-                .map(|_| Node {
-                    alive: true,
-                    called_at: None,
-                })
-                .collect(),
+            nodes: (0..nodes).map(|_| Node { alive: true, called_at: None }).collect(),
             wall: START,
             away_until: 0,
             last_stamp: 0,
@@ -287,19 +277,11 @@ impl World {
     fn calls(&mut self, node: usize) -> (Now, Caller) {
         self.called_at = self.now;
         let before = self.nodes[node].called_at.replace(self.now);
-        let at_most = before.map_or(Duration::MAX, |before| {
-            Duration::from_micros(self.now - before + SECOND)
-        });
-        let now = Now {
-            time: Micros(self.wall),
-            at_most,
-        };
-        let caller = Caller {
-            node: node_id(node),
-            fresh: life(self.life),
-            witness: self.witness,
-            hold: false,
-        };
+        let at_most =
+            before.map_or(Duration::MAX, |before| Duration::from_micros(self.now - before + SECOND));
+        let now = Now { time: Micros(self.wall), at_most };
+        let caller =
+            Caller { node: node_id(node), fresh: life(self.life), witness: self.witness, hold: false };
         (now, caller)
     }
 
@@ -309,9 +291,7 @@ impl World {
     }
 
     fn any_node(&mut self) -> usize {
-        let alive: Vec<usize> = (0..self.nodes.len())
-            .filter(|&node| self.nodes[node].alive)
-            .collect();
+        let alive: Vec<usize> = (0..self.nodes.len()).filter(|&node| self.nodes[node].alive).collect();
         alive[self.dice.between(0, alive.len() as u64 - 1) as usize]
     }
 

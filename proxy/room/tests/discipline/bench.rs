@@ -22,12 +22,7 @@ impl Bench {
     pub(crate) fn new(draft: Draft) -> Self {
         let rules = Rules::new(draft).unwrap();
         let queue = Queue::open(&rules, Now::at(START), &caller(0));
-        Self {
-            rules,
-            queue,
-            now: START,
-            node: 0,
-        }
+        Self { rules, queue, now: START, node: 0 }
     }
 
     pub(crate) fn wait(&mut self, span: Duration) {
@@ -45,8 +40,7 @@ impl Bench {
     }
 
     pub(crate) fn tick(&mut self) -> Event {
-        self.queue
-            .admit(&self.rules, Now::at(self.now), &caller(self.node))
+        self.queue.admit(&self.rules, Now::at(self.now), &caller(self.node))
     }
 
     /// Presents ticket number `id` of visitor number `id`, as stamped now.
@@ -64,48 +58,32 @@ impl Bench {
             may_enter: true,
             may_wait: true,
         };
-        self.queue
-            .arrive(&self.rules, Now::at(self.now), &caller(self.node), &[arrival])[0]
+        self.queue.arrive(&self.rules, Now::at(self.now), &caller(self.node), &[arrival])[0]
     }
 
     pub(crate) fn claim(&mut self, visitor: u32, ticket: u32) -> Claimed {
-        let claim = Claim {
-            visitor: person(visitor),
-            ticket: paper(ticket),
-        };
-        self.queue
-            .claim(&self.rules, Now::at(self.now), &caller(self.node), &[claim])[0]
+        let claim = Claim { visitor: person(visitor), ticket: paper(ticket) };
+        self.queue.claim(&self.rules, Now::at(self.now), &caller(self.node), &[claim])[0]
     }
 
     pub(crate) fn leave(&mut self, leave: Leave) -> Option<Event> {
-        self.queue
-            .leave(&self.rules, Now::at(self.now), &caller(self.node), &[leave])
+        self.queue.leave(Now::at(self.now), &caller(self.node), &[leave])
     }
 
     pub(crate) fn renew(&mut self, id: u32, session: Session, life: u8) -> Renewed {
-        let renewal = Renewal {
-            visitor: person(id),
-            ticket: paper(id),
-            session,
-            incarnation: incarnation(life),
-        };
-        self.queue
-            .renew(&self.rules, Now::at(self.now), &caller(self.node), &[renewal])[0]
+        let renewal =
+            Renewal { visitor: person(id), ticket: paper(id), session, incarnation: incarnation(life) };
+        self.queue.renew(&self.rules, Now::at(self.now), &caller(self.node), &[renewal])[0]
     }
 
     pub(crate) fn tune(&mut self, change: &Change) {
-        self.queue
-            .tune(Now::at(self.now), &caller(self.node), change)
-            .unwrap();
+        self.queue.tune(Now::at(self.now), &caller(self.node), change).unwrap();
     }
 
     /// Closes the room to those who wait, so that a line can form in an empty room.
     pub(crate) fn pause(&mut self, paused: bool) {
         let paused = paused.then(Default::default);
-        self.tune(&Change {
-            paused: Some(paused),
-            ..Change::default()
-        });
+        self.tune(&Change { paused: Some(paused), ..Change::default() });
     }
 
     pub(crate) fn check(&self) {
@@ -114,12 +92,7 @@ impl Bench {
 }
 
 pub(crate) fn caller(node: u8) -> Caller {
-    Caller {
-        node: NodeId::from_random([node; 12]),
-        fresh: incarnation(1),
-        witness: None,
-        hold: false,
-    }
+    Caller { node: NodeId::from_random([node; 12]), fresh: incarnation(1), witness: None, hold: false }
 }
 
 pub(crate) fn incarnation(life: u8) -> Incarnation {

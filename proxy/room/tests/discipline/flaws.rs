@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use room::queue::{Arrived, Change, Claimed, Leave, Renewed, Session};
-use room::rules::Draft;
+use room::rules::{Draft, TICKET_LIFE};
 use room::time::Micros;
 
 use crate::bench::{Bench, START, paper, person};
@@ -59,10 +59,7 @@ fn a_claim_that_comes_before_the_first_tick_after_an_outage_is_good() {
 #[test]
 fn a_pass_of_another_life_takes_its_visitor_out_of_the_line() {
     let mut bench = with_line(draft(), 2);
-    let session = Session {
-        ends: START + Duration::from_secs(50),
-        cap: START + Duration::from_secs(500),
-    };
+    let session = Session { ends: START + Duration::from_secs(50), cap: START + Duration::from_secs(500) };
     for id in [1, 2] {
         assert!(matches!(bench.renew(id, session, 9), Renewed::Session(_)));
         bench.check();
@@ -107,6 +104,18 @@ fn a_claim_spends_the_ticket_that_stood_in_the_line_whichever_ticket_is_shown() 
 }
 
 #[test]
+fn a_ticket_that_bought_its_session_stays_spent_for_as_long_as_it_can_be_shown() {
+    let mut bench = Bench::new(draft());
+    assert!(matches!(bench.arrive(1), Arrived::LetIn(_)));
+    while bench.now < START + TICKET_LIFE {
+        assert!(matches!(bench.present(1, 1, START.0), Arrived::Session(_) | Arrived::Spent));
+        bench.wait(Duration::from_secs(600));
+        bench.tick();
+    }
+    bench.check();
+}
+
+#[test]
 fn a_room_that_never_fills_needs_no_ticks_to_free_its_slots() {
     let mut bench = Bench::new(draft());
     for id in 0..500 {
@@ -121,10 +130,7 @@ fn a_room_that_never_fills_needs_no_ticks_to_free_its_slots() {
 fn a_rate_of_nothing_is_the_lowest_rate() {
     let mut bench = with_line(draft(), 3);
     bench.tick();
-    bench.tune(&Change {
-        new_users_per_minute: Some(0),
-        ..Change::default()
-    });
+    bench.tune(&Change { new_users_per_minute: Some(0), ..Change::default() });
     assert_eq!(bench.queue.control().new_users_per_minute, 1);
     bench.wait(Duration::from_secs(1));
     bench.tick();

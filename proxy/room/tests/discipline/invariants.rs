@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use room::queue::{Arrived, Change, Claimed, Leave, Renewed, Session};
-use room::rules::Draft;
+use room::rules::{Draft, TICKET_LIFE};
 
 use crate::bench::{Bench, START, paper, person};
 
@@ -157,6 +157,8 @@ proptest! {
             play.bench.wait(Duration::from_secs(1));
             play.bench.tick();
         }
+        play.bench.wait(TICKET_LIFE);
+        play.bench.tick();
         let counts = play.bench.queue.counts();
         prop_assert_eq!((counts.waiting, counts.returning, counts.turns, counts.active), (0, 0, 0, 0));
         prop_assert_eq!(play.bench.queue.kept(), 0);

@@ -55,10 +55,7 @@ fn who_waits_is_told_to_ask_again_and_a_stranger_that_nothing_is_there() {
 
 #[test]
 fn who_leaves_a_session_frees_its_slot_after_a_second_and_the_event_names_the_ticket() {
-    let mut bench = Bench::new(Draft {
-        total_active_users: 1,
-        ..draft()
-    });
+    let mut bench = Bench::new(Draft { total_active_users: 1, ..draft() });
     let Arrived::LetIn(session) = bench.arrive(1) else {
         panic!("an empty room lets in");
     };
@@ -66,10 +63,7 @@ fn who_leaves_a_session_frees_its_slot_after_a_second_and_the_event_names_the_ti
     let event = bench.leave(Leave::Ended(person(1), None)).unwrap();
     assert_eq!(event.revoked, [(paper(1), session.cap)]);
     bench.wait(Duration::from_millis(900));
-    assert!(
-        bench.tick().turns.is_empty(),
-        "an edge may not have heard of it yet"
-    );
+    assert!(bench.tick().turns.is_empty(), "an edge may not have heard of it yet");
     bench.wait(Duration::from_millis(100));
     assert_eq!(bench.tick().turns.len(), 1);
     assert_eq!(bench.renew(1, session, 1), Renewed::Ended);
@@ -92,18 +86,12 @@ fn who_is_let_in_at_once_has_the_confirm_window_until_the_pass_is_used() {
     let Renewed::Session(last) = bench.renew(1, longer, 1) else {
         panic!("a session in use is renewed");
     };
-    assert_eq!(
-        (last.ends, last.cap),
-        (session.cap, START + Duration::from_secs(100))
-    );
+    assert_eq!((last.ends, last.cap), (session.cap, START + Duration::from_secs(100)));
 }
 
 #[test]
 fn a_slot_stays_taken_two_seconds_beyond_its_pass() {
-    let mut bench = Bench::new(Draft {
-        total_active_users: 1,
-        ..draft()
-    });
+    let mut bench = Bench::new(Draft { total_active_users: 1, ..draft() });
     bench.arrive(1);
     bench.arrive(2);
     assert!(bench.run(21).is_empty());
@@ -123,10 +111,7 @@ fn an_edge_takes_only_its_own_absent_visitors_out_of_the_line() {
     bench.node = 1;
     bench.leave(Leave::Absent(person(1)));
     assert_eq!(bench.queue.counts().waiting, 0);
-    assert!(
-        matches!(bench.present(1, 1, START.0), Arrived::LetIn(_)),
-        "the ticket is still good"
-    );
+    assert!(matches!(bench.present(1, 1, START.0), Arrived::LetIn(_)), "the ticket is still good");
 }
 
 #[test]
@@ -159,10 +144,7 @@ fn a_stamp_is_void_when_front_and_confirmation_are_both_long_past() {
 fn no_turns_are_given_while_paused_drained_closed_or_held() {
     for mode in [Mode::Drain, Mode::Closed] {
         let mut bench = with_line(draft(), 3);
-        bench.tune(&Change {
-            mode: Some(mode),
-            ..Change::default()
-        });
+        bench.tune(&Change { mode: Some(mode), ..Change::default() });
         assert!(bench.run(2).is_empty(), "{mode:?}");
         bench.check();
     }
@@ -170,10 +152,7 @@ fn no_turns_are_given_while_paused_drained_closed_or_held() {
     bench.pause(true);
     assert!(bench.run(2).is_empty(), "paused");
     bench.pause(false);
-    let hold = Caller {
-        hold: true,
-        ..caller(0)
-    };
+    let hold = Caller { hold: true, ..caller(0) };
     let event = bench.queue.admit(&bench.rules, Now::at(bench.now), &hold);
     assert!(event.turns.is_empty(), "held by the schedule");
     assert_eq!(bench.tick().turns.len(), 3);
@@ -181,25 +160,12 @@ fn no_turns_are_given_while_paused_drained_closed_or_held() {
 
 #[test]
 fn a_claim_beyond_the_entry_budget_keeps_its_turn_and_is_told_when() {
-    let mut bench = with_line(
-        Draft {
-            new_users_per_minute: 6,
-            burst: Some(2),
-            ..draft()
-        },
-        3,
-    );
+    let mut bench = with_line(Draft { new_users_per_minute: 6, burst: Some(2), ..draft() }, 3);
     // Two turns lapse and are made up for, so three people hold a turn when two may enter.
     bench.run(9);
-    bench.tune(&Change {
-        new_users_per_minute: Some(60),
-        ..Change::default()
-    });
+    bench.tune(&Change { new_users_per_minute: Some(60), ..Change::default() });
     assert!(matches!(bench.claim(1, 1), Claimed::Session(_)));
-    bench.tune(&Change {
-        new_users_per_minute: Some(1),
-        ..Change::default()
-    });
+    bench.tune(&Change { new_users_per_minute: Some(1), ..Change::default() });
     let mut answer = bench.claim(2, 2);
     if let Claimed::NotYet { retry_at } = answer {
         while bench.now < retry_at {
@@ -213,13 +179,7 @@ fn a_claim_beyond_the_entry_budget_keeps_its_turn_and_is_told_when() {
 
 #[test]
 fn places_of_a_silent_edge_are_passed_over_a_bounded_number_a_tick_and_come_back_with_their_tickets() {
-    let mut bench = with_line(
-        Draft {
-            max_waiting: 1000,
-            ..draft()
-        },
-        300,
-    );
+    let mut bench = with_line(Draft { max_waiting: 1000, ..draft() }, 300);
     bench.pause(true);
     bench.node = 1;
     bench.wait(Duration::from_millis(1));
@@ -230,28 +190,16 @@ fn places_of_a_silent_edge_are_passed_over_a_bounded_number_a_tick_and_come_back
     bench.tick();
     assert_eq!(bench.queue.counts().set_aside, MAX_SET_ASIDE as u64);
     bench.tick();
-    assert_eq!(
-        bench.queue.counts().waiting,
-        0,
-        "the one who is present has a turn"
-    );
+    assert_eq!(bench.queue.counts().waiting, 0, "the one who is present has a turn");
+    bench.pause(true);
     let back = bench.present(250, 250, START.0 + 250_000);
-    assert!(
-        matches!(back, Arrived::Waiting(place) if place.returning),
-        "{back:?}"
-    );
+    assert!(matches!(back, Arrived::Waiting(place) if place.returning), "{back:?}");
     bench.check();
 }
 
 #[test]
 fn a_turn_goes_only_to_who_is_present_when_the_front_is_silent() {
-    let mut bench = with_line(
-        Draft {
-            max_waiting: 1000,
-            ..draft()
-        },
-        300,
-    );
+    let mut bench = with_line(Draft { max_waiting: 1000, ..draft() }, 300);
     bench.pause(true);
     bench.node = 1;
     bench.run(11);
@@ -264,18 +212,13 @@ fn a_turn_goes_only_to_who_is_present_when_the_front_is_silent() {
 #[test]
 fn a_wall_clock_ahead_moves_the_queue_by_no_more_than_its_caller_lived() {
     let mut bench = Bench::new(draft());
-    let leap = Now {
-        time: START + Duration::from_secs(3600),
-        at_most: Duration::from_millis(1100),
-    };
+    let leap = Now { time: START + Duration::from_secs(3600), at_most: Duration::from_millis(1100) };
     bench.queue.survey(leap, &caller(0));
     assert_eq!(bench.queue.head().clock, START + Duration::from_millis(1100));
     let back = Now::at(START);
     bench.queue.survey(back, &caller(0));
     assert_eq!(bench.queue.head().clock, START + Duration::from_millis(1100));
-    bench
-        .queue
-        .survey(Now::at(START + Duration::from_secs(1)), &caller(0));
+    bench.queue.survey(Now::at(START + Duration::from_secs(1)), &caller(0));
     assert_eq!(bench.queue.head().clock, START + Duration::from_millis(2100));
 }
 
@@ -288,20 +231,10 @@ fn a_store_that_starts_anew_goes_on_from_what_its_caller_knew_and_settles_first(
         clock: START + Duration::from_secs(9),
         front: START.0 + 5,
     };
-    let knows = Caller {
-        fresh: incarnation(2),
-        witness: Some(witness),
-        ..caller(0)
-    };
-    let mut bench = Bench {
-        queue: Queue::open(&old.rules, Now::at(START), &knows),
-        ..old
-    };
+    let knows = Caller { fresh: incarnation(2), witness: Some(witness), ..caller(0) };
+    let mut bench = Bench { queue: Queue::open(&old.rules, Now::at(START), &knows), ..old };
     let head = bench.queue.head();
-    assert_eq!(
-        (head.seq, head.clock, head.front),
-        (77, witness.clock, witness.front)
-    );
+    assert_eq!((head.seq, head.clock, head.front), (77, witness.clock, witness.front));
     assert_eq!(head.incarnation, incarnation(2));
     assert!(
         matches!(bench.present(2, 2, START.0 + 20), Arrived::Waiting(_)),
@@ -309,11 +242,7 @@ fn a_store_that_starts_anew_goes_on_from_what_its_caller_knew_and_settles_first(
     );
     assert!(matches!(bench.present(1, 1, START.0 + 10), Arrived::Waiting(_)));
     assert!(bench.run(2).is_empty());
-    assert_eq!(
-        bench.run(2),
-        [person(1), person(2)],
-        "in the order of the tickets"
-    );
+    assert_eq!(bench.run(2), [person(1), person(2)], "in the order of the tickets");
 }
 
 #[test]

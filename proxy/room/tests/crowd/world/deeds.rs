@@ -119,10 +119,7 @@ impl World {
         if !person.online || person.state != State::Turn {
             return;
         }
-        let claim = Claim {
-            visitor: person.visitor,
-            ticket: person.ticket,
-        };
+        let claim = Claim { visitor: person.visitor, ticket: person.ticket };
         let (doubles, node) = (person.temper.doubles, person.node);
         if doubles {
             let other = self.any_node();
@@ -156,12 +153,7 @@ impl World {
             return;
         }
         person.stay_ends = self.now + stay.unwrap_or(0) * MS;
-        self.note(Note::Entered {
-            who,
-            ticket,
-            session,
-            at_once,
-        });
+        self.note(Note::Entered { who, ticket, session, at_once });
         if stay.is_some() {
             self.plan(self.now + SECOND, Deed::Use(who));
         }
@@ -183,12 +175,7 @@ impl World {
             return;
         }
         let (visitor, ticket, node) = (person.visitor, person.ticket, person.node);
-        let renewal = Renewal {
-            visitor,
-            ticket,
-            session,
-            incarnation,
-        };
+        let renewal = Renewal { visitor, ticket, session, incarnation };
         let (now, caller) = self.calls(node);
         match self.queue.renew(&self.rules, now, &caller, &[renewal])[0] {
             Renewed::Session(session) => {
@@ -208,7 +195,7 @@ impl World {
         person.state = State::Done;
         let leave = Leave::Ended(person.visitor, Some(person.ticket));
         let (now, caller) = self.any_call();
-        self.queue.leave(&self.rules, now, &caller, &[leave]);
+        self.queue.leave(now, &caller, &[leave]);
         self.note(Note::Left { who });
     }
 
@@ -234,7 +221,7 @@ impl World {
         }
         let leave = Leave::Absent(person.visitor);
         let (now, caller) = self.calls(node);
-        self.queue.leave(&self.rules, now, &caller, &[leave]);
+        self.queue.leave(now, &caller, &[leave]);
         self.note(Note::PlaceGone { who });
     }
 
@@ -261,9 +248,7 @@ impl World {
     /// Every edge places its own waiters.
     pub(super) fn show(&mut self, ruler: &Ruler) {
         self.note(Note::Measured);
-        let settled = self
-            .clock()
-            .saturating_sub(self.rules.settle_window.as_micros() as u64);
+        let settled = self.clock().saturating_sub(self.rules.settle_window.as_micros() as u64);
         for who in 0..self.people.len() {
             let person = &mut self.people[who];
             let waits = person.online && person.state == State::InLine && person.confirmed_at.is_some();
