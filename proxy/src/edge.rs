@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`listener`] | accepts, caps, PROXY protocol, TLS |
 //! | [`connection`] | one connection: head, plan, answer |
-//! | [`head`], [`path`], [`hops`], [`trace`], [`framed`] | bytes to facts; pure |
+//! | [`head`], [`fields`], [`path`], [`hops`], [`trace`], [`framed`] | bytes to facts; pure |
 //! | [`answer`], [`refusal`], [`failure`] | what the edge says itself |
 //! | [`websocket`] | the socket of one waiter |
 //! | [`forward`], [`dress`], [`one_request`], [`trip`] | requests that Pingora carries to an origin |
@@ -15,6 +15,7 @@ mod answer;
 mod connection;
 mod dress;
 mod failure;
+mod fields;
 mod forward;
 mod framed;
 mod head;
@@ -82,7 +83,7 @@ impl fmt::Debug for EdgeOptions {
         f.debug_struct("EdgeOptions")
             .field("listener", &self.listener)
             .field("limits", &self.limits)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

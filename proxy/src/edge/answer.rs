@@ -37,11 +37,7 @@ pub(super) fn last_words(answer: &Answer) -> Vec<u8> {
 }
 
 fn serialise(answer: &Answer, method: &Method, keep_alive: bool) -> io::Result<Vec<u8>> {
-    let Answer {
-        status,
-        headers,
-        body,
-    } = answer;
+    let Answer { status, headers, body } = answer;
     let mut bytes = Vec::with_capacity(512 + body.len());
     write!(
         bytes,
@@ -104,11 +100,7 @@ mod tests {
 
     fn text(status: StatusCode, method: &Method, keep_alive: bool) -> String {
         let headers = vec![(header::RETRY_AFTER, HeaderValue::from_static("5"))];
-        let answer = Answer {
-            status,
-            headers,
-            body: Bytes::from_static(b"wait"),
-        };
+        let answer = Answer { status, headers, body: Bytes::from_static(b"wait") };
         String::from_utf8(serialise(&answer, method, keep_alive).unwrap()).unwrap()
     }
 
@@ -117,10 +109,7 @@ mod tests {
         let text = text(StatusCode::SERVICE_UNAVAILABLE, &Method::GET, true);
         let date = text.lines().nth(1).unwrap();
         assert!(date.starts_with("Date: ") && date.ends_with(" GMT"), "{date}");
-        let rest: Vec<_> = text
-            .split("\r\n")
-            .filter(|line| !line.starts_with("Date"))
-            .collect();
+        let rest: Vec<_> = text.split("\r\n").filter(|line| !line.starts_with("Date")).collect();
         let expected = [
             "HTTP/1.1 503 Service Unavailable",
             "Content-Length: 4",
@@ -144,9 +133,6 @@ mod tests {
     #[test]
     fn an_answer_without_content_has_no_length() {
         let text = text(StatusCode::NO_CONTENT, &Method::DELETE, true);
-        assert!(
-            !text.contains("Content-Length") && text.ends_with("\r\n\r\n"),
-            "{text}"
-        );
+        assert!(!text.contains("Content-Length") && text.ends_with("\r\n\r\n"), "{text}");
     }
 }

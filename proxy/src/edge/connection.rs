@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use http::{Method, header};
+use http::{Method, StatusCode, header};
 use pingora::apps::HttpServerApp as _;
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
@@ -12,8 +12,9 @@ use tokio::io::AsyncReadExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
+use super::fields::Framing;
 use super::framed::Body;
-use super::head::{Framing, MAX_HEAD_BYTES, RawHead, find_end};
+use super::head::{MAX_HEAD_BYTES, RawHead, find_end};
 use super::hops::Hops;
 use super::one_request::OneRequest;
 use super::refusal::Refusal;
@@ -21,6 +22,7 @@ use super::trace::Trace;
 use super::trip::{Cut, Trip};
 use super::websocket::Handshake;
 use super::{Shared, answer, tunnel};
+use crate::metrics::{self, Verdict};
 use crate::request::{Answer, Forward, Head, Plan, SocketPlan};
 
 /// The largest body of a call to the edge itself.
@@ -43,6 +45,8 @@ struct Request {
     raw: RawHead,
     hops: Hops,
     trace: Trace,
+    /// When the head was whole.
+    began: Instant,
 }
 
 impl Connection {
@@ -78,10 +82,10 @@ impl Connection {
                 self.skip_empty_lines();
             }
             if let Some(end) = find_end(&self.arrived, &mut searched)? {
-                return match end > MAX_HEAD_BYTES {
-                    true => Err(Refusal::HeadTooLarge),
-                    false => RawHead::parse(self.arrived.split_to(end)).map(Some),
-                };
+                if end > MAX_HEAD_BYTES {
+                    return Err(Refusal::HeadTooLarge);
+                }
+                return RawHead::parse(self.arrived.split_to(end)).map(Some);
             }
             if self.arrived.len() >= MAX_HEAD_BYTES {
                 return Err(Refusal::HeadTooLarge);
@@ -120,14 +124,9 @@ impl Connection {
     }
 
     async fn carry_out(mut self, raw: RawHead) -> Option<Self> {
-        let hops = Hops::read(
-            self.peer.ip(),
-            self.tls,
-            &raw.headers,
-            &self.shared.trusted_proxies,
-        );
+        let hops = Hops::read(self.peer.ip(), self.tls, &raw.headers, &self.shared.trusted_proxies);
         let trace = Trace::of(&raw.headers);
-        let mut request = Request { raw, hops, trace };
+        let mut request = Request { raw, hops, trace, began: Instant::now() };
         let body = match self.read_own_body(&mut request.raw).await {
             Ok(body) => body,
             Err(refusal) => {
@@ -139,7 +138,7 @@ impl Connection {
         let plan = self.shared.decide.plan(&head, &body).await;
         request.raw.headers = head.headers;
         match plan {
-            Plan::Answer(answer) => self.answer(&request.raw, &answer).await,
+            Plan::Answer(answer) => self.answer(&request, &answer).await,
             Plan::Forward(forward) => self.forward(request, forward).await,
             Plan::Socket(plan) => self.socket(&request.raw, plan).await,
         }
@@ -173,19 +172,17 @@ impl Connection {
         use tokio::io::AsyncWriteExt as _;
         let written = self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n");
         let written = tokio::time::timeout(self.shared.limits.write, written).await;
-        if matches!(written, Ok(Ok(()))) {
-            Ok(())
-        } else {
-            Err(Refusal::SlowBody)
-        }
+        if matches!(written, Ok(Ok(()))) { Ok(()) } else { Err(Refusal::SlowBody) }
     }
 
-    async fn answer(mut self, raw: &RawHead, answer: &Answer) -> Option<Self> {
+    async fn answer(mut self, request: &Request, answer: &Answer) -> Option<Self> {
+        let raw = &request.raw;
         // A body that was not read would be taken for the next request.
         let unread = raw.framing != Framing::Length(0);
         let keep_alive = raw.keep_alive && !unread && !self.is_stopping();
         let patience = self.shared.limits.write;
         let written = answer::write(&mut self.stream, answer, &raw.method, keep_alive, patience).await;
+        metrics::edge().request_took(verdict(answer.status), request.began.elapsed());
         match (written, keep_alive) {
             (Ok(()), true) => Some(self),
             (Ok(()), false) => {
@@ -199,34 +196,26 @@ impl Connection {
     async fn refuse(mut self, refusal: Refusal) {
         let (answer, patience) = (refusal.answer(), self.shared.limits.write);
         tracing::debug!(%refusal, "a request was refused");
-        if answer::write(&mut self.stream, &answer, &Method::GET, false, patience)
-            .await
-            .is_ok()
-        {
+        if answer::write(&mut self.stream, &answer, &Method::GET, false, patience).await.is_ok() {
             answer::close(self.stream).await;
         }
     }
 
-    async fn forward(self, request: Request, forward: Forward) -> Option<Self> {
+    async fn forward(mut self, request: Request, forward: Forward) -> Option<Self> {
         let trip = request.trip(forward, &self.shared);
-        if request.raw.websocket {
-            tunnel::run(self, request.raw, trip).await;
+        let mut raw = request.raw;
+        if raw.websocket {
+            tunnel::run(self, raw, trip).await;
             return None;
         }
-        let Self {
-            shared,
-            peer,
-            tls,
-            stream,
-            arrived,
-            permit,
-        } = self;
-        let mut raw = request.raw;
-        let (one, own) = match OneRequest::new(stream, Body::new(raw.framing), arrived) {
-            Ok(parts) => parts,
-            Err(_) => return None,
+        let mut body = Body::new(raw.framing);
+        let Ok(own) = body.take(&self.arrived) else {
+            self.refuse(Refusal::Malformed("the chunked body is malformed")).await;
+            return None;
         };
-        raw.bytes.unsplit(own);
+        raw.bytes.unsplit(self.arrived.split_to(own));
+        let Self { shared, peer, tls, stream, arrived, permit } = self;
+        let one = OneRequest::new(stream, body, arrived);
         let keep_alive = raw.keep_alive;
         let cut = Arc::clone(&trip.cut);
         let session = new_session(one, raw.bytes, trip, &shared);
@@ -236,35 +225,16 @@ impl Connection {
         };
         let one = served.consume().0.into_any().downcast::<OneRequest>().ok()?;
         let (stream, arrived) = one.into_parts()?;
-        keep_alive.then_some(Self {
-            shared,
-            peer,
-            tls,
-            stream,
-            arrived,
-            permit,
-        })
+        keep_alive.then_some(Self { shared, peer, tls, stream, arrived, permit })
     }
 
     async fn socket(self, raw: &RawHead, plan: SocketPlan) -> Option<Self> {
-        let handshake = match raw.websocket.then(|| Handshake::read(&raw.headers)) {
-            Some(Ok(handshake)) => handshake,
-            _ => {
-                self.refuse(Refusal::Handshake).await;
-                return None;
-            }
+        let Some(Ok(handshake)) = raw.websocket.then(|| Handshake::read(&raw.headers)) else {
+            self.refuse(Refusal::Handshake).await;
+            return None;
         };
-        let Self {
-            shared,
-            stream,
-            arrived,
-            permit,
-            ..
-        } = self;
-        let socket = handshake
-            .open(stream, &arrived, &plan.headers, shared.limits.write)
-            .await
-            .ok()?;
+        let Self { shared, stream, arrived, permit, .. } = self;
+        let socket = handshake.open(stream, &arrived, &plan.headers, shared.limits.write).await.ok()?;
         drop(arrived);
         // A task of its own: this one is as large as the largest thing a connection ever does.
         let run = (plan.run)(socket);
@@ -308,10 +278,7 @@ impl Request {
     fn trip(&self, forward: Forward, shared: &Shared) -> Trip {
         let headers = &self.raw.headers;
         let says = |name: &str, value: &str| {
-            headers
-                .get(name)
-                .and_then(|line| line.to_str().ok())
-                .is_some_and(|line| line.contains(value))
+            headers.get(name).and_then(|line| line.to_str().ok()).is_some_and(|line| line.contains(value))
         };
         Trip {
             forward,
@@ -322,6 +289,19 @@ impl Request {
             streams: says("accept", "text/event-stream"),
             decide: Arc::clone(&shared.decide),
             cut: Arc::new(Cut::default()),
+            began: self.began,
         }
+    }
+}
+
+/// How an answer of our own counts among the times that requests took.
+fn verdict(status: StatusCode) -> Verdict {
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => Verdict::Limited,
+        // The waiting page and places, whatever status the room gives them.
+        StatusCode::SERVICE_UNAVAILABLE => Verdict::Queued,
+        status if status.is_server_error() => Verdict::Error,
+        status if status.is_client_error() => Verdict::Rejected,
+        _ => Verdict::Queued,
     }
 }

@@ -21,11 +21,7 @@ pub(super) fn dress(request: &mut RequestHeader, trip: &Trip) -> pingora::Result
     add("X-Forwarded-For", text(&trip.hops.forwarded_for))?;
     add(
         "X-Forwarded-Proto",
-        Some(HeaderValue::from_static(if trip.hops.secure {
-            "https"
-        } else {
-            "http"
-        })),
+        Some(HeaderValue::from_static(if trip.hops.secure { "https" } else { "http" })),
     )?;
     add("X-Forwarded-Host", trip.authority.clone())?;
     add("X-Request-Id", text(&trip.trace.id))?;
@@ -39,12 +35,8 @@ pub(super) fn dress(request: &mut RequestHeader, trip: &Trip) -> pingora::Result
 
 /// Removes what only this edge or a trusted proxy may say.
 fn undress(request: &mut RequestHeader, trip: &Trip) {
-    let imitated: Vec<HeaderName> = request
-        .headers
-        .keys()
-        .filter(|name| imitates(name.as_str()))
-        .cloned()
-        .collect();
+    let imitated: Vec<HeaderName> =
+        request.headers.keys().filter(|name| imitates(name.as_str())).cloned().collect();
     for name in imitated {
         request.remove_header(&name);
     }
@@ -60,17 +52,11 @@ fn undress(request: &mut RequestHeader, trip: &Trip) {
 fn imitates(name: &str) -> bool {
     let same = |ours: &str| {
         name.len() == ours.len()
-            && name
-                .bytes()
-                .zip(ours.bytes())
-                .all(|(a, b)| a == b || (a == b'_' && b == b'-'))
+            && name.bytes().zip(ours.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
     };
     let starts = |ours: &str| {
         name.get(..ours.len()).is_some_and(|start| {
-            start
-                .bytes()
-                .zip(ours.bytes())
-                .all(|(a, b)| a == b || (a == b'_' && b == b'-'))
+            start.bytes().zip(ours.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
         })
     };
     match name.as_bytes().first() {
@@ -130,20 +116,11 @@ fn is_ours(pair: &[u8]) -> bool {
 
 /// `Authorization` belongs to the site, unless its bearer value is a token of ours.
 fn strip_bearer(request: &mut RequestHeader) {
-    let ours = request
-        .headers
-        .get_all(header::AUTHORIZATION)
-        .iter()
-        .any(|value| bearer(value).is_some());
+    let ours = request.headers.get_all(header::AUTHORIZATION).iter().any(|value| bearer(value).is_some());
     if !ours {
         return;
     }
-    let lines: Vec<HeaderValue> = request
-        .headers
-        .get_all(header::AUTHORIZATION)
-        .iter()
-        .cloned()
-        .collect();
+    let lines: Vec<HeaderValue> = request.headers.get_all(header::AUTHORIZATION).iter().cloned().collect();
     request.remove_header(&header::AUTHORIZATION);
     for line in lines.into_iter().filter(|line| bearer(line).is_none()) {
         let _ = request.append_header(header::AUTHORIZATION, line);
@@ -153,10 +130,7 @@ fn strip_bearer(request: &mut RequestHeader) {
 /// The kind of token of ours in an `Authorization` value.
 fn bearer(value: &HeaderValue) -> Option<Kind> {
     let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-    scheme
-        .eq_ignore_ascii_case("bearer")
-        .then(|| Kind::claimed_by(token.trim()))
-        .flatten()
+    scheme.eq_ignore_ascii_case("bearer").then(|| Kind::claimed_by(token.trim())).flatten()
 }
 
 #[cfg(test)]
@@ -177,15 +151,9 @@ mod tests {
             ("a=1; vestibule_pass_e1=x", "a=1"),
             ("a=1; vestibule_ticket_e1=x; b=2", "a=1; b=2"),
             ("a=\"1; 2\";b=;  c==;vestibule_pass_x=y", "a=\"1; 2\";b=;  c=="),
-            (
-                "__Host-vestibule_pass_e1=x; __Host-a=1; __Host-vestibule_ticket_e1=y",
-                "__Host-a=1",
-            ),
+            ("__Host-vestibule_pass_e1=x; __Host-a=1; __Host-vestibule_ticket_e1=y", "__Host-a=1"),
             ("my_vestibule_pass_e1=x", "my_vestibule_pass_e1=x"),
-            (
-                "vestibule=1; Vestibule_pass_e1=1",
-                "vestibule=1; Vestibule_pass_e1=1",
-            ),
+            ("vestibule=1; Vestibule_pass_e1=1", "vestibule=1; Vestibule_pass_e1=1"),
             ("a=1;vestibule_pass_e1=x;", "a=1;"),
         ] {
             assert_eq!(kept(came), stays, "{came}");
@@ -210,26 +178,17 @@ mod tests {
         ] {
             assert!(imitates(name), "{name}");
         }
-        for name in [
-            "vestibules",
-            "queue-passes",
-            "x-forward",
-            "x-api-key",
-            "forwarded-by",
-            "accept",
-            "via",
-        ] {
+        for name in ["vestibules", "queue-passes", "x-forward", "x-api-key", "forwarded-by", "accept", "via"]
+        {
             assert!(!imitates(name), "{name}");
         }
     }
 
     #[test]
     fn the_bearer_of_the_site_is_not_ours() {
-        for value in [
-            "Bearer abc",
-            "Basic dmVzdGlidWxl",
-            "Bearer eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.AA",
-        ] {
+        for value in
+            ["Bearer abc", "Basic dmVzdGlidWxl", "Bearer eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.AA"]
+        {
             assert_eq!(bearer(&HeaderValue::from_str(value).unwrap()), None, "{value}");
         }
         // {"typ":"vestibule-pass+jwt","alg":"HS256"}

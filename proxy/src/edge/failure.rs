@@ -85,12 +85,7 @@ impl Failure {
 
     /// A page for people, problem details for everything else.
     pub(super) fn answer(self, navigation: bool, trace_id: &str) -> Answer {
-        let mut answer = problem(
-            self.status(),
-            self.code(),
-            Some(self.detail().into()),
-            Some(trace_id),
-        );
+        let mut answer = problem(self.status(), self.code(), Some(self.detail().into()), Some(trace_id));
         if navigation {
             answer.body = page(self.detail(), trace_id).into();
             for (name, value) in &mut answer.headers {

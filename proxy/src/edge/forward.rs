@@ -17,6 +17,7 @@ use super::dress::dress;
 use super::failure::Failure;
 use super::trip::Trip;
 use super::upstream::Backend;
+use crate::metrics::{self, Verdict};
 use crate::request::Command;
 
 /// The header with which an origin speaks of the session it just served.
@@ -102,9 +103,7 @@ impl ProxyHttp for Forwarder {
         if let Some(backend) = ctx.tried.last() {
             backend.learn(false);
         }
-        let attempts = ctx
-            .trip()
-            .map_or(1, |trip| trip.forward.upstream.settings().attempts);
+        let attempts = ctx.trip().map_or(1, |trip| trip.forward.upstream.settings().attempts);
         tracing::warn!(upstream = %peer._address, error = error.reason_str(), "an upstream cannot be reached");
         error.set_retry(ctx.tried.len() < attempts.min(MAX_TRIES));
         error
@@ -174,9 +173,7 @@ impl ProxyHttp for Forwarder {
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Progress) -> FailToProxy {
         let failure = Failure::of(error);
         let status = failure.map_or(0, |failure| failure.status().as_u16());
-        let trace_id = ctx
-            .trip()
-            .map_or_else(|_| String::new(), |trip| trip.trace.id.clone());
+        let trace_id = ctx.trip().map_or_else(|_| String::new(), |trip| trip.trace.id.clone());
         tracing::warn!(trace_id, status, error = %error, "a request was not forwarded");
         if let (Some(failure), Ok(trip), None) = (failure, ctx.trip(), session.response_written()) {
             let written = write_failure(session, failure, trip).await;
@@ -184,9 +181,13 @@ impl ProxyHttp for Forwarder {
                 tracing::debug!(trace_id, %error, "the client left before it was told");
             }
         }
-        FailToProxy {
-            error_code: status,
-            can_reuse_downstream: false,
+        FailToProxy { error_code: status, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, _: &mut Session, error: Option<&Error>, ctx: &mut Progress) {
+        let verdict = if error.is_some() { Verdict::Error } else { Verdict::Forwarded };
+        if let Ok(trip) = ctx.trip() {
+            metrics::edge().request_took(verdict, trip.began.elapsed());
         }
     }
 
@@ -213,12 +214,8 @@ pub(super) fn parse_command(value: &[u8]) -> Option<Command> {
 }
 
 fn is_event_stream(response: &ResponseHeader) -> bool {
-    let kind = response
-        .headers
-        .get(header::CONTENT_TYPE)
-        .map(|kind| kind.as_bytes());
-    kind.and_then(|kind| kind.get(..17))
-        .is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
+    let kind = response.headers.get(header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+    kind.and_then(|kind| kind.get(..17)).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
 }
 
 /// Gives the visitor the cookies of the plan. A shared cache that kept them would hand one visitor's pass to others.

@@ -1,6 +1,6 @@
 //! Where the body of one request ends in the stream of bytes behind its head.
 
-use super::head::Framing;
+use super::fields::Framing;
 
 /// The longest line inside a chunked body (size with extensions, or a trailer).
 const MAX_LINE_BYTES: u16 = 4096;
@@ -83,21 +83,15 @@ impl Body {
                 let here = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len() - at);
                 at += here;
                 let left = left - here as u64;
-                chunk = if left == 0 {
-                    Chunk::DataEnd { left: 2 }
-                } else {
-                    Chunk::Data { left }
-                };
+                chunk = if left == 0 { Chunk::DataEnd { left: 2 } } else { Chunk::Data { left } };
                 continue;
             }
             at += 1;
-            match chunk.step(byte)? {
-                Some(next) => chunk = next,
-                None => {
-                    *self = Self::Done;
-                    return Ok(at);
-                }
-            }
+            let Some(next) = chunk.step(byte)? else {
+                *self = Self::Done;
+                return Ok(at);
+            };
+            chunk = next;
         }
         *self = Self::Chunked(chunk);
         Ok(at)
@@ -112,10 +106,7 @@ impl Chunk {
         let next = match (self, byte) {
             (Self::Size { size, digits }, byte) if byte.is_ascii_hexdigit() && digits < 15 => {
                 let digit = char::from(byte).to_digit(16).unwrap_or_default();
-                Self::Size {
-                    size: size << 4 | u64::from(digit),
-                    digits: digits + 1,
-                }
+                Self::Size { size: size << 4 | u64::from(digit), digits: digits + 1 }
             }
             (Self::Size { digits: 0, .. }, _) => return Err(BadChunk),
             (Self::Size { size, .. } | Self::Extension { size, .. }, b'\r') => Self::SizeEnd { size },
@@ -123,14 +114,15 @@ impl Chunk {
             (Self::Extension { size, line }, byte) if fits(byte, line) => {
                 Self::Extension { size, line: line + 1 }
             }
-            (Self::SizeEnd { size: 0 }, b'\n') => Self::Trailer { line: 0 },
+            (Self::SizeEnd { size: 0 } | Self::TrailerEnd { last: false }, b'\n') => {
+                Self::Trailer { line: 0 }
+            }
             (Self::SizeEnd { size }, b'\n') => Self::Data { left: size },
             (Self::DataEnd { left: 2 }, b'\r') => Self::DataEnd { left: 1 },
             (Self::DataEnd { left: 1 }, b'\n') => Self::START,
             (Self::Trailer { line }, b'\r') => Self::TrailerEnd { last: line == 0 },
             (Self::Trailer { line }, byte) if fits(byte, line) => Self::Trailer { line: line + 1 },
             (Self::TrailerEnd { last: true }, b'\n') => return Ok(None),
-            (Self::TrailerEnd { last: false }, b'\n') => Self::Trailer { line: 0 },
             _ => return Err(BadChunk),
         };
         Ok(Some(next))
@@ -175,10 +167,7 @@ mod tests {
         for (text, rest) in [
             ("0\r\n\r\n", "GET /"),
             ("3\r\nabc\r\n0\r\n\r\n", "GET /"),
-            (
-                "a;name=\"v\"\r\n0123456789\r\n00\r\nX: 1\r\nY: 2\r\n\r\n",
-                "0\r\n\r\n",
-            ),
+            ("a;name=\"v\"\r\n0123456789\r\n00\r\nX: 1\r\nY: 2\r\n\r\n", "0\r\n\r\n"),
         ] {
             for step in 1..40 {
                 let whole = format!("{text}{rest}");
@@ -207,11 +196,7 @@ mod tests {
             "0\r\nX: 1\n\r\n",
             "0\r\n\rx",
         ] {
-            assert_eq!(
-                end(Framing::Chunked, text.as_bytes(), 64),
-                Err(BadChunk),
-                "{text:?}"
-            );
+            assert_eq!(end(Framing::Chunked, text.as_bytes(), 64), Err(BadChunk), "{text:?}");
         }
         let long = format!("3;{}\r\n", "a".repeat(5000));
         assert_eq!(end(Framing::Chunked, long.as_bytes(), 64), Err(BadChunk));

@@ -45,12 +45,7 @@ impl Hops {
     pub(super) fn read(peer: IpAddr, tls: bool, headers: &HeaderMap, proxies: &TrustedProxies) -> Self {
         let peer = peer.to_canonical();
         if !proxies.trusts(peer) {
-            return Self {
-                client: peer,
-                secure: tls,
-                forwarded_for: peer.to_string(),
-                trusted: false,
-            };
+            return Self { client: peer, secure: tls, forwarded_for: peer.to_string(), trusted: false };
         }
         let mut way = vec![peer];
         for hop in named_from_the_right(headers).take(MAX_HOPS) {
@@ -63,39 +58,22 @@ impl Hops {
         let client = way.last().copied().unwrap_or(peer);
         let shown: Vec<String> = way.iter().rev().map(IpAddr::to_string).collect();
         let secure = scheme(headers).map_or(tls, |scheme| scheme.eq_ignore_ascii_case("https"));
-        Self {
-            client,
-            secure,
-            forwarded_for: shown.join(", "),
-            trusted: true,
-        }
+        Self { client, secure, forwarded_for: shown.join(", "), trusted: true }
     }
 }
 
 /// The entries of `X-Forwarded-For`, nearest hop first; `None` for one that is no address.
 fn named_from_the_right(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
-    let lines: Vec<&str> = headers
-        .get_all("x-forwarded-for")
-        .iter()
-        .map(|line| line.to_str().unwrap_or("?"))
-        .collect();
-    lines
-        .into_iter()
-        .rev()
-        .flat_map(|line| line.rsplit(','))
-        .map(|entry| address(entry.trim()))
+    let lines: Vec<&str> =
+        headers.get_all("x-forwarded-for").iter().map(|line| line.to_str().unwrap_or("?")).collect();
+    lines.into_iter().rev().flat_map(|line| line.rsplit(',')).map(|entry| address(entry.trim()))
 }
 
 /// `1.2.3.4`, `1.2.3.4:5`, `::1`, `[::1]`, `[::1]:5`.
 fn address(entry: &str) -> Option<IpAddr> {
     let bare = || entry.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
     let with_port = || entry.parse::<SocketAddr>().ok().map(|address| address.ip());
-    entry
-        .parse()
-        .ok()
-        .or_else(with_port)
-        .or_else(bare)
-        .map(|address: IpAddr| address.to_canonical())
+    entry.parse().ok().or_else(with_port).or_else(bare).map(|address: IpAddr| address.to_canonical())
 }
 
 /// The word of the nearest hop, which stands last.
@@ -119,10 +97,7 @@ mod tests {
 
     #[test]
     fn a_stranger_speaks_for_nobody_else() {
-        let seen = hops(
-            "192.0.2.9",
-            &[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-proto", "https")],
-        );
+        let seen = hops("192.0.2.9", &[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-proto", "https")]);
         assert_eq!(seen.client.to_string(), "192.0.2.9");
         assert!(!seen.secure && !seen.trusted);
         assert_eq!(seen.forwarded_for, "192.0.2.9");
@@ -133,11 +108,7 @@ mod tests {
         for (line, client, shown) in [
             ("192.0.2.1", "192.0.2.1", "192.0.2.1, 10.0.0.1"),
             ("6.6.6.6, 192.0.2.1", "192.0.2.1", "192.0.2.1, 10.0.0.1"),
-            (
-                "6.6.6.6, 192.0.2.1, 10.1.1.1",
-                "192.0.2.1",
-                "192.0.2.1, 10.1.1.1, 10.0.0.1",
-            ),
+            ("6.6.6.6, 192.0.2.1, 10.1.1.1", "192.0.2.1", "192.0.2.1, 10.1.1.1, 10.0.0.1"),
             ("10.2.2.2,10.1.1.1", "10.2.2.2", "10.2.2.2, 10.1.1.1, 10.0.0.1"),
             ("6.6.6.6, unknown, 10.1.1.1", "10.1.1.1", "10.1.1.1, 10.0.0.1"),
             ("192.0.2.1:4711", "192.0.2.1", "192.0.2.1, 10.0.0.1"),
@@ -157,10 +128,7 @@ mod tests {
 
     #[test]
     fn several_lines_are_one_list() {
-        let seen = hops(
-            "10.0.0.1",
-            &[("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "192.0.2.1")],
-        );
+        let seen = hops("10.0.0.1", &[("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "192.0.2.1")]);
         assert_eq!(seen.client.to_string(), "192.0.2.1");
     }
 

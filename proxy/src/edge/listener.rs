@@ -29,12 +29,7 @@ pub(super) struct Signals {
 
 /// Accepts until told to stop, then some more, then waits for the last connection.
 pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>, signals: Signals) {
-    let Signals {
-        mut stop,
-        on_stop,
-        stopping,
-        killed,
-    } = signals;
+    let Signals { mut stop, on_stop, stopping, killed } = signals;
     tokio::select! {
         () = accept(&listener, &shared) => {}
         _ = stop.wait_for(|stop| *stop) => {}
@@ -45,18 +40,9 @@ pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>, signals: Sig
     drop(listener);
     stopping.send_replace(true);
     let all = u32::try_from(shared.limits.connections).unwrap_or(u32::MAX);
-    if timeout(shared.limits.drain, shared.places.acquire_many(all))
-        .await
-        .is_err()
-    {
-        let left = shared
-            .limits
-            .connections
-            .saturating_sub(shared.places.available_permits());
-        tracing::warn!(
-            connections = left,
-            "connections are cut: they did not end in time"
-        );
+    if timeout(shared.limits.drain, shared.places.acquire_many(all)).await.is_err() {
+        let left = shared.limits.connections.saturating_sub(shared.places.available_permits());
+        tracing::warn!(connections = left, "connections are cut: they did not end in time");
         killed.send_replace(true);
         // Dropping a connection does not block, so this is soon over.
         let _ = shared.places.acquire_many(all).await;
@@ -79,10 +65,7 @@ async fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 /// Whether it says something of the connection and nothing of the listener.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
-    )
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
 fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
@@ -96,10 +79,7 @@ fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
 
 /// Says why, as far as the socket takes it at once: a full edge spends no task on those it cannot hold.
 fn turn_away(stream: &TcpStream, shared: &Shared) {
-    tracing::warn!(
-        limit = shared.limits.connections,
-        "a connection was turned away: the edge is full"
-    );
+    tracing::warn!(limit = shared.limits.connections, "a connection was turned away: the edge is full");
     if shared.tls.is_none() {
         let _ = stream.try_write(&answer::last_words(&Refusal::Full.answer()));
     }
@@ -113,16 +93,7 @@ async fn open(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, permit: 
         return;
     };
     let tls = shared.tls.is_some();
-    Connection {
-        shared,
-        peer,
-        tls,
-        stream,
-        arrived,
-        permit,
-    }
-    .serve(accepted)
-    .await;
+    Connection { shared, peer, tls, stream, arrived, permit }.serve(accepted).await;
 }
 
 /// PROXY header, then TLS. What was read behind the former comes back as well.
@@ -133,9 +104,7 @@ async fn handshake(
 ) -> io::Result<(Stream, SocketAddr, BytesMut)> {
     let mut arrived = BytesMut::new();
     if shared.proxy_protocol && shared.trusted_proxies.trusts(peer.ip().to_canonical()) {
-        peer = proxy_protocol::read(&mut stream, &mut arrived)
-            .await?
-            .unwrap_or(peer);
+        peer = proxy_protocol::read(&mut stream, &mut arrived).await?.unwrap_or(peer);
     }
     // Pingora's stream has no buffers of its own this way.
     let mut stream = L4Stream::from(stream);
@@ -143,11 +112,7 @@ async fn handshake(
         None => Ok((Box::new(stream), peer, arrived)),
         Some(identity) => {
             stream.rewind(&arrived);
-            let encrypted = identity
-                .acceptor()
-                .tls_handshake(stream)
-                .await
-                .map_err(io::Error::other)?;
+            let encrypted = identity.acceptor().tls_handshake(stream).await.map_err(io::Error::other)?;
             Ok((Box::new(encrypted), peer, BytesMut::new()))
         }
     }

@@ -35,29 +35,17 @@ pub enum PathError {
 /// Reads a path as it stood in the request line, without query.
 pub fn normalise(raw: &[u8]) -> Result<Path, PathError> {
     if let Some(canonical) = plain(raw) {
-        return Ok(Path {
-            canonical,
-            rewritten: None,
-        });
+        return Ok(Path { canonical, rewritten: None });
     }
     let rest = raw.strip_prefix(b"/").ok_or(PathError::NotAbsolute)?;
-    let segments = rest
-        .split(|byte| *byte == b'/')
-        .map(Segment::read)
-        .collect::<Result<Vec<_>, _>>()?;
+    let segments = rest.split(|byte| *byte == b'/').map(Segment::read).collect::<Result<Vec<_>, _>>()?;
     if segments.iter().any(Segment::is_dots) {
         return resolve(&segments);
     }
-    let leading = segments
-        .iter()
-        .take_while(|segment| segment.raw.is_empty())
-        .count();
+    let leading = segments.iter().take_while(|segment| segment.raw.is_empty()).count();
     let dropped = leading.min(segments.len().saturating_sub(1));
     let rewritten = (dropped > 0).then(|| join_raw(segments.get(dropped..).unwrap_or_default()));
-    Ok(Path {
-        canonical: canonical(&segments),
-        rewritten,
-    })
+    Ok(Path { canonical: canonical(&segments), rewritten })
 }
 
 /// The canonical form of nearly all paths: what came.
@@ -91,11 +79,7 @@ impl<'a> Segment<'a> {
         let mut parts = raw.splitn(2, |byte| *byte == b';');
         let name = decode(parts.next().unwrap_or_default())?;
         let params = parts.next().map(decode).transpose()?;
-        Ok(Self {
-            raw,
-            name,
-            has_params: params.is_some(),
-        })
+        Ok(Self { raw, name, has_params: params.is_some() })
     }
 
     /// Whether it has a dot segment, be it behind an encoded slash.
@@ -104,7 +88,7 @@ impl<'a> Segment<'a> {
     }
 
     fn is_simple(&self) -> bool {
-        !self.name.contains('/') && !(self.is_dots() && self.has_params)
+        !(self.name.contains('/') || self.is_dots() && self.has_params)
     }
 }
 
@@ -126,12 +110,7 @@ fn decode(raw: &[u8]) -> Result<String, PathError> {
 }
 
 fn escaped(bytes: &mut impl Iterator<Item = u8>) -> Result<u8, PathError> {
-    let mut digit = || {
-        bytes
-            .next()
-            .and_then(|byte| char::from(byte).to_digit(16))
-            .ok_or(PathError::Escape)
-    };
+    let mut digit = || bytes.next().and_then(|byte| char::from(byte).to_digit(16)).ok_or(PathError::Escape);
     let value = digit()? << 4 | digit()?;
     u8::try_from(value).map_err(|_| PathError::Escape)
 }
@@ -148,39 +127,23 @@ fn resolve(segments: &[Segment<'_>]) -> Result<Path, PathError> {
         match segment.name.as_str() {
             "." => {}
             ".." => drop(kept.pop().ok_or(PathError::AboveRoot)?),
-            name => kept.push(Segment {
-                raw: segment.raw,
-                name: name.to_owned(),
-                has_params: false,
-            }),
+            name => kept.push(Segment { raw: segment.raw, name: name.to_owned(), has_params: false }),
         }
         if index == last && segment.is_dots() {
-            kept.push(Segment {
-                raw: b"",
-                name: String::new(),
-                has_params: false,
-            });
+            kept.push(Segment { raw: b"", name: String::new(), has_params: false });
         }
     }
-    Ok(Path {
-        canonical: canonical(&kept),
-        rewritten: Some(join_raw(&kept)),
-    })
+    Ok(Path { canonical: canonical(&kept), rewritten: Some(join_raw(&kept)) })
 }
 
 fn canonical(segments: &[Segment<'_>]) -> String {
     let mut path = String::with_capacity(64);
-    for name in segments
-        .iter()
-        .flat_map(|segment| segment.name.split('/'))
-        .filter(|name| !name.is_empty())
-    {
+    for name in segments.iter().flat_map(|segment| segment.name.split('/')).filter(|name| !name.is_empty()) {
         path.push('/');
         path.push_str(&name.to_lowercase());
     }
-    let ends_open = segments
-        .last()
-        .is_none_or(|segment| segment.name.is_empty() || segment.name.ends_with('/'));
+    let ends_open =
+        segments.last().is_none_or(|segment| segment.name.is_empty() || segment.name.ends_with('/'));
     if ends_open {
         path.push('/');
     }
@@ -236,13 +199,9 @@ mod tests {
 
     #[test]
     fn a_slash_at_the_end_is_kept() {
-        for (raw, path) in [
-            ("/", "/"),
-            ("/buy/", "/buy/"),
-            ("/buy/.", "/buy/"),
-            ("/buy/x/..", "/buy/"),
-            ("//", "/"),
-        ] {
+        for (raw, path) in
+            [("/", "/"), ("/buy/", "/buy/"), ("/buy/.", "/buy/"), ("/buy/x/..", "/buy/"), ("//", "/")]
+        {
             assert_eq!(canonical_of(raw).as_deref(), Ok(path), "{raw}");
         }
     }
@@ -276,10 +235,7 @@ mod tests {
         ] {
             assert_eq!(canonical_of(raw), Err(error), "{raw}");
         }
-        assert_eq!(
-            normalise(b"/\xff").map(|path| path.canonical),
-            Err(PathError::NotUtf8)
-        );
+        assert_eq!(normalise(b"/\xff").map(|path| path.canonical), Err(PathError::NotUtf8));
     }
 
     #[test]

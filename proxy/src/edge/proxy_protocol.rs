@@ -45,28 +45,14 @@ pub(super) async fn read(
 pub(super) fn parse(bytes: &[u8]) -> Result<Option<Found>, BadHeader> {
     let shared = bytes.len().min(V2_SIGNATURE.len());
     if bytes.get(..shared) == V2_SIGNATURE.get(..shared) {
-        return if shared < V2_SIGNATURE.len() {
-            Ok(None)
-        } else {
-            parse_v2(bytes)
-        };
+        return if shared < V2_SIGNATURE.len() { Ok(None) } else { parse_v2(bytes) };
     }
-    let Some(end) = bytes
-        .windows(2)
-        .take(V1_MAX_BYTES)
-        .position(|pair| pair == b"\r\n")
-    else {
+    let Some(end) = bytes.windows(2).take(V1_MAX_BYTES).position(|pair| pair == b"\r\n") else {
         let possible = bytes.len() < V1_MAX_BYTES && b"PROXY ".starts_with(bytes.get(..6).unwrap_or(bytes));
         return if possible { Ok(None) } else { Err(BadHeader) };
     };
-    let line = bytes
-        .get(..end)
-        .and_then(|line| std::str::from_utf8(line).ok())
-        .ok_or(BadHeader)?;
-    Ok(Some(Found {
-        source: parse_v1(line)?,
-        length: end + 2,
-    }))
+    let line = bytes.get(..end).and_then(|line| std::str::from_utf8(line).ok()).ok_or(BadHeader)?;
+    Ok(Some(Found { source: parse_v1(line)?, length: end + 2 }))
 }
 
 /// `PROXY TCP4 192.0.2.1 198.51.100.1 4711 443`
@@ -82,17 +68,11 @@ fn parse_v1(line: &str) -> Result<Option<SocketAddr>, BadHeader> {
     let mut word = || words.next().ok_or(BadHeader);
     let (source, _destination, port, _to_port) = (word()?, word()?, word()?, word()?);
     let source: IpAddr = source.parse().map_err(|_| BadHeader)?;
-    let matches = matches!(
-        (family, source),
-        ("TCP4", IpAddr::V4(_)) | ("TCP6", IpAddr::V6(_))
-    );
+    let matches = matches!((family, source), ("TCP4", IpAddr::V4(_)) | ("TCP6", IpAddr::V6(_)));
     if !matches || words.next().is_some() {
         return Err(BadHeader);
     }
-    Ok(Some(SocketAddr::new(
-        source,
-        port.parse().map_err(|_| BadHeader)?,
-    )))
+    Ok(Some(SocketAddr::new(source, port.parse().map_err(|_| BadHeader)?)))
 }
 
 fn parse_v2(bytes: &[u8]) -> Result<Option<Found>, BadHeader> {
@@ -107,10 +87,10 @@ fn parse_v2(bytes: &[u8]) -> Result<Option<Found>, BadHeader> {
         return Ok(None);
     };
     let source = match (command & 0xf, family) {
-        (0, _) => None,
         (1, 0x11) => Some(v4(payload).ok_or(BadHeader)?),
         (1, 0x21) => Some(v6(payload).ok_or(BadHeader)?),
-        (1, _) => None,
+        // The proxy itself (0), or a family that has no address.
+        (0 | 1, _) => None,
         _ => return Err(BadHeader),
     };
     Ok(Some(Found { source, length }))
@@ -118,18 +98,12 @@ fn parse_v2(bytes: &[u8]) -> Result<Option<Found>, BadHeader> {
 
 fn v4(payload: &[u8]) -> Option<SocketAddr> {
     let address: [u8; 4] = payload.get(..4)?.try_into().ok()?;
-    Some(SocketAddr::new(
-        Ipv4Addr::from(address).into(),
-        port(payload.get(8..12)?)?,
-    ))
+    Some(SocketAddr::new(Ipv4Addr::from(address).into(), port(payload.get(8..12)?)?))
 }
 
 fn v6(payload: &[u8]) -> Option<SocketAddr> {
     let address: [u8; 16] = payload.get(..16)?.try_into().ok()?;
-    Some(SocketAddr::new(
-        Ipv6Addr::from(address).into(),
-        port(payload.get(32..36)?)?,
-    ))
+    Some(SocketAddr::new(Ipv6Addr::from(address).into(), port(payload.get(32..36)?)?))
 }
 
 /// The source port stands before the destination's.
@@ -161,14 +135,8 @@ mod tests {
     #[test]
     fn version_1_names_the_source() {
         for (line, expected) in [
-            (
-                "PROXY TCP4 192.0.2.1 198.51.100.1 4711 443\r\n",
-                Some("192.0.2.1:4711"),
-            ),
-            (
-                "PROXY TCP6 2001:db8::1 2001:db8::2 4711 443\r\n",
-                Some("[2001:db8::1]:4711"),
-            ),
+            ("PROXY TCP4 192.0.2.1 198.51.100.1 4711 443\r\n", Some("192.0.2.1:4711")),
+            ("PROXY TCP6 2001:db8::1 2001:db8::2 4711 443\r\n", Some("[2001:db8::1]:4711")),
             ("PROXY UNKNOWN\r\n", None),
             ("PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n", None),
         ] {
@@ -179,27 +147,11 @@ mod tests {
     #[test]
     fn version_2_names_the_source() {
         let v4 = [192, 0, 2, 1, 198, 51, 100, 1, 0x12, 0x67, 1, 187];
-        assert_eq!(
-            source(&v2(0x21, 0x11, &v4)).unwrap().as_deref(),
-            Some("192.0.2.1:4711")
-        );
+        assert_eq!(source(&v2(0x21, 0x11, &v4)).unwrap().as_deref(), Some("192.0.2.1:4711"));
         let with_extension = [&v4[..], &[4, 0, 1, 0]].concat();
-        assert_eq!(
-            source(&v2(0x21, 0x11, &with_extension)).unwrap().as_deref(),
-            Some("192.0.2.1:4711")
-        );
-        let v6 = [
-            &[0x20, 1, 0xd, 0xb8][..],
-            &[0; 11],
-            &[1],
-            &[0; 16],
-            &[0x12, 0x67, 1, 187],
-        ]
-        .concat();
-        assert_eq!(
-            source(&v2(0x21, 0x21, &v6)).unwrap().as_deref(),
-            Some("[2001:db8::1]:4711")
-        );
+        assert_eq!(source(&v2(0x21, 0x11, &with_extension)).unwrap().as_deref(), Some("192.0.2.1:4711"));
+        let v6 = [&[0x20, 1, 0xd, 0xb8][..], &[0; 11], &[1], &[0; 16], &[0x12, 0x67, 1, 187]].concat();
+        assert_eq!(source(&v2(0x21, 0x21, &v6)).unwrap().as_deref(), Some("[2001:db8::1]:4711"));
         assert_eq!(source(&v2(0x20, 0, &[])), Ok(None), "the proxy itself");
     }
 
@@ -218,12 +170,7 @@ mod tests {
             &v2(0x21, 0x11, &[0; 3000]),
             &[b'P'; 200],
         ] {
-            assert_eq!(
-                parse(bytes),
-                Err(BadHeader),
-                "{:?}",
-                String::from_utf8_lossy(bytes)
-            );
+            assert_eq!(parse(bytes), Err(BadHeader), "{:?}", String::from_utf8_lossy(bytes));
         }
     }
 

@@ -80,15 +80,8 @@ pub fn problem(status: StatusCode, code: &str, detail: Option<String>, trace_id:
     problem.trace_id = trace_id.map(str::to_owned);
     let body = serde_json::to_vec(&problem).unwrap_or_default();
     let headers = vec![
-        (
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        ),
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
-    Answer {
-        status,
-        headers,
-        body: body.into(),
-    }
+    Answer { status, headers, body: body.into() }
 }

@@ -14,10 +14,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("{path} cannot be read as PEM: {cause}")]
-    Pem {
-        path: PathBuf,
-        cause: rustls::pki_types::pem::Error,
-    },
+    Pem { path: PathBuf, cause: rustls::pki_types::pem::Error },
     #[error("{0} has no certificate")]
     Empty(PathBuf),
     #[error("the certificate and the key do not work together: {0}")]
@@ -69,9 +66,7 @@ fn config(cert_file: &Path, key_file: &Path) -> Result<Arc<ServerConfig>, TlsErr
         return Err(TlsError::Empty(cert_file.to_owned()));
     }
     let key = PrivateKeyDer::from_pem_file(key_file).map_err(pem(key_file))?;
-    let mut config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
+    let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

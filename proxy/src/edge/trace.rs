@@ -2,6 +2,8 @@
 
 use http::HeaderMap;
 
+use crate::random;
+
 /// The trace that a request belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Trace {
@@ -14,27 +16,18 @@ pub(super) struct Trace {
 impl Trace {
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let mut lines = headers.get_all("traceparent").iter();
-        match (
-            lines.next().and_then(|line| trace_id(line.as_bytes())),
-            lines.next(),
-        ) {
+        match (lines.next().and_then(|line| trace_id(line.as_bytes())), lines.next()) {
             (Some(id), None) => Self { id, begun: None },
             _ => Self::begin(),
         }
     }
 
     fn begin() -> Self {
-        let mut random = [0; 24];
-        // Without randomness a trace is still told apart from none; nothing but log lines depends on it.
-        if getrandom::fill(&mut random).is_err() {
-            random.fill(1);
-        }
-        let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        let (id, span) = hex.split_at(32);
-        Self {
-            id: id.to_owned(),
-            begun: Some(format!("00-{id}-{span}-01")),
-        }
+        // All zeros would be invalid.
+        let id = format!("{:032x}", u128::from_ne_bytes(random::bytes()) | 1);
+        let span = format!("{:016x}", u64::from_ne_bytes(random::bytes()) | 1);
+        let begun = Some(format!("00-{id}-{span}-01"));
+        Self { id, begun }
     }
 }
 
@@ -72,13 +65,7 @@ mod tests {
 
     #[test]
     fn a_valid_trace_is_continued() {
-        assert_eq!(
-            of(&[&format!("00-{ID}-00f067aa0ba902b7-01")]),
-            Trace {
-                id: ID.into(),
-                begun: None
-            }
-        );
+        assert_eq!(of(&[&format!("00-{ID}-00f067aa0ba902b7-01")]), Trace { id: ID.into(), begun: None });
         assert_eq!(of(&[&format!("cc-{ID}-00f067aa0ba902b7-01-later")]).id, ID);
     }
 

@@ -22,6 +22,8 @@ pub(super) struct Trip {
     pub(super) streams: bool,
     pub(super) decide: Arc<dyn Decide>,
     pub(super) cut: Arc<Cut>,
+    /// When the head was whole.
+    pub(super) began: Instant,
 }
 
 impl Trip {

@@ -1,4 +1,4 @@
-//! WebSockets of admitted visitors, tunnelled to the origin byte by byte.
+//! `WebSocket`s of admitted visitors, tunnelled to the origin byte by byte.
 //!
 //! Not by Pingora: a proxied upgrade can die there when the origin speaks right behind its 101 (pingora #946). The
 //! connection to the origin is Pingora's all the same.
@@ -22,6 +22,7 @@ use super::forward::{COMMAND, parse_command};
 use super::head::RawHead;
 use super::trip::Trip;
 use super::{Shared, answer};
+use crate::metrics::{self, Verdict};
 
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 const MAX_FIELDS: usize = 256;
@@ -30,18 +31,16 @@ const BUFFER_BYTES: usize = 8 * 1024;
 
 /// Forwards one upgrade request and then whatever both sides say, until one of them, silence, or the session ends it.
 pub(super) async fn run(connection: Connection, raw: RawHead, trip: Trip) {
-    let Connection {
-        shared,
-        stream: mut client,
-        arrived,
-        permit,
-        ..
-    } = connection;
+    let Connection { shared, stream: mut client, arrived, permit, .. } = connection;
     let opened = open(&shared, &raw, &trip).await;
     let (mut origin, rest, answered) = match opened {
         Ok(opened) => opened,
-        Err(failure) => return refuse(client, failure, &trip, shared.limits.write).await,
+        Err(failure) => {
+            metrics::edge().request_took(Verdict::Error, trip.began.elapsed());
+            return refuse(client, failure, &trip, shared.limits.write).await;
+        }
     };
+    metrics::edge().request_took(Verdict::Forwarded, trip.began.elapsed());
     let greeting = async {
         client.write_all(&answered.head).await?;
         client.write_all(&rest).await?;
@@ -69,16 +68,9 @@ pub(super) async fn run(connection: Connection, raw: RawHead, trip: Trip) {
 
 async fn refuse(mut client: Stream, failure: Failure, trip: &Trip, patience: Duration) {
     let mut refusal = failure.answer(false, &trip.trace.id);
-    let cookies = trip
-        .forward
-        .set_cookies
-        .iter()
-        .map(|cookie| (header::SET_COOKIE, cookie.clone()));
+    let cookies = trip.forward.set_cookies.iter().map(|cookie| (header::SET_COOKIE, cookie.clone()));
     refusal.headers.extend(cookies);
-    if answer::write(&mut client, &refusal, &Method::GET, false, patience)
-        .await
-        .is_ok()
-    {
+    if answer::write(&mut client, &refusal, &Method::GET, false, patience).await.is_ok() {
         answer::close(client).await;
     }
 }
@@ -120,10 +112,7 @@ async fn connect(shared: &Shared, trip: &Trip) -> Result<Stream, Failure> {
         let Some(backend) = upstream.pick(&tried).await else {
             break;
         };
-        let connected = shared
-            .connector
-            .new_stream(&backend.peer(upstream.settings(), true))
-            .await;
+        let connected = shared.connector.new_stream(&backend.peer(upstream.settings(), true)).await;
         if connected.is_ok() == backend.is_down() {
             backend.learn(connected.is_ok());
         }
@@ -138,12 +127,7 @@ async fn connect(shared: &Shared, trip: &Trip) -> Result<Stream, Failure> {
 
 /// The request head for the origin: as it came, but for what belongs to one hop and what is ours.
 fn request(raw: &RawHead, trip: &Trip) -> pingora::Result<BytesMut> {
-    let line = raw
-        .bytes
-        .as_ref()
-        .split(|byte: &u8| *byte == b' ')
-        .nth(1)
-        .unwrap_or(b"/");
+    let line = raw.bytes.as_ref().split(|byte: &u8| *byte == b' ').nth(1).unwrap_or(b"/");
     let mut request = RequestHeader::build(raw.method.clone(), line, Some(raw.headers.len() + 8))?;
     for (name, value) in &raw.headers {
         request.append_header(name.clone(), value.clone())?;
@@ -163,27 +147,15 @@ fn request(raw: &RawHead, trip: &Trip) -> pingora::Result<BytesMut> {
 
 /// RFC 9110 §7.6.1.
 fn strip_hop_by_hop(request: &mut RequestHeader) {
-    let lines = request
-        .headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|line| line.to_str().ok());
-    let named: Vec<HeaderName> = lines
-        .flat_map(|line| line.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
+    let lines = request.headers.get_all(header::CONNECTION).iter().filter_map(|line| line.to_str().ok());
+    let named: Vec<HeaderName> =
+        lines.flat_map(|line| line.split(',')).filter_map(|name| name.trim().parse().ok()).collect();
     for name in named {
         request.remove_header(&name);
     }
-    for name in [
-        "connection",
-        "keep-alive",
-        "proxy-connection",
-        "proxy-authorization",
-        "te",
-        "trailer",
-        "expect",
-    ] {
+    for name in
+        ["connection", "keep-alive", "proxy-connection", "proxy-authorization", "te", "trailer", "expect"]
+    {
         request.remove_header(name);
     }
 }

@@ -72,9 +72,7 @@ pub struct Upstream {
 
 impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.urls.iter().map(UpstreamUrl::to_string))
-            .finish()
+        f.debug_list().entries(self.urls.iter().map(UpstreamUrl::to_string)).finish()
     }
 }
 
@@ -91,12 +89,7 @@ type Probing = Box<dyn HealthCheck + Send + Sync>;
 
 impl fmt::Debug for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}{}",
-            self.address,
-            if self.is_down() { " (down)" } else { "" }
-        )
+        write!(f, "{}{}", self.address, if self.is_down() { " (down)" } else { "" })
     }
 }
 
@@ -125,17 +118,13 @@ impl Upstream {
 
     /// The next server that is not among `tried`; one that is marked down only if there is no other.
     pub async fn pick(self: &Arc<Self>, tried: &[Arc<Backend>]) -> Option<Arc<Backend>> {
-        self.watched
-            .get_or_init(|| drop(tokio::spawn(watch(Arc::downgrade(self)))));
+        self.watched.get_or_init(|| drop(tokio::spawn(watch(Arc::downgrade(self)))));
         if self.backends.load().is_empty() {
             self.resolve_first().await;
         }
         let backends = self.backends.load();
-        let untried = || {
-            backends
-                .iter()
-                .filter(|backend| !tried.iter().any(|other| other.address == backend.address))
-        };
+        let untried =
+            || backends.iter().filter(|backend| !tried.iter().any(|other| other.address == backend.address));
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         // Turns are taken among those that are up, lest the one behind a dead one get twice its share.
         let up = || untried().filter(|backend| !backend.is_down());
@@ -163,9 +152,8 @@ impl Upstream {
                     tracing::warn!(upstream = %url, %error, "the name of an upstream does not resolve");
                     let sni = sni(url);
                     let known = self.backends.load();
-                    let kept = known
-                        .iter()
-                        .filter(|backend| backend.peer.sni == sni && backend.port() == url.port);
+                    let kept =
+                        known.iter().filter(|backend| backend.peer.sni == sni && backend.port() == url.port);
                     found.extend(kept.map(|backend| (url, backend.address)));
                 }
             }
@@ -174,17 +162,10 @@ impl Upstream {
     }
 
     fn literal_addresses(&self) -> Vec<(&UpstreamUrl, SocketAddr)> {
-        let literal = |url: &UpstreamUrl| {
-            url.host
-                .parse::<IpAddr>()
-                .ok()
-                .map(|ip| SocketAddr::new(ip, url.port))
-        };
-        let all: Option<Vec<_>> = self
-            .urls
-            .iter()
-            .map(|url| literal(url).map(|address| (url, address)))
-            .collect();
+        let literal =
+            |url: &UpstreamUrl| url.host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, url.port));
+        let all: Option<Vec<_>> =
+            self.urls.iter().map(|url| literal(url).map(|address| (url, address))).collect();
         all.unwrap_or_default()
     }
 
@@ -222,12 +203,7 @@ impl Backend {
         peer.options.read_timeout = Some(settings.read);
         peer.options.write_timeout = Some(settings.write);
         peer.options.idle_timeout = Some(settings.idle);
-        Self {
-            address,
-            peer,
-            down: AtomicBool::new(false),
-            probe: OnceLock::new(),
-        }
+        Self { address, peer, down: AtomicBool::new(false), probe: OnceLock::new() }
     }
 
     /// For one request; `streams` if its answer may be silent for long.
@@ -246,9 +222,10 @@ impl Backend {
     /// Learns from a connect or a check.
     pub fn learn(&self, alive: bool) {
         if self.down.swap(!alive, Ordering::Relaxed) == alive {
-            match alive {
-                true => tracing::info!(upstream = %self.address, "an upstream is back"),
-                false => tracing::warn!(upstream = %self.address, "an upstream is down"),
+            if alive {
+                tracing::info!(upstream = %self.address, "an upstream is back");
+            } else {
+                tracing::warn!(upstream = %self.address, "an upstream is down");
             }
         }
     }
@@ -278,11 +255,7 @@ impl Backend {
                 Box::new(check)
             }
             Probe::Http(path) => {
-                let host = if sni.is_empty() {
-                    self.address.to_string()
-                } else {
-                    sni.clone()
-                };
+                let host = if sni.is_empty() { self.address.to_string() } else { sni.clone() };
                 let mut check = HttpHealthCheck::new(&host, self.peer.is_tls());
                 check.peer_template.options.connection_timeout = Some(settings.connect);
                 check.peer_template.options.read_timeout = Some(settings.connect);
@@ -296,11 +269,7 @@ impl Backend {
 
 /// The server name of TLS; empty without it.
 fn sni(url: &UpstreamUrl) -> String {
-    if url.scheme == Scheme::Https {
-        url.host.clone()
-    } else {
-        String::new()
-    }
+    if url.scheme == Scheme::Https { url.host.clone() } else { String::new() }
 }
 
 async fn look_up(url: &UpstreamUrl) -> std::io::Result<Vec<SocketAddr>> {
@@ -308,9 +277,7 @@ async fn look_up(url: &UpstreamUrl) -> std::io::Result<Vec<SocketAddr>> {
         return Ok(vec![SocketAddr::new(ip, url.port)]);
     }
     let asked = tokio::net::lookup_host((url.host.as_str(), url.port));
-    Ok(tokio::time::timeout(Duration::from_secs(3), asked)
-        .await??
-        .collect())
+    Ok(tokio::time::timeout(Duration::from_secs(3), asked).await??.collect())
 }
 
 /// Checks and resolves until the upstream is dropped.
@@ -356,11 +323,7 @@ mod tests {
             assert_eq!(upstream.pick(&[]).await.unwrap().port(), 2);
         }
         let second = upstream.pick(&[]).await.unwrap();
-        assert_eq!(
-            upstream.pick(&[Arc::clone(&second)]).await.unwrap().port(),
-            1,
-            "the last resort"
-        );
+        assert_eq!(upstream.pick(&[Arc::clone(&second)]).await.unwrap().port(), 1, "the last resort");
         assert!(upstream.pick(&[first, second]).await.is_none());
     }
 

@@ -39,17 +39,10 @@ impl Handshake {
         if version.as_bytes() != b"13" || !STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16) {
             return Err(Refusal::Handshake);
         }
-        let offers = headers
-            .get_all(header::SEC_WEBSOCKET_PROTOCOL)
-            .iter()
-            .filter_map(|line| line.to_str().ok());
-        let speaks_ours = offers
-            .flat_map(|line| line.split(','))
-            .any(|offer| offer.trim() == SUBPROTOCOL);
-        Ok(Self {
-            accept: derive_accept_key(key.as_bytes()),
-            speaks_ours,
-        })
+        let offers =
+            headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|line| line.to_str().ok());
+        let speaks_ours = offers.flat_map(|line| line.split(',')).any(|offer| offer.trim() == SUBPROTOCOL);
+        Ok(Self { accept: derive_accept_key(key.as_bytes()), speaks_ours })
     }
 
     /// Answers 101 and turns the connection into a socket. `arrived` is what came right behind the head.

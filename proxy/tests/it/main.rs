@@ -3,10 +3,15 @@
 // A test that cannot go on says where and stops; clippy knows tests only by their attribute, not their helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod cli;
 mod config;
 mod documented;
-mod operator;
-mod reload;
+mod dressing;
 mod gate;
+mod operator;
+mod origins;
+mod reload;
 mod rig;
+mod sockets;
+mod stopping;
 mod transport;

@@ -1,0 +1,145 @@
+//! The fields of a head that say where a request goes and where it ends.
+
+use std::net::Ipv6Addr;
+
+use http::{HeaderMap, HeaderValue, header};
+
+use super::refusal::Refusal;
+
+/// How long the body is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// In bytes; 0 without a body.
+    Length(u64),
+    Chunked,
+}
+
+/// Exactly one `Host`, and the same as in an absolute target.
+pub(super) fn host(headers: &HeaderMap, authority: Option<&str>) -> Result<String, Refusal> {
+    let mut lines = headers.get_all(header::HOST).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else {
+        return Err(Refusal::Host);
+    };
+    let line = line.to_str().map_err(|_| Refusal::Host)?;
+    if authority.is_some_and(|authority| !authority.eq_ignore_ascii_case(line)) {
+        return Err(Refusal::Malformed("`Host` differs from the host of the target"));
+    }
+    if let Some(rest) = line.strip_prefix('[') {
+        let (name, port) = rest.split_once(']').ok_or(Refusal::Host)?;
+        let address: Ipv6Addr = name.parse().map_err(|_| Refusal::Host)?;
+        return is_port(port).then(|| address.to_string()).ok_or(Refusal::Host);
+    }
+    let (name, port) = line.split_at(line.find(':').unwrap_or(line.len()));
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let fits = !name.is_empty() && name.bytes().all(is_host_byte) && is_port(port);
+    fits.then(|| name.to_ascii_lowercase()).ok_or(Refusal::Host)
+}
+
+const fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_')
+}
+
+/// Nothing, or a colon and a port.
+fn is_port(text: &str) -> bool {
+    let number = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    text.is_empty() || text.strip_prefix(':').is_some_and(|port| port.is_empty() || number(port))
+}
+
+/// RFC 9112 §6.3, with every doubtful combination refused.
+pub(super) fn framing(headers: &HeaderMap, http10: bool) -> Result<Framing, Refusal> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (lengths.next(), codings.next()) {
+        (None, None) => Ok(Framing::Length(0)),
+        (Some(_), Some(_)) => Err(Refusal::Malformed("it has both `Content-Length` and `Transfer-Encoding`")),
+        (Some(length), None) if lengths.next().is_none() => content_length(length).map(Framing::Length),
+        (Some(_), None) => Err(Refusal::Malformed("it has `Content-Length` twice")),
+        (None, Some(_)) if http10 => Err(Refusal::Malformed("HTTP/1.0 has no `Transfer-Encoding`")),
+        (None, Some(coding)) => match (coding.as_bytes().eq_ignore_ascii_case(b"chunked"), codings.next()) {
+            (true, None) => Ok(Framing::Chunked),
+            _ => Err(Refusal::Coding),
+        },
+    }
+}
+
+fn content_length(value: &HeaderValue) -> Result<u64, Refusal> {
+    let text = value.to_str().unwrap_or_default();
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten().ok_or(Refusal::Malformed("`Content-Length` is no number"))
+}
+
+pub(super) fn expects_continue(headers: &HeaderMap) -> Result<bool, Refusal> {
+    let mut lines = headers.get_all(header::EXPECT).iter();
+    match (lines.next(), lines.next()) {
+        (None, _) => Ok(false),
+        (Some(line), None) if line.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(true),
+        _ => Err(Refusal::Expectation),
+    }
+}
+
+/// What `Connection` says.
+#[derive(Default)]
+pub(super) struct Connection {
+    pub(super) close: bool,
+    pub(super) keep_alive: bool,
+    pub(super) upgrade: bool,
+}
+
+pub(super) fn connection(headers: &HeaderMap) -> Connection {
+    let mut found = Connection::default();
+    let lines = headers.get_all(header::CONNECTION).iter().filter_map(|line| line.to_str().ok());
+    for token in lines.flat_map(|line| line.split(',')).map(str::trim) {
+        found.close |= token.eq_ignore_ascii_case("close");
+        found.keep_alive |= token.eq_ignore_ascii_case("keep-alive");
+        found.upgrade |= token.eq_ignore_ascii_case("upgrade");
+    }
+    found
+}
+
+pub(super) fn asks_for_websocket(headers: &HeaderMap) -> bool {
+    headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host_of(line: &str) -> Result<String, Refusal> {
+        let mut headers = HeaderMap::new();
+        headers.append(header::HOST, HeaderValue::from_str(line).unwrap());
+        host(&headers, None)
+    }
+
+    #[test]
+    fn a_host_is_one_name_or_address() {
+        for (came, read) in [
+            ("a", "a"),
+            ("A.b.", "a.b"),
+            ("a:80", "a"),
+            ("a.:80", "a"),
+            ("a:", "a"),
+            ("[::1]:80", "::1"),
+            ("[2001:DB8::0:1]", "2001:db8::1"),
+            ("127.0.0.1:1", "127.0.0.1"),
+        ] {
+            assert_eq!(host_of(came).as_deref(), Ok(read), "{came}");
+        }
+        for bad in [
+            "", ".", ":80", "a b", "a/b", "me@a", "a:b", "a:1:2", "a:+1", "a:99999", "[::1", "[x]", "[::1]x",
+            "a]", "a,b", "a%00", "a\tb",
+        ] {
+            assert_eq!(host_of(bad), Err(Refusal::Host), "{bad}");
+        }
+    }
+
+    #[test]
+    fn exactly_one_host_is_needed() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(host(&headers, None), Err(Refusal::Host));
+        headers.append(header::HOST, HeaderValue::from_static("a"));
+        assert_eq!(host(&headers, Some("A")).as_deref(), Ok("a"));
+        assert!(matches!(host(&headers, Some("b")), Err(Refusal::Malformed(_))));
+        headers.append(header::HOST, HeaderValue::from_static("a"));
+        assert_eq!(host(&headers, None), Err(Refusal::Host));
+    }
+}
