@@ -120,7 +120,7 @@ impl Ticker {
             self.survey().await
         };
         match result {
-            Ok(()) => self.succeeded(),
+            Ok(()) => self.succeeded().await,
             Err(error) => self.failed(&error),
         }
     }
@@ -153,10 +153,12 @@ impl Ticker {
         Ok(())
     }
 
-    fn succeeded(&mut self) {
+    async fn succeeded(&mut self) {
         self.retry = RETRY_LEAST;
         if self.hall.set_store_lost(false) {
             tracing::info!(room = %self.hall.name, "the store answers again");
+            // While this edge was not heard, the places that it looks after may have been passed over.
+            self.present_again().await;
         }
         let next = if self.is_busy() {
             TICK + random::below(JITTER)

@@ -6,6 +6,7 @@ use http::HeaderValue;
 use room::draw;
 use room::ids::{TicketId, VisitorId};
 use room::queue::{Arrival, Arrived, Claim, Claimed, Renewal, Renewed, Session};
+use room::rules::TICKET_LIFE;
 use room::time::Micros;
 use room::token::{Kind, Pass, Ticket};
 use room::wire::Standing;
@@ -21,8 +22,6 @@ use crate::standing::{Known, Shown as ShownBefore, Who};
 use super::presented::Shown;
 use super::{Visit, cookies};
 
-/// A ticket is good for this long after its stamp, or after the opening of its room if that is later.
-const TICKET_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// A claim that needs a moment is waited for instead of sent away, up to this long.
 const CLAIM_PATIENCE: Duration = Duration::from_secs(3);
 /// After a knock that found no entry nobody else need knock for this long.
