@@ -167,11 +167,7 @@ impl Store for Redis {
 
     async fn leave(&self, call: Call<'_>, leaves: &[Leave]) -> Result<Answer<()>, StoreError> {
         let answer = self.each(&scripts::LEAVE, &call, leaves, |_, _| Some(())).await?;
-        Ok(Answer {
-            head: answer.head,
-            waiting: answer.waiting,
-            value: (),
-        })
+        Ok(Answer { head: answer.head, waiting: answer.waiting, value: () })
     }
 
     async fn renew(&self, call: Call<'_>, renewals: &[Renewal]) -> Result<Answer<Vec<Renewed>>, StoreError> {

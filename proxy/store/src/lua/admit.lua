@@ -87,7 +87,8 @@ local function alive()
     return nodes
 end
 
--- Sets aside places at the front whose edge is silent, until `wanted` present ones are found.
+-- Sets aside places at the front whose edge is silent, until `wanted` present ones are found. Says how many turns may
+-- be given: when more are silent than one tick may set aside, only as many as are present in front of the rest.
 local function pass_over_silent(wanted)
     local nodes, present, silent, from = alive(), 0, {}, 0
     while present < wanted and #silent < MAX_SET_ASIDE do
@@ -105,10 +106,11 @@ local function pass_over_silent(wanted)
         end
         from = from + #visitors
     end
-    if #silent == 0 then return end
+    if #silent == 0 then return wanted end
     room.set_aside = room.set_aside + #silent
     call('ZREM', LINE, unpack(silent))
     call('HDEL', OWNER, unpack(silent))
+    return #silent == MAX_SET_ASIDE and present or wanted
 end
 
 -- How many turns budgets and slots allow.
@@ -146,8 +148,7 @@ end
 
 -- Gives turns; answers them as JSON.
 local function give_turns()
-    local count = turns_due()
-    pass_over_silent(count)
+    local count = pass_over_silent(turns_due())
     if count == 0 then return '' end
     local taken = take_next(count)
     if #taken == 0 then return '' end

@@ -36,6 +36,7 @@ local SECOND = 1000000
 local MINUTE = 60 * SECOND
 local SETTLE = 3 * SECOND
 local SLOT_GRACE = 2 * SECOND
+local TICKET_LIFE = 24 * 60 * MINUTE
 local EVENTS_KEPT = 1200
 local ITEMS = 22
 
@@ -302,8 +303,9 @@ local function withdraw(turns, line, returns, visitor)
     return drop(line, visitor) or drop(returns, visitor)
 end
 
+-- A ticket that is spent now could be shown until then.
 local function spent_until()
-    return clock + rules.return_window + rules.session_max
+    return clock + TICKET_LIFE
 end
 
 -- JSON as `room::queue` reads it.

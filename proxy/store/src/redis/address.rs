@@ -63,16 +63,8 @@ pub(super) struct Servers {
 
 pub(super) enum Kind {
     Single(ConnectionInfo),
-    Sentinel {
-        sentinels: Vec<ConnectionInfo>,
-        master: String,
-        login: RedisConnectionInfo,
-        tls: bool,
-    },
-    Cluster {
-        nodes: Vec<ConnectionInfo>,
-        login: RedisConnectionInfo,
-    },
+    Sentinel { sentinels: Vec<ConnectionInfo>, master: String, login: RedisConnectionInfo, tls: bool },
+    Cluster { nodes: Vec<ConnectionInfo>, login: RedisConnectionInfo },
 }
 
 /// How long a connection may take to come up. Longer than a call: a slow handshake must not be tried for ever.
@@ -112,11 +104,7 @@ impl Servers {
                 (Kind::Cluster { nodes, login }, address)
             }
         };
-        Ok(Self {
-            kind,
-            address,
-            timeout: options.timeout,
-        })
+        Ok(Self { kind, address, timeout: options.timeout })
     }
 
     /// A cluster carries a message to one shard only, where PUBLISH would carry it to all.
@@ -143,9 +131,7 @@ impl Servers {
             Kind::Single(info) => {
                 let login = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
                 let client = Client::open(info.clone().set_redis_settings(login))?;
-                client
-                    .get_multiplexed_async_connection_with_config(&config)
-                    .await?
+                client.get_multiplexed_async_connection_with_config(&config).await?
             }
             Kind::Sentinel { .. } => {
                 let mut client = self.sentinel(ProtocolVersion::RESP3)?;
@@ -157,13 +143,7 @@ impl Servers {
     }
 
     fn sentinel(&self, protocol: ProtocolVersion) -> RedisResult<SentinelClient> {
-        let Kind::Sentinel {
-            sentinels,
-            master,
-            login,
-            tls,
-        } = &self.kind
-        else {
+        let Kind::Sentinel { sentinels, master, login, tls } = &self.kind else {
             return Err((redis::ErrorKind::InvalidClientConfig, "no sentinels are set").into());
         };
         let mut node = SentinelNodeConnectionInfo::default()
@@ -171,12 +151,7 @@ impl Servers {
         if *tls {
             node = node.set_tls_mode(TlsMode::Secure);
         }
-        SentinelClient::build(
-            sentinels.clone(),
-            master.clone(),
-            Some(node),
-            SentinelServerType::Master,
-        )
+        SentinelClient::build(sentinels.clone(), master.clone(), Some(node), SentinelServerType::Master)
     }
 
     /// A client of a cluster; `None` for other arrangements.
@@ -187,9 +162,8 @@ impl Servers {
         let Kind::Cluster { nodes, login } = &self.kind else {
             return Ok(None);
         };
-        let mut builder = ClusterClientBuilder::new(nodes.clone())
-            .connection_timeout(DIAL)
-            .response_timeout(self.timeout);
+        let mut builder =
+            ClusterClientBuilder::new(nodes.clone()).connection_timeout(DIAL).response_timeout(self.timeout);
         if let Some(username) = login.username() {
             builder = builder.username(username);
         }
@@ -214,9 +188,7 @@ fn login(from: &RedisConnectionInfo, options: &RedisOptions) -> RedisConnectionI
 fn parse(topology: &Topology) -> Result<Vec<ConnectionInfo>, StoreError> {
     let parse_one = |url: &String| {
         url.as_str().into_connection_info().map_err(|error| {
-            let reason = error
-                .detail()
-                .unwrap_or("it is no redis://, rediss:// or unix:// URL");
+            let reason = error.detail().unwrap_or("it is no redis://, rediss:// or unix:// URL");
             StoreError::Failed(format!("an address of the store cannot be used: {reason}"))
         })
     };

@@ -36,19 +36,13 @@ impl Ask {
         write_caller(call, now, &mut args);
         write_rules(call, &mut args);
         args.push(publish.into());
-        Self {
-            script,
-            keys: scripts::keys(prefix, call.room),
-            args,
-        }
+        Self { script, keys: scripts::keys(prefix, call.room), args }
     }
 
     pub(super) fn missed(prefix: &str, room: &RoomName, seq: u64) -> Self {
         Self {
             script: &scripts::MISSED,
-            keys: ["state", "ticks"]
-                .map(|name| scripts::key(prefix, room, name))
-                .into(),
+            keys: ["state", "ticks"].map(|name| scripts::key(prefix, room, name)).into(),
             args: vec![seq.to_string()],
         }
     }

@@ -38,18 +38,13 @@ fn check(info: &str) -> Result<(), StoreError> {
 }
 
 fn is_new_enough(version: &str) -> bool {
-    let major = version
-        .split('.')
-        .next()
-        .and_then(|major| major.parse::<u32>().ok());
+    let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
     // A server that calls itself something else has to show by running the scripts.
     major.is_none_or(|major| major >= OLDEST_MAJOR)
 }
 
 fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
-    info.lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-        .map(str::trim)
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
 /// One text from one server, or a map with one for each node of a cluster.

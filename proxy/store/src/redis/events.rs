@@ -2,7 +2,6 @@
 //! a gap in the numbers and is read back from `ticks` by whoever listens.
 
 use std::collections::{HashMap, HashSet};
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -47,12 +46,7 @@ impl Events {
 
     pub(super) fn listen(&self, channel: String) -> broadcast::Receiver<Arc<Event>> {
         let new = || broadcast::Sender::new(EVENT_BACKLOG);
-        let receiver = self
-            .rooms
-            .senders()
-            .entry(channel)
-            .or_insert_with(new)
-            .subscribe();
+        let receiver = self.rooms.senders().entry(channel).or_insert_with(new).subscribe();
         self.rooms.changed.notify_one();
         receiver
     }
@@ -95,14 +89,11 @@ async fn keep_listening(servers: Arc<Servers>, rooms: Arc<Rooms>) {
         match timeout(DIAL, Ear::open(&servers, sender)).await {
             Ok(Ok(ear)) => {
                 pause = FIRST_PAUSE;
-                let Err(error) = listen(ear, pushes, &rooms).await;
+                let error = listen(ear, pushes, &rooms).await;
                 tracing::warn!(store = servers.address, %error, "lost the connection for events");
             }
             Ok(Err(error)) => tracing::warn!(store = servers.address, %error, "cannot listen for events"),
-            Err(_) => tracing::warn!(
-                store = servers.address,
-                "no connection for events came up in time"
-            ),
+            Err(_) => tracing::warn!(store = servers.address, "no connection for events came up in time"),
         }
         tokio::time::sleep(jittered(pause)).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
@@ -115,49 +106,74 @@ fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(0.5 + share / 2.0)
 }
 
-async fn listen(
-    mut ear: Ear,
+/// News about the connection itself.
+enum News {
+    /// The slot of this channel's room moved to another node.
+    Moved(String),
+    /// A connection was cut.
+    Cut,
+}
+
+/// Listens until the connection is lost. Handing events on and looking after the connection go side by side: a room
+/// whose shard is away must not hold up the others.
+async fn listen(ear: Ear, pushes: mpsc::Receiver<PushInfo>, rooms: &Rooms) -> RedisError {
+    let (sender, news) = mpsc::channel(BACKLOG);
+    tokio::select! {
+        error = hand_on(pushes, rooms, sender) => error,
+        error = look_after(ear, news, rooms) => error,
+    }
+}
+
+async fn hand_on(
     mut pushes: mpsc::Receiver<PushInfo>,
     rooms: &Rooms,
-) -> Result<Infallible, RedisError> {
+    news: mpsc::Sender<News>,
+) -> RedisError {
+    while let Some(push) = pushes.recv().await {
+        let told = match (push.kind, push.data.as_slice()) {
+            (PushKind::Message | PushKind::SMessage, [channel, Value::BulkString(payload)]) => {
+                rooms.deliver(&text(channel), payload);
+                Ok(())
+            }
+            (PushKind::SUnsubscribe, [channel, ..]) => news.try_send(News::Moved(text(channel))),
+            (PushKind::Disconnection, _) => news.try_send(News::Cut),
+            _ => Ok(()),
+        };
+        if told.is_err() {
+            break;
+        }
+    }
+    lost()
+}
+
+async fn look_after(mut ear: Ear, mut news: mpsc::Receiver<News>, rooms: &Rooms) -> RedisError {
     let mut heard = HashSet::new();
     let mut alarm = interval(ASK_EVERY);
     alarm.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
-            push = pushes.recv() => match push {
-                Some(push) => on_push(push, rooms, &mut heard, ear.heals())?,
-                None => return Err(lost()),
+        let outcome = tokio::select! {
+            news = news.recv() => match news {
+                Some(News::Moved(channel)) => {
+                    heard.remove(&channel);
+                    subscribe(&mut ear, rooms, &mut heard).await
+                }
+                // Connected again by itself; rooms are subscribed anew at the next alarm.
+                Some(News::Cut) if ear.heals() => {
+                    heard.clear();
+                    Ok(())
+                }
+                Some(News::Cut) | None => Err(lost()),
             },
-            () = rooms.changed.notified() => subscribe(&mut ear, rooms, &mut heard).await?,
-            _ = alarm.tick() => {
-                ask(&mut ear, &mut heard).await?;
-                subscribe(&mut ear, rooms, &mut heard).await?;
-            }
+            () = rooms.changed.notified() => subscribe(&mut ear, rooms, &mut heard).await,
+            _ = alarm.tick() => match ask(&mut ear, &heard).await {
+                Ok(()) => subscribe(&mut ear, rooms, &mut heard).await,
+                Err(error) => Err(error),
+            },
+        };
+        if let Err(error) = outcome {
+            return error;
         }
     }
-}
-
-fn on_push(
-    push: PushInfo,
-    rooms: &Rooms,
-    heard: &mut HashSet<String>,
-    heals: bool,
-) -> Result<(), RedisError> {
-    match (push.kind, push.data.as_slice()) {
-        (PushKind::Message | PushKind::SMessage, [channel, Value::BulkString(payload)]) => {
-            rooms.deliver(&text(channel), payload);
-        }
-        // The slot of a room moved to another node.
-        (PushKind::SUnsubscribe, [channel, ..]) => {
-            heard.remove(&text(channel));
-            rooms.changed.notify_one();
-        }
-        (PushKind::Disconnection, _) if heals => heard.clear(),
-        (PushKind::Disconnection, _) => return Err(lost()),
-        _ => {}
-    }
-    Ok(())
 }
 
 async fn subscribe(ear: &mut Ear, rooms: &Rooms, heard: &mut HashSet<String>) -> Result<(), RedisError> {
@@ -178,19 +194,16 @@ async fn subscribe(ear: &mut Ear, rooms: &Rooms, heard: &mut HashSet<String>) ->
 }
 
 /// Asks whether the connection lives: a half-open one says nothing by itself.
-async fn ask(ear: &mut Ear, heard: &mut HashSet<String>) -> Result<(), RedisError> {
+async fn ask(ear: &mut Ear, heard: &HashSet<String>) -> Result<(), RedisError> {
     match ear {
         Ear::One(connection) => {
             in_time(redis::cmd("PING").exec_async(connection)).await?;
         }
         Ear::Cluster(cluster) => {
-            for channel in heard.clone() {
-                let route = Route::with_key(&channel, SlotAddr::Master);
+            for channel in heard {
+                let route = Route::with_key(channel, SlotAddr::Master);
                 let to = RoutingInfo::SingleNode(SingleNodeRoutingInfo::SpecificNode(route));
-                if in_time(cluster.route_command(redis::cmd("PING"), to))
-                    .await
-                    .is_err()
-                {
+                if in_time(cluster.route_command(redis::cmd("PING"), to)).await.is_err() {
                     return Err(lost());
                 }
             }

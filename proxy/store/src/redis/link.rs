@@ -7,7 +7,7 @@ use deadpool::managed::{Object, PoolError};
 use redis::aio::ConnectionLike;
 use redis::cluster_async::ClusterConnection;
 use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::address::{DIAL, Servers};
 use super::ask::Ask;
@@ -16,6 +16,8 @@ use crate::StoreError;
 
 /// Connections that are opened before the first call.
 const WARM: usize = pool::SIZE / 2;
+/// How long it may take to learn about a cluster from its nodes.
+const CLUSTER_START: Duration = Duration::from_secs(5);
 
 pub(super) struct Link {
     route: Route,
@@ -41,11 +43,7 @@ impl Link {
             Some(pool) => Route::Pool(pool),
             None => Route::Cluster(cluster(servers).await?),
         };
-        Ok(Self {
-            route,
-            address: servers.address.clone(),
-            timeout,
-        })
+        Ok(Self { route, address: servers.address.clone(), timeout })
     }
 
     pub(super) fn address(&self) -> &str {
@@ -60,7 +58,7 @@ impl Link {
         let deadline = Instant::now() + DIAL;
         let mut opened = Vec::with_capacity(WARM);
         for _ in 0..WARM {
-            opened.push(self.explain(get(pool, deadline).await)?);
+            opened.push(self.at_start(get(pool, deadline).await)?);
         }
         Ok(())
     }
@@ -79,7 +77,7 @@ impl Link {
                 }
             }
         };
-        self.explain(run.await)
+        self.at_start(run.await)
     }
 
     /// Runs a script within the deadline. A connection that proves dead is replaced and the call made again: all
@@ -96,6 +94,19 @@ impl Link {
         self.explain(outcome)
     }
 
+    /// Whatever goes wrong at start, the address has to be in the message.
+    fn at_start<T>(&self, outcome: Result<T, Failure>) -> Result<T, StoreError> {
+        outcome.map_err(|failure| match failure {
+            Failure::Late => self.silent(),
+            Failure::Redis(error) if error.is_timeout() => self.silent(),
+            Failure::Redis(error) => explain(&self.address, self.timeout, &error),
+        })
+    }
+
+    fn silent(&self) -> StoreError {
+        StoreError::Unreachable { address: self.address.clone(), cause: format!("no answer within {DIAL:?}") }
+    }
+
     fn explain<T>(&self, outcome: Result<T, Failure>) -> Result<T, StoreError> {
         outcome.map_err(|failure| match failure {
             Failure::Late => StoreError::TimedOut(self.timeout),
@@ -110,9 +121,13 @@ async fn cluster(servers: &Servers) -> Result<ClusterConnection, StoreError> {
         let client = servers.cluster(|builder| builder)?.ok_or_else(no_cluster)?;
         client.get_async_connection().await
     };
-    connect
-        .await
-        .map_err(|error| unreachable(&servers.address, &error))
+    match timeout(CLUSTER_START, connect).await {
+        Ok(outcome) => outcome.map_err(|error| unreachable(&servers.address, &error)),
+        Err(_) => Err(StoreError::Unreachable {
+            address: servers.address.clone(),
+            cause: format!("the nodes did not answer within {CLUSTER_START:?}"),
+        }),
+    }
 }
 
 async fn get(pool: &Pool, deadline: Instant) -> Result<Object<pool::Manager>, Failure> {
@@ -143,17 +158,10 @@ async fn pooled(pool: &Pool, ask: &Ask, deadline: Instant) -> Result<Value, Fail
 /// By its hash; a server that does not know the script gets the whole of it.
 async fn invoke(connection: &mut impl ConnectionLike, ask: &Ask) -> RedisResult<Value> {
     let by_hash = command("EVALSHA", ask.script.hash(), ask);
-    match connection
-        .req_packed_command(&by_hash)
-        .await
-        .and_then(Value::extract_error)
-    {
+    match connection.req_packed_command(&by_hash).await.and_then(Value::extract_error) {
         Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
             let whole = command("EVAL", ask.script.source(), ask);
-            connection
-                .req_packed_command(&whole)
-                .await
-                .and_then(Value::extract_error)
+            connection.req_packed_command(&whole).await.and_then(Value::extract_error)
         }
         outcome => outcome,
     }
@@ -161,11 +169,7 @@ async fn invoke(connection: &mut impl ConnectionLike, ask: &Ask) -> RedisResult<
 
 fn command(verb: &str, script: &str, ask: &Ask) -> Cmd {
     let mut command = redis::cmd(verb);
-    command
-        .arg(script)
-        .arg(ask.keys.len())
-        .arg(&ask.keys)
-        .arg(&ask.args);
+    command.arg(script).arg(ask.keys.len()).arg(&ask.keys).arg(&ask.args);
     command
 }
 
@@ -179,10 +183,7 @@ async fn within<T>(deadline: Instant, work: impl Future<Output = RedisResult<T>>
 /// The connection is lost, or leads to a server that is no longer the one to ask.
 fn is_dead(error: &RedisError) -> bool {
     error.is_connection_dropped()
-        || matches!(
-            error.kind(),
-            ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
-        )
+        || matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown))
 }
 
 fn explain(address: &str, timeout: Duration, error: &RedisError) -> StoreError {
@@ -202,16 +203,9 @@ fn explain(address: &str, timeout: Duration, error: &RedisError) -> StoreError {
                 | ErrorKind::ClusterConnectionNotFound
                 | ErrorKind::Server(ServerErrorKind::BusyLoading)
         );
-    if away {
-        unreachable(address, error)
-    } else {
-        StoreError::Failed(error.to_string())
-    }
+    if away { unreachable(address, error) } else { StoreError::Failed(error.to_string()) }
 }
 
 pub(super) fn unreachable(address: &str, error: &RedisError) -> StoreError {
-    StoreError::Unreachable {
-        address: address.into(),
-        cause: error.to_string(),
-    }
+    StoreError::Unreachable { address: address.into(), cause: error.to_string() }
 }

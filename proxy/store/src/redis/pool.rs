@@ -49,14 +49,9 @@ pub(super) fn open(servers: &Servers) -> RedisResult<Option<Pool>> {
     let Some(source) = source(servers)? else {
         return Ok(None);
     };
-    let manager = Manager {
-        source: Arc::new(source),
-        runtime: Handle::current(),
-        late: Arc::default(),
-    };
+    let manager = Manager { source: Arc::new(source), runtime: Handle::current(), late: Arc::default() };
     let pool = Pool::builder(manager).max_size(SIZE).build();
-    pool.map(Some)
-        .map_err(|error| RedisError::from(io::Error::other(error.to_string())))
+    pool.map(Some).map_err(|error| RedisError::from(io::Error::other(error.to_string())))
 }
 
 fn source(servers: &Servers) -> RedisResult<Option<Source>> {
@@ -65,12 +60,7 @@ fn source(servers: &Servers) -> RedisResult<Option<Source>> {
             let manager = deadpool_redis::Manager::new_with_config(info.clone(), servers.config())?;
             Some(Source::Single(manager))
         }
-        Kind::Sentinel {
-            sentinels,
-            master,
-            login,
-            tls,
-        } => {
+        Kind::Sentinel { sentinels, master, login, tls } => {
             let node = SentinelNodeConnectionInfo {
                 tls_mode: tls.then_some(sentinel::TlsMode::Secure),
                 redis_connection_info: Some(as_deadpool(login)),

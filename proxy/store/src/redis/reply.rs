@@ -21,11 +21,7 @@ pub(super) fn items<R>(
         read(&kind, &numbers).ok_or_else(|| malformed(&format!("`{kind}` with {numbers:?}")))
     };
     let value: Result<_, _> = answer.value.into_iter().map(read_one).collect();
-    Ok(Answer {
-        head: answer.head,
-        waiting: answer.waiting,
-        value: value?,
-    })
+    Ok(Answer { head: answer.head, waiting: answer.waiting, value: value? })
 }
 
 /// Reads a value that is JSON.
@@ -36,9 +32,7 @@ pub(super) fn json<T: DeserializeOwned>(reply: Value) -> Result<T, StoreError> {
 /// Reads the events that `missed.lua` found.
 pub(super) fn events(reply: Value) -> Result<Option<Vec<Event>>, StoreError> {
     let texts: Option<Vec<String>> = parse(reply)?;
-    texts
-        .map(|texts| texts.iter().map(|text| from_json(text)).collect())
-        .transpose()
+    texts.map(|texts| texts.iter().map(|text| from_json(text)).collect()).transpose()
 }
 
 /// What became of a change.
@@ -51,9 +45,7 @@ pub(super) fn tuned(reply: Value) -> Result<Tuned, StoreError> {
     let (kind, value): (String, Value) = answer(reply)?.value;
     match kind.as_str() {
         "control" => Ok(Tuned::Control(from_json(&parse::<String>(value)?)?)),
-        "conflict" => Ok(Tuned::Conflict(VersionConflict {
-            current: parse(value)?,
-        })),
+        "conflict" => Ok(Tuned::Conflict(VersionConflict { current: parse(value)? })),
         other => Err(malformed(other)),
     }
 }
@@ -62,14 +54,10 @@ pub(super) fn arrived(kind: &str, numbers: &[u64]) -> Option<Arrived> {
     Some(match (kind, numbers) {
         ("session", &[ends, cap]) => Arrived::Session(session(ends, cap)),
         ("let_in", &[ends, cap]) => Arrived::LetIn(session(ends, cap)),
-        ("turn", &[deadline]) => Arrived::Turn(Turn {
-            deadline: Micros(deadline),
-        }),
-        ("waiting", &[score, returning, new]) => Arrived::Waiting(Place {
-            score,
-            returning: returning == 1,
-            new: new == 1,
-        }),
+        ("turn", &[deadline]) => Arrived::Turn(Turn { deadline: Micros(deadline) }),
+        ("waiting", &[score, returning, new]) => {
+            Arrived::Waiting(Place { score, returning: returning == 1, new: new == 1 })
+        }
         ("busy", []) => Arrived::Busy,
         ("full", []) => Arrived::Full,
         ("spent", []) => Arrived::Spent,
@@ -81,9 +69,7 @@ pub(super) fn arrived(kind: &str, numbers: &[u64]) -> Option<Arrived> {
 pub(super) fn claimed(kind: &str, numbers: &[u64]) -> Option<Claimed> {
     Some(match (kind, numbers) {
         ("session", &[ends, cap]) => Claimed::Session(session(ends, cap)),
-        ("not_yet", &[retry_at]) => Claimed::NotYet {
-            retry_at: Micros(retry_at),
-        },
+        ("not_yet", &[retry_at]) => Claimed::NotYet { retry_at: Micros(retry_at) },
         ("gone", []) => Claimed::Gone,
         _ => return None,
     })
@@ -98,25 +84,13 @@ pub(super) fn renewed(kind: &str, numbers: &[u64]) -> Option<Renewed> {
 }
 
 fn session(ends: u64, cap: u64) -> Session {
-    Session {
-        ends: Micros(ends),
-        cap: Micros(cap),
-    }
+    Session { ends: Micros(ends), cap: Micros(cap) }
 }
 
 fn answer<T: FromRedisValue>(reply: Value) -> Result<Answer<T>, StoreError> {
     let (incarnation, seq, clock, front, waiting, value): (String, u64, u64, u64, u64, T) = parse(reply)?;
     let incarnation: Incarnation = incarnation.parse().map_err(|_| malformed(&incarnation))?;
-    Ok(Answer {
-        head: Head {
-            incarnation,
-            seq,
-            clock: Micros(clock),
-            front,
-        },
-        waiting,
-        value,
-    })
+    Ok(Answer { head: Head { incarnation, seq, clock: Micros(clock), front }, waiting, value })
 }
 
 fn parse<T: FromRedisValue>(value: Value) -> Result<T, StoreError> {

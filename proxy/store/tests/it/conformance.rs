@@ -1,6 +1,7 @@
 //! The store in Redis does the same as the queue in memory, step by step.
 
 use proptest::test_runner::{Config, TestRunner};
+use room::queue::Caller;
 use room::rules::{Draft, Rules};
 use store::Store;
 use store::memory::Memory;
@@ -19,11 +20,7 @@ pub(crate) fn conforms(
     length: usize,
 ) {
     let memory = Memory::with_clock(clock.as_clock());
-    let config = Config {
-        cases,
-        failure_persistence: None,
-        ..Config::default()
-    };
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
     TestRunner::new(config)
         .run(&histories(length), |history| {
             let clock_before = clock.now();
@@ -40,7 +37,7 @@ fn a_single_server_does_the_same_as_memory_in_any_history() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let clock = TestClock::default();
     let redis = runtime.block_on(connect(single(server.url()), &clock));
-    conforms(&runtime, &clock, &redis, 300, 60);
+    conforms(&runtime, &clock, &redis, 128, 60);
 }
 
 #[tokio::test]
@@ -50,24 +47,25 @@ async fn a_long_line_is_measured_and_served_alike() {
     let redis = connect(single(server.url()), &clock).await;
     let memory = Memory::with_clock(clock.as_clock());
     let room = new_room();
-    let rules = Rules::new(Draft {
-        new_users_per_minute: 60_000,
-        total_active_users: 100_000,
-        ..Draft::default()
-    })
-    .unwrap();
-    let call = call(&room, &rules, caller(0, None));
+    let rules =
+        Rules::new(Draft { new_users_per_minute: 60_000, total_active_users: 100_000, ..Draft::default() })
+            .unwrap();
+    let (present, silent) = (caller(0, None), caller(1, None));
     let crowd: Vec<_> = (0..4321).map(waiter).collect();
-    assert_eq!(
-        redis.arrive(call, &crowd).await.unwrap(),
-        memory.arrive(call, &crowd).await.unwrap()
-    );
-    for _ in 0..12 {
-        let (left, right) = (
-            redis.admit(call).await.unwrap(),
-            memory.admit(call).await.unwrap(),
-        );
+    let (front, back) = crowd.split_at(900);
+    for (caller, arrivals) in [(silent, front), (present, back)] {
+        let call = call(&room, &rules, caller);
+        assert_eq!(redis.arrive(call, arrivals).await.unwrap(), memory.arrive(call, arrivals).await.unwrap());
+    }
+    // The room gives no turns until one of the edges has been silent for long.
+    for tick in 0..50 {
+        let hold = tick < 30;
+        let call = call(&room, &rules, Caller { hold, ..present });
+        let (left, right) = (redis.admit(call).await.unwrap(), memory.admit(call).await.unwrap());
         assert_eq!(left, right);
+        assert_eq!(left.ruler.is_some(), left.counts.waiting > 0 && tick % 3 == 0);
         clock.step(400_000);
     }
+    let survey = redis.survey(call(&room, &rules, present)).await.unwrap();
+    assert_eq!((survey.counts.set_aside, survey.counts.waiting), (900, 0));
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use room::queue::{Arrived, Change, Claim, Claimed, Leave};
 use room::rules::Rules;
-use store::redis::Redis;
+use store::redis::{Redis, RedisOptions, Topology};
 use store::{Store, StoreError, TuneError};
 
 use crate::support::servers::{RedisServer, free_port};
@@ -27,14 +27,36 @@ async fn impatient(server: &RedisServer, clock: &TestClock) -> Redis {
 #[tokio::test]
 async fn a_store_that_is_not_there_is_named_with_its_address() {
     let port = free_port();
-    let error = Redis::connect(single(format!("redis://:hush@127.0.0.1:{port}")))
-        .await
-        .unwrap_err();
+    let error = Redis::connect(single(format!("redis://:hush@127.0.0.1:{port}"))).await.unwrap_err();
     assert!(
         matches!(&error, StoreError::Unreachable { address, .. } if *address == format!("127.0.0.1:{port}")),
         "{error:?}"
     );
     assert!(!error.to_string().contains("hush"), "{error}");
+}
+
+#[tokio::test]
+async fn a_fleet_that_is_not_there_is_named_with_its_addresses() {
+    let urls: Vec<String> = [free_port(), free_port()].map(|port| format!("redis://127.0.0.1:{port}")).into();
+    let sentinel = Topology::Sentinel { urls: urls.clone(), master: "queue".into() };
+    for topology in [sentinel, Topology::Cluster { urls: urls.clone() }] {
+        let shown = format!("{topology:?}");
+        let began = Instant::now();
+        let error = Redis::connect(RedisOptions::new(topology)).await.unwrap_err();
+        assert!(began.elapsed() < RECOVERY, "{shown} took {:?}", began.elapsed());
+        let StoreError::Unreachable { address, .. } = &error else {
+            panic!("{shown}: {error:?}");
+        };
+        assert!(urls.iter().all(|url| address.contains(&url["redis://".len()..])), "{shown}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_an_error_for_who_wants_it() {
+    let server = RedisServer::start_with(free_port(), &[]);
+    let url = server.tcp_url().replace("redis://", "rediss://");
+    let error = Redis::connect(single(url)).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unreachable { .. }), "{error:?}");
 }
 
 #[tokio::test]
@@ -79,10 +101,7 @@ async fn calls_to_a_killed_store_fail_in_time_and_work_again_after_its_restart()
     for _ in 0..5 {
         let began = Instant::now();
         let error = store.survey(call).await.unwrap_err();
-        assert!(
-            matches!(error, StoreError::Unreachable { .. } | StoreError::TimedOut(_)),
-            "{error}"
-        );
+        assert!(matches!(error, StoreError::Unreachable { .. } | StoreError::TimedOut(_)), "{error}");
         assert!(began.elapsed() < DEADLINE + SLACK, "{:?}", began.elapsed());
     }
     server.restart();
@@ -130,41 +149,20 @@ async fn a_full_store_takes_nobody_but_drains() {
     let store = connect(single(server.url()), &clock).await;
     let (room, rules) = (new_room(), Rules::default());
     let call = call(&room, &rules, caller(0, None));
-    store
-        .arrive(call, &[waiter(1), waiter(2), waiter(3)])
-        .await
-        .unwrap();
+    store.arrive(call, &[waiter(1), waiter(2), waiter(3)]).await.unwrap();
     server.cli(&["CONFIG", "SET", "maxmemory", "1mb"]);
 
-    assert!(matches!(
-        store.arrive(call, &[waiter(4)]).await,
-        Err(StoreError::Full)
-    ));
-    let change = Change {
-        new_users_per_minute: Some(5),
-        ..Change::default()
-    };
+    assert!(matches!(store.arrive(call, &[waiter(4)]).await, Err(StoreError::Full)));
+    let change = Change { new_users_per_minute: Some(5), ..Change::default() };
     let refused = store.tune(call, &change).await;
-    assert!(
-        matches!(refused, Err(TuneError::Store(StoreError::Full))),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(TuneError::Store(StoreError::Full))), "{refused:?}");
 
     let turns = store.admit(call).await.unwrap().turns;
     assert_eq!(turns.len(), 3);
-    let claim = Claim {
-        visitor: visitor(1),
-        ticket: waiter(1).ticket,
-    };
+    let claim = Claim { visitor: visitor(1), ticket: waiter(1).ticket };
     let claimed = store.claim(call, &[claim]).await.unwrap().value;
     assert!(matches!(claimed[..], [Claimed::Session(_)]));
-    store
-        .leave(
-            call,
-            &[Leave::Ended(visitor(1), None), Leave::Ended(visitor(2), None)],
-        )
-        .await
-        .unwrap();
+    store.leave(call, &[Leave::Ended(visitor(1), None), Leave::Ended(visitor(2), None)]).await.unwrap();
     assert_eq!(store.survey(call).await.unwrap().counts.abandoned, 1);
 
     server.cli(&["CONFIG", "SET", "maxmemory", "0"]);
@@ -179,19 +177,15 @@ async fn calls_that_take_no_place_leave_nothing_behind() {
     let (room, rules) = (new_room(), Rules::default());
     let call = call(&room, &rules, caller(0, None));
     store.survey(call).await.unwrap();
-    let (keys, fields) = (server.cli(&["DBSIZE"]), || {
-        server.cli(&["HLEN", "vestibule:{r}:state"])
-    });
-    let before = fields();
-    let strangers: Vec<_> = (0..5000)
-        .map(|number| room::queue::Arrival {
-            may_wait: false,
-            ..waiter(number)
-        })
-        .collect();
+    let keys =
+        || server.cli(&["KEYS", "*"]).lines().map(String::from).collect::<std::collections::BTreeSet<_>>();
+    let fields = || server.cli(&["HLEN", &format!("vestibule:{{{room}}}:state")]);
+    let before = (keys(), fields());
+    let strangers: Vec<_> =
+        (0..5000).map(|number| room::queue::Arrival { may_wait: false, ..waiter(number) }).collect();
     let answers = store.arrive(call, &strangers).await.unwrap().value;
     assert!(answers.iter().all(|answer| *answer == Arrived::Busy));
     let absent: Vec<_> = (0..5000).map(|number| Leave::Absent(visitor(number))).collect();
     store.leave(call, &absent).await.unwrap();
-    assert_eq!((server.cli(&["DBSIZE"]), fields()), (keys, before));
+    assert_eq!((keys(), fields()), before);
 }

@@ -76,15 +76,10 @@ async fn rooms_are_spread_over_a_cluster_and_a_lost_node_takes_only_its_own() {
     let (lost, kept): (Vec<_>, Vec<_>) = rooms.iter().partition(is_first);
     assert!(!lost.is_empty() && !kept.is_empty(), "12 rooms on 3 nodes");
     cluster.nodes[0].kill();
-    until("the others notice", FAILOVER, || {
-        cluster.nodes[1].cli(&["CLUSTER", "NODES"]).contains("fail")
-    });
+    until("the others notice", FAILOVER, || cluster.nodes[1].cli(&["CLUSTER", "NODES"]).contains("fail"));
     for room in kept {
         let call = call(room, &rules, caller(0, None));
-        eventually("a room of another node works", FAILOVER, async || {
-            one.survey(call).await.ok()
-        })
-        .await;
+        eventually("a room of another node works", FAILOVER, async || one.survey(call).await.ok()).await;
     }
     let call = call(lost[0], &rules, caller(0, None));
     assert!(one.survey(call).await.is_err());

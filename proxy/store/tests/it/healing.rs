@@ -2,32 +2,20 @@
 
 use std::time::Duration;
 
-use room::queue::{Arrived, Head, Witness};
+use room::queue::{Arrived, Witness};
 use room::rules::{Draft, Rules};
 use store::Store;
 
 use crate::support::servers::RedisServer;
-use crate::support::world::{TestClock, call, caller, connect, incarnation, new_room, single, waiter};
+use crate::support::world::{
+    TestClock, call, caller, connect, incarnation, new_room, single, waiter, witness,
+};
 
 const CROWD: u32 = 400;
 
-fn witness(head: Head) -> Option<Witness> {
-    Some(Witness {
-        incarnation: head.incarnation,
-        seq: head.seq,
-        clock: head.clock,
-        front: head.front,
-    })
-}
-
 /// Ten turns a second.
 fn rules() -> Rules {
-    Rules::new(Draft {
-        new_users_per_minute: 600,
-        total_active_users: 10_000,
-        ..Draft::default()
-    })
-    .unwrap()
+    Rules::new(Draft { new_users_per_minute: 600, total_active_users: 10_000, ..Draft::default() }).unwrap()
 }
 
 #[tokio::test]
@@ -37,19 +25,15 @@ async fn all_places_come_back_in_order_after_the_store_was_emptied() {
     let two = connect(single(server.url()), &clock).await;
     let (room, rules) = (new_room(), rules());
     let crowd: Vec<_> = (1..=CROWD).map(waiter).collect();
-    one.arrive(call(&room, &rules, caller(1, None)), &crowd)
-        .await
-        .unwrap();
+    one.arrive(call(&room, &rules, caller(1, None)), &crowd).await.unwrap();
     let before = one.admit(call(&room, &rules, caller(1, None))).await.unwrap();
     assert_eq!(before.turns.len(), 10);
 
     server.cli(&["FLUSHALL"]);
     clock.advance(Duration::from_secs(1));
-    let remembers = witness(before.head);
-    let (back_one, back_two) = (
-        call(&room, &rules, caller(1, remembers)),
-        call(&room, &rules, caller(2, remembers)),
-    );
+    let remembers = Some(witness(before.head));
+    let (back_one, back_two) =
+        (call(&room, &rules, caller(1, remembers)), call(&room, &rules, caller(2, remembers)));
     // Two edges bring their waiters back, the last first; those with a turn stand behind the front.
     for chunk in crowd.chunks(80).rev() {
         let store = if chunk[0].score % 3 == 0 { &one } else { &two };
@@ -57,12 +41,7 @@ async fn all_places_come_back_in_order_after_the_store_was_emptied() {
         chunk.reverse();
         let answers = store.arrive(back_two, &chunk).await.unwrap();
         assert_eq!(answers.head.incarnation, incarnation(2));
-        assert!(
-            answers
-                .value
-                .iter()
-                .all(|answer| matches!(answer, Arrived::Waiting(_)))
-        );
+        assert!(answers.value.iter().all(|answer| matches!(answer, Arrived::Waiting(_))));
     }
     let head = one.admit(back_one).await.unwrap().head;
     assert!(head.seq > before.head.seq && head.clock >= before.head.clock && head.front == before.head.front);
@@ -75,18 +54,11 @@ async fn all_places_come_back_in_order_after_the_store_was_emptied() {
         two.survey(back_two).await.unwrap();
         let event = one.admit(back_one).await.unwrap();
         assert!(event.turns.is_empty() || event.head.clock >= settled);
-        assert!(
-            event.head.clock < settled + Duration::from_secs(120),
-            "{} turns",
-            turns.len()
-        );
+        assert!(event.head.clock < settled + Duration::from_secs(120), "{} turns", turns.len());
         turns.extend(event.turns.into_iter().map(|(visitor, _)| visitor));
     }
     let in_line: Vec<_> = crowd[10..].iter().map(|arrival| arrival.visitor).collect();
-    let given: Vec<_> = turns
-        .into_iter()
-        .filter(|visitor| in_line.contains(visitor))
-        .collect();
+    let given: Vec<_> = turns.into_iter().filter(|visitor| in_line.contains(visitor)).collect();
     assert_eq!(given, in_line);
 }
 
@@ -95,19 +67,9 @@ async fn an_older_copy_of_the_data_starts_a_new_life_and_keeps_its_places() {
     let (server, clock) = (RedisServer::start(), TestClock::default());
     let store = connect(single(server.url()), &clock).await;
     let (room, rules) = (new_room(), rules());
-    store
-        .arrive(call(&room, &rules, caller(1, None)), &[waiter(1)])
-        .await
-        .unwrap();
-    let head = store
-        .admit(call(&room, &rules, caller(1, None)))
-        .await
-        .unwrap()
-        .head;
-    store
-        .arrive(call(&room, &rules, caller(1, None)), &[waiter(2), waiter(3)])
-        .await
-        .unwrap();
+    store.arrive(call(&room, &rules, caller(1, None)), &[waiter(1)]).await.unwrap();
+    let head = store.admit(call(&room, &rules, caller(1, None))).await.unwrap().head;
+    store.arrive(call(&room, &rules, caller(1, None)), &[waiter(2), waiter(3)]).await.unwrap();
     // This edge has heard of events that the copy does not know.
     let ahead = Witness {
         incarnation: head.incarnation,
@@ -115,14 +77,8 @@ async fn an_older_copy_of_the_data_starts_a_new_life_and_keeps_its_places() {
         clock: head.clock + Duration::from_secs(2),
         front: head.front,
     };
-    let survey = store
-        .survey(call(&room, &rules, caller(2, Some(ahead))))
-        .await
-        .unwrap();
-    assert_eq!(
-        (survey.head.incarnation, survey.head.seq),
-        (incarnation(2), ahead.seq)
-    );
+    let survey = store.survey(call(&room, &rules, caller(2, Some(ahead)))).await.unwrap();
+    assert_eq!((survey.head.incarnation, survey.head.seq), (incarnation(2), ahead.seq));
     assert_eq!((survey.counts.waiting, survey.counts.turns), (2, 1));
     assert_eq!(survey.settling_until, Some(ahead.clock + room::queue::SETTLE));
     // Nobody can read back what is lost.

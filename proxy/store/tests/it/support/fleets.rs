@@ -16,7 +16,7 @@ const MASTER: &str = "queue";
 pub(crate) struct Sentinels {
     pub(crate) primary: RedisServer,
     pub(crate) replica: RedisServer,
-    sentinels: Vec<RedisServer>,
+    watchers: Vec<RedisServer>,
 }
 
 impl Sentinels {
@@ -26,23 +26,17 @@ impl Sentinels {
         let source = format!("127.0.0.1 {port}");
         let replica = RedisServer::start_with(free_port(), &["--replicaof", &source]);
         until("the replica follows", AGREE, || {
-            replica
-                .cli(&["INFO", "replication"])
-                .contains("master_link_status:up")
+            replica.cli(&["INFO", "replication"]).contains("master_link_status:up")
         });
-        let sentinels = (0..3).map(|_| RedisServer::start_sentinel(free_port(), MASTER, port));
-        let fleet = Self {
-            primary,
-            replica,
-            sentinels: sentinels.collect(),
-        };
+        let watchers = (0..3).map(|_| RedisServer::start_sentinel(free_port(), MASTER, port));
+        let fleet = Self { primary, replica, watchers: watchers.collect() };
         fleet.wait_until_all_know();
         fleet
     }
 
     fn wait_until_all_know(&self) {
         until("all sentinels know each other and the replica", AGREE, || {
-            self.sentinels.iter().all(|sentinel| {
+            self.watchers.iter().all(|sentinel| {
                 let info = sentinel.cli(&["INFO", "sentinel"]);
                 info.contains("slaves=1") && info.contains("sentinels=3") && info.contains("status=ok")
             })
@@ -51,7 +45,7 @@ impl Sentinels {
 
     pub(crate) fn options(&self) -> RedisOptions {
         RedisOptions::new(Topology::Sentinel {
-            urls: self.sentinels.iter().map(RedisServer::tcp_url).collect(),
+            urls: self.watchers.iter().map(RedisServer::tcp_url).collect(),
             master: MASTER.into(),
         })
     }
@@ -73,9 +67,7 @@ impl Cluster {
             "no",
         ];
         let nodes = (0..3).map(|_| RedisServer::start_with(cluster_port(), &arguments));
-        let cluster = Self {
-            nodes: nodes.collect(),
-        };
+        let cluster = Self { nodes: nodes.collect() };
         cluster.create();
         cluster
     }
@@ -88,11 +80,7 @@ impl Cluster {
             .arg("--cluster-yes")
             .output()
             .expect("redis-cli");
-        assert!(
-            output.status.success(),
-            "no cluster:\n{}",
-            String::from_utf8_lossy(&output.stdout)
-        );
+        assert!(output.status.success(), "no cluster:\n{}", String::from_utf8_lossy(&output.stdout));
         until("all nodes serve", AGREE, || {
             self.nodes.iter().all(|node| {
                 let info = node.cli(&["CLUSTER", "INFO"]);
@@ -102,20 +90,14 @@ impl Cluster {
     }
 
     pub(crate) fn options(&self) -> RedisOptions {
-        RedisOptions::new(Topology::Cluster {
-            urls: self.nodes.iter().map(RedisServer::tcp_url).collect(),
-        })
+        RedisOptions::new(Topology::Cluster { urls: self.nodes.iter().map(RedisServer::tcp_url).collect() })
     }
 }
 
 /// The nodes talk to each other on the port 10000 above.
 fn cluster_port() -> u16 {
     let is_good = |port: &u16| {
-        port.checked_add(10_000)
-            .is_some_and(|bus| TcpListener::bind(("127.0.0.1", bus)).is_ok())
+        port.checked_add(10_000).is_some_and(|bus| TcpListener::bind(("127.0.0.1", bus)).is_ok())
     };
-    (0..200)
-        .map(|_| free_port())
-        .find(is_good)
-        .expect("a port whose bus port is free")
+    (0..200).map(|_| free_port()).find(is_good).expect("a port whose bus port is free")
 }

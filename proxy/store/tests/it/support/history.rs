@@ -14,7 +14,7 @@ use room::rules::{Draft, Rules};
 use room::time::Micros;
 use store::{Call, Store};
 
-use super::world::{START, TestClock, caller, incarnation, ticket, visitor};
+use super::world::{START, TestClock, caller, incarnation, ticket, visitor, witness};
 
 const VISITORS: u32 = 9;
 const NODES: u32 = 3;
@@ -50,7 +50,7 @@ pub(crate) enum Step {
 }
 
 pub(crate) fn histories(length: usize) -> impl Strategy<Value = History> {
-    (rules(), option::of(witness()), vec(moment(), 1..length)).prop_map(|(rules, memory, moments)| History {
+    (rules(), option::of(memory()), vec(moment(), 1..length)).prop_map(|(rules, memory, moments)| History {
         rules,
         memory,
         moments,
@@ -64,15 +64,7 @@ fn rules() -> impl Strategy<Value = Rules> {
         option::of(select(vec![1, 3, 50])),
         select(vec![1, 4, 1000]),
     );
-    let spans = (
-        1_u64..40,
-        0_u64..90,
-        any::<bool>(),
-        5_u64..30,
-        1_u64..20,
-        0_u64..40,
-        0_u8..3,
-    );
+    let spans = (1_u64..40, 0_u64..90, any::<bool>(), 5_u64..30, 1_u64..20, 0_u64..40, 0_u8..3);
     (limits, spans).prop_map(|((rate, active, burst, max_waiting), spans)| {
         let (duration, longer, disable, confirm, claim, back, missed_turns) = spans;
         Rules::new(Draft {
@@ -93,7 +85,7 @@ fn rules() -> impl Strategy<Value = Rules> {
     })
 }
 
-fn witness() -> impl Strategy<Value = Witness> {
+fn memory() -> impl Strategy<Value = Witness> {
     (0_u64..5000, -20_000_000_i64..20_000_000, 0_u64..30_000_000).prop_map(|(seq, clock, front)| Witness {
         incarnation: incarnation(99),
         seq,
@@ -110,15 +102,8 @@ fn moment() -> impl Strategy<Value = Moment> {
         1 => -5_000_000_i64..0,
     ];
     let at_most = option::weighted(0.2, (0_u64..3_000_000).prop_map(Duration::from_micros));
-    (moved, at_most, 0..NODES, prop::bool::weighted(0.05), step()).prop_map(
-        |(moved, at_most, node, hold, step)| Moment {
-            moved,
-            at_most,
-            node,
-            hold,
-            step,
-        },
-    )
+    (moved, at_most, 0..NODES, prop::bool::weighted(0.05), step())
+        .prop_map(|(moved, at_most, node, hold, step)| Moment { moved, at_most, node, hold, step })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -141,23 +126,16 @@ fn person() -> impl Strategy<Value = (room::ids::VisitorId, room::ids::TicketId)
 
 fn arrival() -> impl Strategy<Value = Arrival> {
     let span = 60_000_000_u64;
-    (
-        person(),
-        0..span,
-        0..span,
-        any::<bool>(),
-        prop::bool::weighted(0.9),
+    (person(), 0..span, 0..span, any::<bool>(), prop::bool::weighted(0.9)).prop_map(
+        |((visitor, ticket), score, confirmed, may_enter, may_wait)| Arrival {
+            visitor,
+            ticket,
+            score: START.0 + score,
+            confirmed_at: Micros(START.0 + confirmed),
+            may_enter,
+            may_wait,
+        },
     )
-        .prop_map(
-            |((visitor, ticket), score, confirmed, may_enter, may_wait)| Arrival {
-                visitor,
-                ticket,
-                score: START.0 + score,
-                confirmed_at: Micros(START.0 + confirmed),
-                may_enter,
-                may_wait,
-            },
-        )
 }
 
 fn leave() -> impl Strategy<Value = Leave> {
@@ -172,19 +150,14 @@ fn change() -> impl Strategy<Value = Change> {
     let text =
         || option::of(select(vec!["back at 10:00", "“ünïcode” \"quoted\"\n", ""]).prop_map(String::from));
     let rate = || select(vec![1_u32, 30, 600, 90_000]);
-    let file = (rate(), select(vec![1_u32, 5])).prop_map(|(rate, limit)| FileValues {
-        new_users_per_minute: rate,
-        total_active_users: limit,
-    });
+    let file = (rate(), select(vec![1_u32, 5]))
+        .prop_map(|(rate, limit)| FileValues { new_users_per_minute: rate, total_active_users: limit });
     (
         option::of(rate()),
         option::of(select(vec![1_u32, 3, 20])),
         option::of(option::of(text().prop_map(|reason| PauseRequest { reason }))),
         option::of(text()),
-        option::weighted(
-            0.3,
-            select(vec![Mode::Open, Mode::Open, Mode::Drain, Mode::Closed]),
-        ),
+        option::weighted(0.3, select(vec![Mode::Open, Mode::Open, Mode::Drain, Mode::Closed])),
         option::weighted(0.3, 1_u64..5),
         option::weighted(0.3, file),
     )
@@ -208,45 +181,23 @@ pub(crate) async fn play(
     other: &dyn Store,
 ) -> Result<(), TestCaseError> {
     let mut known: Option<Head> = None;
-    let tick = Moment {
-        moved: 900_001,
-        at_most: None,
-        node: 0,
-        hold: false,
-        step: Step::Admit,
-    };
+    let tick = Moment { moved: 900_001, at_most: None, node: 0, hold: false, step: Step::Admit };
     // What the steps left behind shows in the ticks after them.
     let ending = std::iter::repeat_n(&tick, 20);
     for moment in history.moments.iter().chain(ending) {
         clock.step(moment.moved);
-        let witness = known.map_or(history.memory, |head| {
-            Some(Witness {
-                incarnation: head.incarnation,
-                seq: head.seq,
-                clock: head.clock,
-                front: head.front,
-            })
-        });
+        let remembers = known.map(witness).or(history.memory);
         let call = Call {
             room,
             rules: &history.rules,
-            caller: Caller {
-                hold: moment.hold,
-                ..caller(moment.node, witness)
-            },
+            caller: Caller { hold: moment.hold, ..caller(moment.node, remembers) },
             at_most: moment.at_most.unwrap_or(Duration::MAX),
         };
         let seen = known.map_or(0, |head| head.seq);
-        prop_assert_eq!(
-            act(one, call, moment, clock).await,
-            act(other, call, moment, clock).await
-        );
+        prop_assert_eq!(act(one, call, moment, clock).await, act(other, call, moment, clock).await);
         let (left, right) = (one.survey(call).await.unwrap(), other.survey(call).await.unwrap());
         prop_assert_eq!(&left, &right);
-        prop_assert_eq!(
-            one.missed(room, seen).await.unwrap(),
-            other.missed(room, seen).await.unwrap()
-        );
+        prop_assert_eq!(one.missed(room, seen).await.unwrap(), other.missed(room, seen).await.unwrap());
         known = Some(left.head);
     }
     Ok(())
@@ -263,10 +214,9 @@ async fn act(store: &dyn Store, call: Call<'_>, moment: &Moment, clock: &TestClo
             let renewals: Vec<Renewal> = renewals.iter().map(|renewal| renew(*renewal, clock)).collect();
             format!("{:?}", store.renew(call, &renewals).await.unwrap())
         }
-        Step::Tune(change) => format!(
-            "{:?}",
-            store.tune(call, change).await.map_err(|error| error.to_string())
-        ),
+        Step::Tune(change) => {
+            format!("{:?}", store.tune(call, change).await.map_err(|error| error.to_string()))
+        }
     }
 }
 
@@ -275,10 +225,7 @@ fn renew((who, which, ends, longer, life): (u32, u32, i64, u32, u32), clock: &Te
     Renewal {
         visitor: visitor(who),
         ticket: ticket(who * 10 + which),
-        session: Session {
-            ends: Micros::from_secs(ends),
-            cap: Micros::from_secs(ends + u64::from(longer)),
-        },
+        session: Session { ends: Micros::from_secs(ends), cap: Micros::from_secs(ends + u64::from(longer)) },
         incarnation: incarnation(life),
     }
 }

@@ -46,10 +46,7 @@ impl RedisServer {
 
     /// On a port of the loopback too, unless it is 0, with more arguments.
     pub(crate) fn start_with(port: u16, more: &[&str]) -> Self {
-        let dir = tempfile::Builder::new()
-            .prefix("redis")
-            .tempdir()
-            .expect("a folder");
+        let dir = tempfile::Builder::new().prefix("redis").tempdir().expect("a folder");
         let mut args: Vec<String> = [
             "--port",
             &port.to_string(),
@@ -72,22 +69,14 @@ impl RedisServer {
         .into();
         args.extend(more.iter().map(ToString::to_string));
         let child = spawn(&dir, &args);
-        let server = Self {
-            child,
-            dir,
-            args,
-            port,
-        };
+        let server = Self { child, dir, args, port };
         server.wait_ready();
         server
     }
 
     /// A sentinel: the same program with a configuration file of its own.
     pub(crate) fn start_sentinel(port: u16, master: &str, master_port: u16) -> Self {
-        let dir = tempfile::Builder::new()
-            .prefix("sentinel")
-            .tempdir()
-            .expect("a folder");
+        let dir = tempfile::Builder::new().prefix("sentinel").tempdir().expect("a folder");
         let config = format!(
             "port {port}\nbind 127.0.0.1\nunixsocket redis.sock\nlogfile redis.log\n\
              sentinel monitor {master} 127.0.0.1 {master_port} 2\n\
@@ -97,12 +86,7 @@ impl RedisServer {
         std::fs::write(dir.path().join("sentinel.conf"), config).expect("a configuration");
         let args = ["sentinel.conf", "--sentinel"].map(Into::into).to_vec();
         let child = spawn(&dir, &args);
-        let server = Self {
-            child,
-            dir,
-            args,
-            port,
-        };
+        let server = Self { child, dir, args, port };
         server.wait_ready();
         server
     }
@@ -148,10 +132,7 @@ impl RedisServer {
     pub(crate) fn cli(&self, args: &[&str]) -> String {
         let mut command = Command::new("redis-cli");
         let output = command.arg("-s").arg(self.socket()).args(args).output();
-        String::from_utf8(output.expect("redis-cli").stdout)
-            .expect("text")
-            .trim()
-            .to_owned()
+        String::from_utf8(output.expect("redis-cli").stdout).expect("text").trim().to_owned()
     }
 
     fn socket(&self) -> PathBuf {
@@ -162,11 +143,7 @@ impl RedisServer {
         let log = || std::fs::read_to_string(self.dir.path().join("redis.log")).unwrap_or_default();
         let deadline = Instant::now() + START;
         while self.ping().is_none() {
-            assert!(
-                Instant::now() < deadline,
-                "a Redis server did not start:\n{}",
-                log()
-            );
+            assert!(Instant::now() < deadline, "a Redis server did not start:\n{}", log());
             std::thread::sleep(LOOK_EVERY);
         }
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use room::ids::{Incarnation, NodeId, RoomName, TicketId, VisitorId};
-use room::queue::{Arrival, Caller, Witness};
+use room::queue::{Arrival, Caller, Head, Witness};
 use room::rules::Rules;
 use room::time::Micros;
 use store::Call;
@@ -31,11 +31,7 @@ impl TestClock {
     }
 
     pub(crate) fn step(&self, micros: i64) {
-        let next = self
-            .now()
-            .0
-            .checked_add_signed(micros)
-            .expect("time stays positive");
+        let next = self.now().0.checked_add_signed(micros).expect("time stays positive");
         self.0.store(next, Ordering::SeqCst);
     }
 
@@ -79,21 +75,16 @@ pub(crate) fn new_room() -> RoomName {
 }
 
 pub(crate) fn caller(number: u32, witness: Option<Witness>) -> Caller {
-    Caller {
-        node: node(number),
-        fresh: incarnation(number),
-        witness,
-        hold: false,
-    }
+    Caller { node: node(number), fresh: incarnation(number), witness, hold: false }
+}
+
+/// What a node knows that heard this.
+pub(crate) fn witness(head: Head) -> Witness {
+    Witness { incarnation: head.incarnation, seq: head.seq, clock: head.clock, front: head.front }
 }
 
 pub(crate) fn call<'a>(room: &'a RoomName, rules: &'a Rules, caller: Caller) -> Call<'a> {
-    Call {
-        room,
-        rules,
-        caller,
-        at_most: Duration::MAX,
-    }
+    Call { room, rules, caller, at_most: Duration::MAX }
 }
 
 /// Somebody who came at the n-th microsecond and only waits.
