@@ -17,18 +17,8 @@ async fn a_purchase_that_cannot_be_is_refused_with_its_code_and_takes_nothing() 
         ("k", r#"{"eventId":"e1","qty":0}"#, 400, "bad-qty"),
         ("k", r#"{"eventId":"e1","qty":-1}"#, 400, "bad-qty"),
         ("k", r#"{"eventId":"e1","qty":9}"#, 400, "bad-qty"),
-        (
-            "k",
-            r#"{"eventId":"e1","qty":9223372036854775807}"#,
-            400,
-            "bad-qty",
-        ),
-        (
-            "k",
-            r#"{"eventId":"e1","qty":99999999999999999999}"#,
-            400,
-            "bad-json",
-        ),
+        ("k", r#"{"eventId":"e1","qty":9223372036854775807}"#, 400, "bad-qty"),
+        ("k", r#"{"eventId":"e1","qty":99999999999999999999}"#, 400, "bad-json"),
         ("k", r#"{"eventId":"e1","qty":1.5}"#, 400, "bad-json"),
         ("k", r#"{"eventId":"e1","qty":"1"}"#, 400, "bad-json"),
         ("k", r#"{"eventId":"e1"}"#, 400, "bad-json"),
@@ -47,15 +37,9 @@ async fn a_purchase_that_cannot_be_is_refused_with_its_code_and_takes_nothing() 
         let answer = office.call(Method::POST, "/purchase", &headers, body).await;
         answer.assert_problem(status, code);
     }
-    let keyless = office
-        .call(Method::POST, "/purchase", &[("x-user-id", "ann")], GOOD)
-        .await;
+    let keyless = office.call(Method::POST, "/purchase", &[("x-user-id", "ann")], GOOD).await;
     keyless.assert_problem(400, "idempotency-key-missing");
-    let two = [
-        ("x-user-id", "ann"),
-        ("idempotency-key", "a"),
-        ("idempotency-key", "b"),
-    ];
+    let two = [("x-user-id", "ann"), ("idempotency-key", "a"), ("idempotency-key", "b")];
     let answer = office.call(Method::POST, "/purchase", &two, GOOD).await;
     answer.assert_problem(400, "idempotency-key-unreadable");
     assert_eq!(office.stock().await, (0, 0));
@@ -72,16 +56,10 @@ async fn the_largest_quantity_and_the_longest_key_are_good() {
 async fn without_a_name_nobody_buys() {
     let office = Office::selling(5).await;
     let key = ("idempotency-key", "k");
-    office
-        .call(Method::POST, "/purchase", &[key], GOOD)
-        .await
-        .assert_problem(401, "no-user");
+    office.call(Method::POST, "/purchase", &[key], GOOD).await.assert_problem(401, "no-user");
     for name in ["", "two words", &"n".repeat(65)] {
         let headers = [key, ("x-user-id", name)];
-        office
-            .call(Method::POST, "/purchase", &headers, GOOD)
-            .await
-            .assert_problem(401, "no-user");
+        office.call(Method::POST, "/purchase", &headers, GOOD).await.assert_problem(401, "no-user");
     }
     assert_eq!(office.call(Method::GET, "/api/events", &[], "").await.status, 200);
 }
@@ -90,17 +68,9 @@ async fn without_a_name_nobody_buys() {
 async fn unknown_places_and_methods_are_problems_too() {
     let office = Office::selling(5).await;
     office.get("/nowhere").await.assert_problem(404, "not-found");
-    office
-        .get("/api/events/nowhere")
-        .await
-        .assert_problem(404, "unknown-event");
-    office
-        .get("/api/events/nowhere/availability")
-        .await
-        .assert_problem(404, "unknown-event");
-    let deleted = office
-        .call(Method::DELETE, "/purchase", &[("x-user-id", "ann")], "")
-        .await;
+    office.get("/api/events/nowhere").await.assert_problem(404, "unknown-event");
+    office.get("/api/events/nowhere/availability").await.assert_problem(404, "unknown-event");
+    let deleted = office.call(Method::DELETE, "/purchase", &[("x-user-id", "ann")], "").await;
     deleted.assert_problem(405, "method-not-allowed");
     assert_eq!(deleted.header("allow"), "POST");
 }

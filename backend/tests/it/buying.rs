@@ -40,19 +40,13 @@ async fn buy_and_pay(office: &Office, user: &str) -> bool {
 async fn a_retry_is_the_same_purchase() {
     let office = Office::selling(10).await;
     let first = office.buy("ann", "k1", 2).await;
-    assert_eq!(
-        (first.number("remaining"), first.header("idempotency-replayed")),
-        (8, "")
-    );
+    assert_eq!((first.number("remaining"), first.header("idempotency-replayed")), (8, ""));
     office.hold("bob", "k1", 3).await;
     let order = first.field("orderId");
     assert_eq!(office.pay("ann", order).await.status, 200);
 
     let again = office.buy("ann", "k1", 2).await;
-    assert_eq!(
-        again.json, first.json,
-        "the first answer, whatever happened since"
-    );
+    assert_eq!(again.json, first.json, "the first answer, whatever happened since");
     assert_eq!(again.header("idempotency-replayed"), "true");
     assert_eq!(office.stock().await, (3, 2));
 }
@@ -62,14 +56,9 @@ async fn a_refusal_is_replayed_too_until_its_key_is_forgotten() {
     let office = Office::with(1, &["--hold-ttl-sec", "1", "--idempotency-ttl-sec", "3"]).await;
     office.hold("ann", "k", 1).await;
     let refused = office.buy("bob", "k", 1).await;
-    assert_eq!(
-        refused.text,
-        r#"{"status":"REJECTED","reason":"OUT_OF_STOCK","remaining":0}"#
-    );
-    eventually("the stock of the expired hold", 10, async || {
-        (office.stock().await == (0, 0)).then_some(())
-    })
-    .await;
+    assert_eq!(refused.text, r#"{"status":"REJECTED","reason":"OUT_OF_STOCK","remaining":0}"#);
+    eventually("the stock of the expired hold", 10, async || (office.stock().await == (0, 0)).then_some(()))
+        .await;
     assert_eq!(office.buy("bob", "k", 1).await.json, refused.json);
     eventually("the key to be free again", 10, async || {
         (office.buy("bob", "k", 1).await.json["status"] == "HOLD").then_some(())
@@ -91,10 +80,7 @@ async fn refused_attempts_do_not_pile_up() {
 async fn a_key_of_another_purchase_is_refused() {
     let office = Office::selling(10).await;
     office.hold("ann", "k", 2).await;
-    office
-        .buy("ann", "k", 3)
-        .await
-        .assert_problem(422, "idempotency-key-reused");
+    office.buy("ann", "k", 3).await.assert_problem(422, "idempotency-key-reused");
     office.hold("bob", "k", 3).await;
     assert_eq!(office.stock().await, (5, 0));
 }
@@ -125,9 +111,7 @@ async fn while_a_purchase_is_being_made_its_duplicate_hears_so_even_from_another
     let other = office.another(&[]).await;
     let mut blocker = office.database.connect().await;
     let lock = blocker.transaction().await.unwrap();
-    lock.query_one("SELECT id FROM events WHERE id = 'e1' FOR UPDATE", &[])
-        .await
-        .unwrap();
+    lock.query_one("SELECT id FROM events WHERE id = 'e1' FOR UPDATE", &[]).await.unwrap();
 
     let first = tokio::spawn({
         let office = Arc::clone(&office);
@@ -139,9 +123,7 @@ async fn while_a_purchase_is_being_made_its_duplicate_hears_so_even_from_another
         (office.database.number(waiting).await > 0).then_some(())
     })
     .await;
-    let duplicate = timeout(Duration::from_secs(1), other.buy("ann", "k", 1))
-        .await
-        .expect("no waiting");
+    let duplicate = timeout(Duration::from_secs(1), other.buy("ann", "k", 1)).await.expect("no waiting");
     duplicate.assert_problem(409, "in-flight");
     assert_eq!(duplicate.header("retry-after"), "1");
 
@@ -156,12 +138,8 @@ async fn a_lock_that_is_kept_too_long_is_a_clear_503_and_nothing_half_done() {
     let office = Office::selling(10).await;
     let mut blocker = office.database.connect().await;
     let lock = blocker.transaction().await.unwrap();
-    lock.query_one("SELECT id FROM events WHERE id = 'e1' FOR UPDATE", &[])
-        .await
-        .unwrap();
-    let answer = timeout(Duration::from_secs(10), office.buy("ann", "k", 1))
-        .await
-        .expect("a bounded wait");
+    lock.query_one("SELECT id FROM events WHERE id = 'e1' FOR UPDATE", &[]).await.unwrap();
+    let answer = timeout(Duration::from_secs(10), office.buy("ann", "k", 1)).await.expect("a bounded wait");
     answer.assert_problem(503, "busy");
     assert!(!answer.header("retry-after").is_empty());
     lock.rollback().await.unwrap();
@@ -175,22 +153,14 @@ async fn more_buyers_than_connections_wait_a_bounded_time() {
     let office = Arc::new(Office::with(10, &["--db-pool-size", "2"]).await);
     let mut blocker = office.database.connect().await;
     let lock = blocker.transaction().await.unwrap();
-    lock.query_one("SELECT id FROM events WHERE id = 'e1' FOR UPDATE", &[])
-        .await
-        .unwrap();
+    lock.query_one("SELECT id FROM events WHERE id = 'e1' FOR UPDATE", &[]).await.unwrap();
     let mut buyers = JoinSet::new();
     for buyer in 0..10 {
         let office = Arc::clone(&office);
         buyers.spawn(async move { office.buy(&format!("b{buyer}"), "k", 1).await });
     }
-    let answers = timeout(Duration::from_secs(15), buyers.join_all())
-        .await
-        .expect("bounded waits");
-    assert!(
-        answers
-            .iter()
-            .all(|answer| answer.status == 503 && !answer.header("retry-after").is_empty())
-    );
+    let answers = timeout(Duration::from_secs(15), buyers.join_all()).await.expect("bounded waits");
+    assert!(answers.iter().all(|answer| answer.status == 503 && !answer.header("retry-after").is_empty()));
     lock.rollback().await.unwrap();
     office.hold("ann", "k", 1).await;
 }
@@ -228,9 +198,6 @@ async fn more_than_remains_is_refused_and_says_how_many_remain() {
     let office = Office::selling(5).await;
     office.hold("ann", "k", 3).await;
     let refused = office.buy("bob", "k1", 3).await;
-    assert_eq!(
-        (refused.json["status"].as_str(), refused.number("remaining")),
-        (Some("REJECTED"), 2)
-    );
+    assert_eq!((refused.json["status"].as_str(), refused.number("remaining")), (Some("REJECTED"), 2));
     office.hold("bob", "k2", 2).await;
 }

@@ -1,12 +1,7 @@
 //! The box office as its visitors and operators meet it: the real program over real sockets, on a private
 //! PostgreSQL. Each test has its own database; those that break PostgreSQL have their own server.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod bad_input;
 mod buying;

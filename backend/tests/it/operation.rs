@@ -14,9 +14,7 @@ async fn the_end_waits_for_a_purchase_that_is_being_made() {
     let office = Arc::new(Office::selling(5).await);
     let mut blocker = office.database.connect().await;
     let lock = blocker.transaction().await.unwrap();
-    lock.query_one("SELECT id FROM events WHERE id = 'e1' FOR UPDATE", &[])
-        .await
-        .unwrap();
+    lock.query_one("SELECT id FROM events WHERE id = 'e1' FOR UPDATE", &[]).await.unwrap();
     let purchase = tokio::spawn({
         let office = Arc::clone(&office);
         async move { office.buy("ann", "k", 1).await }
@@ -29,10 +27,7 @@ async fn the_end_waits_for_a_purchase_that_is_being_made() {
     .await;
     office.signal("-INT");
     eventually("the listener to close", 5, async || {
-        tokio::net::TcpStream::connect(&office.address)
-            .await
-            .is_err()
-            .then_some(())
+        tokio::net::TcpStream::connect(&office.address).await.is_err().then_some(())
     })
     .await;
     lock.commit().await.unwrap();
@@ -50,11 +45,7 @@ fn wrong_arguments_and_settings_have_their_exit_codes() {
         (vec!["--open", "--log-level", "box_office=loud"], 64, "LOG_LEVEL"),
         (vec![], 78, "PASS_JWKS_URL"),
         (vec!["--pass-jwks-url", "https://edge/jwks"], 78, "http://"),
-        (
-            vec!["--pass-secret-file", "/nowhere/secret"],
-            78,
-            "/nowhere/secret",
-        ),
+        (vec!["--pass-secret-file", "/nowhere/secret"], 78, "/nowhere/secret"),
         (vec!["--open", "--event-id", ""], 78, "EVENT_ID"),
         (vec!["--help"], 0, ""),
     ] {
@@ -70,23 +61,11 @@ async fn logs_are_json_lines_that_continue_the_trace() {
     let office = Office::selling(5).await;
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     let traceparent = format!("00-{trace}-00f067aa0ba902b7-01");
-    let headers = [
-        ("x-user-id", "ann"),
-        ("idempotency-key", "k-1"),
-        ("traceparent", traceparent.as_str()),
-    ];
-    office
-        .call(Method::POST, "/purchase", &headers, r#"{"eventId":"e1","qty":2}"#)
-        .await;
+    let headers = [("x-user-id", "ann"), ("idempotency-key", "k-1"), ("traceparent", traceparent.as_str())];
+    office.call(Method::POST, "/purchase", &headers, r#"{"eventId":"e1","qty":2}"#).await;
     let log = office.log();
-    let lines: Vec<Value> = log
-        .lines()
-        .map(|line| serde_json::from_str(line).expect(line))
-        .collect();
-    let purchase = lines
-        .iter()
-        .find(|line| line["msg"] == "purchase")
-        .expect("the line of the purchase");
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let purchase = lines.iter().find(|line| line["msg"] == "purchase").expect("the line of the purchase");
     for (field, value) in [
         ("lvl", "info"),
         ("service", "box-office"),
@@ -138,18 +117,9 @@ async fn a_restart_keeps_the_stock_and_seeds_nothing_anew() {
     let mut office = Office::selling(5).await;
     office.hold("ann", "k", 2).await;
     assert!(office.end_by("-TERM").await.success());
-    let again = office
-        .another(&["--seed-total", "99", "--seed-name", "Other"])
-        .await;
+    let again = office.another(&["--seed-total", "99", "--seed-name", "Other"]).await;
     let event = again.get("/api/events/e1").await;
-    assert_eq!(
-        (
-            event.number("total"),
-            event.number("held"),
-            event.number("remaining")
-        ),
-        (5, 2, 3)
-    );
+    assert_eq!((event.number("total"), event.number("held"), event.number("remaining")), (5, 2, 3));
     assert_eq!(again.get("/api/events").await.json["events"][0]["id"], "e1");
 }
 
@@ -171,17 +141,8 @@ async fn several_processes_may_start_on_an_empty_database_at_once() {
 async fn the_shop_page_runs_nothing_but_its_own() {
     let office = Office::selling(5).await;
     let page = office.get("/").await;
-    assert_eq!(
-        (page.status.as_u16(), page.header("content-type")),
-        (200, "text/html; charset=utf-8")
-    );
+    assert_eq!((page.status.as_u16(), page.header("content-type")), (200, "text/html; charset=utf-8"));
     let policy = page.header("content-security-policy");
-    assert!(
-        policy.starts_with("default-src 'none'; script-src 'sha256-"),
-        "{policy}"
-    );
-    assert!(
-        !policy.contains("unsafe") && policy.contains("connect-src 'self'"),
-        "{policy}"
-    );
+    assert!(policy.starts_with("default-src 'none'; script-src 'sha256-"), "{policy}");
+    assert!(!policy.contains("unsafe") && policy.contains("connect-src 'self'"), "{policy}");
 }

@@ -22,23 +22,15 @@ async fn a_frozen_database_is_a_503_in_bounded_time_and_serves_again_when_it_tha
     let office = on(&server).await;
     office.hold("ann", "before", 1).await;
     server.freeze();
-    let answer = timeout(Duration::from_secs(10), office.buy("ann", "during", 1))
-        .await
-        .expect("a bounded wait");
+    let answer =
+        timeout(Duration::from_secs(10), office.buy("ann", "during", 1)).await.expect("a bounded wait");
     answer.assert_problem(503, "database-unavailable");
     assert_eq!(answer.header("retry-after"), "2");
-    office
-        .get("/healthz?db=ping")
-        .await
-        .assert_problem(503, "database-unavailable");
+    office.get("/healthz?db=ping").await.assert_problem(503, "database-unavailable");
     assert_eq!(office.get("/healthz").await.status, 200);
     server.thaw();
     recovered(&office, "during").await;
-    assert_eq!(
-        office.stock().await,
-        (2, 0),
-        "the retry took once what the first call took, or did not"
-    );
+    assert_eq!(office.stock().await, (2, 0), "the retry took once what the first call took, or did not");
     office.assert_books_balance().await;
 }
 
@@ -107,23 +99,12 @@ async fn without_a_database_the_program_does_not_start_and_names_the_address() {
         server.kill();
         server
     };
-    let url = format!(
-        "host={} user=shop dbname=box password=hush",
-        server.socket().parent().unwrap().display()
-    );
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let url =
+        format!("host={} user=shop dbname=box password=hush", server.socket().parent().unwrap().display());
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let tcp = format!("postgres://shop:hush@{nobody}/box");
-    for (url, address) in [
-        (url, server.socket().display().to_string()),
-        (tcp, nobody.to_string()),
-    ] {
-        let output = command(&url)
-            .args(["--open", "--listen", "127.0.0.1:0"])
-            .output()
-            .unwrap();
+    for (url, address) in [(url, server.socket().display().to_string()), (tcp, nobody.to_string())] {
+        let output = command(&url).args(["--open", "--listen", "127.0.0.1:0"]).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(69), "{said}");
         assert!(said.contains(&address) && !said.contains("hush"), "{said}");
@@ -143,9 +124,7 @@ async fn holds_expire_after_an_outage_too() {
     .await;
     server.up();
     eventually("the hold to expire", 25, async || {
-        let answer = office
-            .call(Method::GET, "/api/events/e1/availability", &[], "")
-            .await;
+        let answer = office.call(Method::GET, "/api/events/e1/availability", &[], "").await;
         (answer.json["held"] == 0).then_some(())
     })
     .await;

@@ -10,32 +10,17 @@ use crate::support::office::Office;
 use crate::support::postgres::shared;
 
 async fn behind(edge: &Edge) -> Office {
-    let arguments = [
-        "--pass-jwks-url",
-        &edge.url,
-        "--pass-room",
-        "e1",
-        "--seed-total",
-        "5",
-    ];
+    let arguments = ["--pass-jwks-url", &edge.url, "--pass-room", "e1", "--seed-total", "5"];
     Office::on(&shared().database(), &arguments).await
 }
 
 async fn events(office: &Office, pass: &str) -> Answer {
-    office
-        .call(Method::GET, "/api/events", &[("vestibule-pass", pass)], "")
-        .await
+    office.call(Method::GET, "/api/events", &[("vestibule-pass", pass)], "").await
 }
 
 async fn buy(office: &Office, pass: &str) -> Answer {
-    let headers = [
-        ("vestibule-pass", pass),
-        ("idempotency-key", "k"),
-        ("x-user-id", "somebody-else"),
-    ];
-    office
-        .call(Method::POST, "/purchase", &headers, r#"{"eventId":"e1","qty":1}"#)
-        .await
+    let headers = [("vestibule-pass", pass), ("idempotency-key", "k"), ("x-user-id", "somebody-else")];
+    office.call(Method::POST, "/purchase", &headers, r#"{"eventId":"e1","qty":1}"#).await
 }
 
 #[tokio::test]
@@ -45,10 +30,7 @@ async fn a_pass_buys_in_the_name_of_its_visitor() {
     let (ann, bob) = (pass(&keys, "e1", 0xaa, 600), pass(&keys, "e1", 0xbb, 600));
     let order = buy(&office, &ann).await.field("orderId").to_owned();
     assert_eq!(
-        office
-            .database
-            .number("SELECT count(*) FROM orders WHERE user_id = repeat('aa', 12)")
-            .await,
+        office.database.number("SELECT count(*) FROM orders WHERE user_id = repeat('aa', 12)").await,
         1
     );
 
@@ -57,13 +39,7 @@ async fn a_pass_buys_in_the_name_of_its_visitor() {
         .call(Method::POST, &path, &[("vestibule-pass", &bob)], "")
         .await
         .assert_problem(404, "unknown-order");
-    assert_eq!(
-        office
-            .call(Method::POST, &path, &[("vestibule-pass", &ann)], "")
-            .await
-            .status,
-        200
-    );
+    assert_eq!(office.call(Method::POST, &path, &[("vestibule-pass", &ann)], "").await.status, 200);
 }
 
 #[tokio::test]
@@ -80,34 +56,16 @@ async fn without_a_good_pass_nothing_but_the_operators_pages_answers() {
         events(&office, bad).await.assert_problem(401, "bad-pass");
         buy(&office, bad).await.assert_problem(401, "bad-pass");
     }
-    events(&office, &pass(&keys, "e2", 1, 600))
-        .await
-        .assert_problem(403, "other-room");
-    for path in [
-        "/",
-        "/api/events",
-        "/api/events/e1",
-        "/api/events/e1/availability",
-        "/ws",
-    ] {
+    events(&office, &pass(&keys, "e2", 1, 600)).await.assert_problem(403, "other-room");
+    for path in ["/", "/api/events", "/api/events/e1", "/api/events/e1/availability", "/ws"] {
         let answer = office.call(Method::GET, path, &[("x-user-id", "ann")], "").await;
         answer.assert_problem(401, "no-pass");
         assert_eq!(answer.header("www-authenticate"), "Vestibule-Pass");
     }
-    let twice = [
-        ("vestibule-pass", good.as_str()),
-        ("vestibule-pass", good.as_str()),
-    ];
-    office
-        .call(Method::GET, "/api/events", &twice, "")
-        .await
-        .assert_problem(401, "bad-pass");
+    let twice = [("vestibule-pass", good.as_str()), ("vestibule-pass", good.as_str())];
+    office.call(Method::GET, "/api/events", &twice, "").await.assert_problem(401, "bad-pass");
     for path in ["/healthz", "/healthz?db=ping", "/metrics"] {
-        assert_eq!(
-            office.call(Method::GET, path, &[], "").await.status,
-            200,
-            "{path}"
-        );
+        assert_eq!(office.call(Method::GET, path, &[], "").await.status, 200, "{path}");
     }
     assert_eq!(events(&office, &good).await.status, 200);
     assert!(!office.log().contains(rest), "a token never reaches the log");
@@ -122,9 +80,7 @@ async fn a_rotated_key_is_followed_within_a_request() {
     assert_eq!(events(&office, &pass(&old, "e1", 1, 600)).await.status, 200);
     edge.publish(&new);
     assert_eq!(events(&office, &pass(&new, "e1", 1, 600)).await.status, 200);
-    events(&office, &pass(&old, "e1", 1, 600))
-        .await
-        .assert_problem(401, "bad-pass");
+    events(&office, &pass(&old, "e1", 1, 600)).await.assert_problem(401, "bad-pass");
 }
 
 #[tokio::test]
@@ -138,10 +94,7 @@ async fn until_the_edge_publishes_its_keys_the_shop_asks_to_come_back() {
     early.assert_problem(503, "no-keys");
     assert_eq!(early.header("retry-after"), "1");
     edge.publish(&keys);
-    eventually("the keys", 10, async || {
-        (events(&office, &good).await.status == 200).then_some(())
-    })
-    .await;
+    eventually("the keys", 10, async || (events(&office, &good).await.status == 200).then_some(())).await;
 }
 
 #[tokio::test]
@@ -150,19 +103,9 @@ async fn a_shared_secret_works_without_asking_the_edge() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), secret_to_text(&[7; 32]) + "\n").unwrap();
     let path = file.path().to_str().unwrap();
-    let arguments = [
-        "--pass-secret-file",
-        path,
-        "--pass-kid",
-        "shared",
-        "--seed-total",
-        "5",
-    ];
+    let arguments = ["--pass-secret-file", path, "--pass-kid", "shared", "--seed-total", "5"];
     let office = Office::on(&shared().database(), &arguments).await;
-    assert_eq!(
-        buy(&office, &pass(&keys, "any-room", 1, 600)).await.json["status"],
-        "HOLD"
-    );
+    assert_eq!(buy(&office, &pass(&keys, "any-room", 1, 600)).await.json["status"], "HOLD");
     let forged = pass(&ring("shared", Alg::Hs256, 8), "any-room", 1, 600);
     buy(&office, &forged).await.assert_problem(401, "bad-pass");
 }

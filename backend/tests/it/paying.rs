@@ -15,10 +15,7 @@ async fn paying_twice_is_paying_once() {
     let order = office.hold("ann", "k", 2).await;
     for _ in 0..2 {
         let paid = office.pay("ann", &order).await;
-        assert_eq!(
-            (paid.status.as_u16(), paid.text.as_str()),
-            (200, r#"{"ok":true,"status":"PAID"}"#)
-        );
+        assert_eq!((paid.status.as_u16(), paid.text.as_str()), (200, r#"{"ok":true,"status":"PAID"}"#));
     }
     assert_eq!(office.stock().await, (0, 2));
 }
@@ -41,18 +38,9 @@ async fn paying_many_times_at_once_is_paying_once() {
 async fn an_order_of_somebody_else_does_not_exist() {
     let office = Office::selling(5).await;
     let order = office.hold("ann", "k", 2).await;
-    office
-        .pay("bob", &order)
-        .await
-        .assert_problem(404, "unknown-order");
-    office
-        .pay("ann", "00000000-0000-0000-0000-000000000000")
-        .await
-        .assert_problem(404, "unknown-order");
-    office
-        .pay("ann", "no-such-thing")
-        .await
-        .assert_problem(404, "unknown-order");
+    office.pay("bob", &order).await.assert_problem(404, "unknown-order");
+    office.pay("ann", "00000000-0000-0000-0000-000000000000").await.assert_problem(404, "unknown-order");
+    office.pay("ann", "no-such-thing").await.assert_problem(404, "unknown-order");
     assert_eq!(office.stock().await, (2, 0));
 }
 
@@ -60,15 +48,9 @@ async fn an_order_of_somebody_else_does_not_exist() {
 async fn a_payment_after_the_hold_expired_is_gone() {
     let office = Office::with(5, &["--hold-ttl-sec", "1"]).await;
     let order = office.hold("ann", "k", 2).await;
-    eventually("the hold to expire", 5, async || {
-        (office.stock().await == (0, 0)).then_some(())
-    })
-    .await;
+    eventually("the hold to expire", 5, async || (office.stock().await == (0, 0)).then_some(())).await;
     for _ in 0..2 {
-        office
-            .pay("ann", &order)
-            .await
-            .assert_problem(410, "hold-expired");
+        office.pay("ann", &order).await.assert_problem(410, "hold-expired");
     }
     assert_eq!(office.stock().await, (0, 0));
 }
@@ -90,14 +72,9 @@ async fn payments_that_race_with_the_expiry_are_either_paid_or_gone() {
     }
     let answers = buyers.join_all().await;
     let paid = answers.iter().filter(|status| **status == 200).count();
-    assert!(
-        answers.iter().all(|status| matches!(status, 200 | 410)),
-        "{answers:?}"
-    );
+    assert!(answers.iter().all(|status| matches!(status, 200 | 410)), "{answers:?}");
     let paid = i64::try_from(paid).unwrap();
-    eventually("all else to be returned", 5, async || {
-        (office.stock().await == (0, paid)).then_some(())
-    })
-    .await;
+    eventually("all else to be returned", 5, async || (office.stock().await == (0, paid)).then_some(()))
+        .await;
     office.assert_books_balance().await;
 }

@@ -17,25 +17,18 @@ struct Socket(WebSocketStream<TcpStream>);
 
 impl Socket {
     async fn open(office: &Office, user: &str, path: &str) -> Result<Self, Error> {
-        let mut request = format!("ws://{}{path}", office.address)
-            .into_client_request()
-            .unwrap();
+        let mut request = format!("ws://{}{path}", office.address).into_client_request().unwrap();
         if !user.is_empty() {
             request.headers_mut().insert("x-user-id", user.parse().unwrap());
         }
         let stream = TcpStream::connect(&office.address).await.unwrap();
-        tokio_tungstenite::client_async(request, stream)
-            .await
-            .map(|(socket, _)| Self(socket))
+        tokio_tungstenite::client_async(request, stream).await.map(|(socket, _)| Self(socket))
     }
 
     /// The next message that is not the protocol's own; a close as `{"closed": code}`.
     async fn next(&mut self) -> Value {
         loop {
-            match timeout(PATIENCE, self.0.next())
-                .await
-                .expect("a message in time")
-                .expect("an open socket")
+            match timeout(PATIENCE, self.0.next()).await.expect("a message in time").expect("an open socket")
             {
                 Ok(Message::Text(text)) => return serde_json::from_str(&text).unwrap(),
                 Ok(Message::Close(frame)) => {
@@ -83,18 +76,11 @@ async fn a_page_sees_the_stock_move_until_everything_is_sold() {
     let order = office.hold("ann", "k", 3).await;
     assert_eq!(page.stock(3, 0).await["remaining"], 0);
     office.pay("ann", &order).await;
-    assert_eq!(
-        page.next().await,
-        json!({ "type": "sale.closed", "eventId": "e1" })
-    );
+    assert_eq!(page.next().await, json!({ "type": "sale.closed", "eventId": "e1" }));
     page.stock(0, 3).await;
 
     let mut late = Socket::open(&office, "", "/ws").await.unwrap();
-    assert_eq!(
-        late.next().await["type"],
-        "sale.closed",
-        "of the event of this process, if none is named"
-    );
+    assert_eq!(late.next().await["type"], "sale.closed", "of the event of this process, if none is named");
 }
 
 #[tokio::test]
@@ -119,10 +105,7 @@ async fn what_happens_in_another_process_is_heard_too() {
     let mut page = Socket::open(&office, "ann", "/ws?eventId=e1").await.unwrap();
     let order = other.hold("ann", "k", 2).await;
     let heard = page.next_of("order.update").await;
-    assert_eq!(
-        (heard["orderId"].as_str(), heard["status"].as_str()),
-        (Some(order.as_str()), Some("HOLD"))
-    );
+    assert_eq!((heard["orderId"].as_str(), heard["status"].as_str()), (Some(order.as_str()), Some("HOLD")));
     other.pay("ann", &order).await;
     assert_eq!(page.next_of("order.update").await["status"], "PAID");
 }
@@ -169,15 +152,9 @@ async fn an_end_is_announced_with_a_moment_to_come_back() {
 #[tokio::test]
 async fn a_socket_that_cannot_be_is_refused_before_it_opens() {
     let office = Office::with(9, &["--max-connections", "3"]).await;
-    let unknown = Socket::open(&office, "", "/ws?eventId=nowhere")
-        .await
-        .err()
-        .unwrap();
+    let unknown = Socket::open(&office, "", "/ws?eventId=nowhere").await.err().unwrap();
     assert!(matches!(unknown, Error::Http(answer) if answer.status() == 404));
-    office
-        .call(Method::GET, "/ws", &[], "")
-        .await
-        .assert_problem(400, "not-a-websocket");
+    office.call(Method::GET, "/ws", &[], "").await.assert_problem(400, "not-a-websocket");
     let mut open = Vec::new();
     for _ in 0..3 {
         open.push(Socket::open(&office, "", "/ws").await.unwrap());
@@ -185,8 +162,5 @@ async fn a_socket_that_cannot_be_is_refused_before_it_opens() {
     let full = Socket::open(&office, "", "/ws").await.err().unwrap();
     assert!(matches!(full, Error::Http(answer) if answer.status() == 503));
     open.pop();
-    crate::support::eventually("a free seat", 10, async || {
-        Socket::open(&office, "", "/ws").await.ok()
-    })
-    .await;
+    crate::support::eventually("a free seat", 10, async || Socket::open(&office, "", "/ws").await.ok()).await;
 }

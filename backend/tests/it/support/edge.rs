@@ -20,10 +20,8 @@ impl Edge {
     pub(crate) async fn publishing(ring: &KeyRing) -> Self {
         let published = Arc::new(Mutex::new(jwks(ring)));
         let shown = Arc::clone(&published);
-        let routes = Router::new().route(
-            "/_queue/jwks.json",
-            get(async move || shown.lock().unwrap().clone()),
-        );
+        let routes =
+            Router::new().route("/_queue/jwks.json", get(async move || shown.lock().unwrap().clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/_queue/jwks.json", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
@@ -53,11 +51,7 @@ pub(crate) fn ring(kid: &str, alg: Alg, seed: u8) -> KeyRing {
         use_: Use::Sign,
         secret: vec![byte; 32],
     };
-    KeyRing::new(&[
-        key("tickets", Kind::Ticket, Alg::Hs256, 200),
-        key(kid, Kind::Pass, alg, seed),
-    ])
-    .unwrap()
+    KeyRing::new(&[key("tickets", Kind::Ticket, Alg::Hs256, 200), key(kid, Kind::Pass, alg, seed)]).unwrap()
 }
 
 /// The pass of visitor number `visitor`, good for so many seconds from now (or expired before so many).

@@ -19,15 +19,11 @@ pub(crate) struct Answer {
 impl Answer {
     /// The text of a field.
     pub(crate) fn field(&self, name: &str) -> &str {
-        self.json[name]
-            .as_str()
-            .unwrap_or_else(|| panic!("no text `{name}` in {self:?}"))
+        self.json[name].as_str().unwrap_or_else(|| panic!("no text `{name}` in {self:?}"))
     }
 
     pub(crate) fn number(&self, name: &str) -> i64 {
-        self.json[name]
-            .as_i64()
-            .unwrap_or_else(|| panic!("no number `{name}` in {self:?}"))
+        self.json[name].as_i64().unwrap_or_else(|| panic!("no number `{name}` in {self:?}"))
     }
 
     pub(crate) fn header(&self, name: &str) -> &str {
@@ -37,11 +33,7 @@ impl Answer {
     /// Panics unless this is a problem of this status and code, whole as RFC 9457 and our aliases want it.
     #[track_caller]
     pub(crate) fn assert_problem(&self, status: u16, code: &str) {
-        assert_eq!(
-            (self.status.as_u16(), self.json["code"].as_str()),
-            (status, Some(code)),
-            "{self:?}"
-        );
+        assert_eq!((self.status.as_u16(), self.json["code"].as_str()), (status, Some(code)), "{self:?}");
         assert_eq!(self.header("content-type"), "application/problem+json");
         assert_eq!(self.field("type"), format!("urn:vestibule:problem:{code}"));
         assert_eq!(self.number("status"), i64::from(status));
@@ -60,14 +52,9 @@ pub(crate) async fn call(
     body: &str,
 ) -> Option<Answer> {
     let stream = TcpStream::connect(address).await.ok()?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .ok()?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
     let driver = tokio::spawn(connection);
-    let mut request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("host", address);
+    let mut request = Request::builder().method(method).uri(path).header("host", address);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -78,10 +65,5 @@ pub(crate) async fn call(
     driver.abort();
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let json = serde_json::from_str(&text).unwrap_or_default();
-    Some(Answer {
-        status,
-        headers,
-        text,
-        json,
-    })
+    Some(Answer { status, headers, text, json })
 }

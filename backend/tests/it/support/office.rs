@@ -35,11 +35,7 @@ impl Office {
     /// The same with more arguments.
     pub(crate) async fn with(total: u32, arguments: &[&str]) -> Self {
         let total = total.to_string();
-        Self::on(
-            &shared().database(),
-            &[&["--open", "--seed-total", &total], arguments].concat(),
-        )
-        .await
+        Self::on(&shared().database(), &[&["--open", "--seed-total", &total], arguments].concat()).await
     }
 
     /// On a given database, with exactly these arguments.
@@ -61,12 +57,7 @@ impl Office {
             Some(report["http"].as_str()?.strip_prefix("http://")?.to_owned())
         })
         .await;
-        Self {
-            child,
-            folder,
-            address,
-            database: database.clone(),
-        }
+        Self { child, folder, address, database: database.clone() }
     }
 
     /// A second process on the same database.
@@ -85,9 +76,7 @@ impl Office {
         headers: &[(&str, &str)],
         body: &str,
     ) -> Answer {
-        call(&self.address, method, path, headers, body)
-            .await
-            .expect("an answer")
+        call(&self.address, method, path, headers, body).await.expect("an answer")
     }
 
     /// One purchase of event `e1`.
@@ -103,8 +92,7 @@ impl Office {
     }
 
     pub(crate) async fn pay(&self, user: &str, order: &str) -> Answer {
-        self.call(Method::POST, &format!("/pay/{order}"), &[("x-user-id", user)], "")
-            .await
+        self.call(Method::POST, &format!("/pay/{order}"), &[("x-user-id", user)], "").await
     }
 
     /// As a shop page does it: busy, in flight and a broken connection mean again with the same key.
@@ -155,28 +143,18 @@ impl Office {
         let row = self.database.connect().await.query_one(sql, &[]).await.unwrap();
         let [total, held, sold, in_holds, on_hold, paid] =
             [0, 1, 2, 3, 4, 5].map(|column| row.get::<_, i64>(column));
-        assert_eq!(
-            (held, held, sold),
-            (in_holds, on_hold, paid),
-            "(held, held, sold) = (holds, HOLD, PAID)"
-        );
+        assert_eq!((held, held, sold), (in_holds, on_hold, paid), "(held, held, sold) = (holds, HOLD, PAID)");
         assert!(held + sold <= total, "{held} + {sold} of {total}");
     }
 
     /// Sends a signal and waits for the end.
     pub(crate) async fn end_by(&mut self, signal: &str) -> ExitStatus {
         self.signal(signal);
-        eventually("the end of the box office", 20, async || {
-            self.child.try_wait().unwrap()
-        })
-        .await
+        eventually("the end of the box office", 20, async || self.child.try_wait().unwrap()).await
     }
 
     pub(crate) fn signal(&self, signal: &str) {
-        Command::new("kill")
-            .args([signal, &self.child.id().to_string()])
-            .status()
-            .unwrap();
+        Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
     }
 
     pub(crate) fn log(&self) -> String {
@@ -198,10 +176,7 @@ impl Drop for Office {
 /// The program with nothing but a database: the caller's environment does not reach it.
 pub(crate) fn command(database_url: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_box-office"));
-    command
-        .env_clear()
-        .env("DB_URL", database_url)
-        .stdout(Stdio::null());
+    command.env_clear().env("DB_URL", database_url).stdout(Stdio::null());
     command
 }
 

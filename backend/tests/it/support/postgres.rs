@@ -46,10 +46,7 @@ pub(crate) fn shared() -> &'static Postgres {
 impl Postgres {
     /// A new server with an empty cluster.
     pub(crate) fn start() -> Self {
-        let folder = tempfile::Builder::new()
-            .prefix("box-office-")
-            .tempdir_in("/tmp")
-            .unwrap();
+        let folder = tempfile::Builder::new().prefix("box-office-").tempdir_in("/tmp").unwrap();
         if let Some((uid, gid)) = server_user() {
             std::os::unix::fs::chown(folder.path(), Some(uid), Some(gid)).unwrap();
         }
@@ -64,11 +61,7 @@ impl Postgres {
         ]))
         .output();
         succeeded("initdb", &initdb.unwrap());
-        let mut server = Self {
-            folder,
-            watchdog: None,
-            databases: AtomicU32::new(0),
-        };
+        let mut server = Self { folder, watchdog: None, databases: AtomicU32::new(0) };
         server.up();
         server
     }
@@ -82,11 +75,7 @@ impl Postgres {
         self.watchdog = Some((child, stdin));
         let deadline = Instant::now() + Duration::from_secs(30);
         while !self.psql("postgres", "SELECT 1").status.success() {
-            assert!(
-                Instant::now() < deadline,
-                "PostgreSQL does not start:\n{}",
-                self.log()
-            );
+            assert!(Instant::now() < deadline, "PostgreSQL does not start:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -111,13 +100,8 @@ impl Postgres {
 
     pub(crate) fn database(&self) -> TestDatabase {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
-        succeeded(
-            "createdb",
-            &self.psql("postgres", &format!("CREATE DATABASE {name}")),
-        );
-        TestDatabase {
-            url: format!("host={} user=shop dbname={name}", self.folder.path().display()),
-        }
+        succeeded("createdb", &self.psql("postgres", &format!("CREATE DATABASE {name}")));
+        TestDatabase { url: format!("host={} user=shop dbname={name}", self.folder.path().display()) }
     }
 
     /// Where programs look for this server: `<folder>/.s.PGSQL.5432`.
@@ -132,12 +116,7 @@ impl Postgres {
             std::fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children")).unwrap();
         let pids = [postmaster].into_iter().chain(children.split_whitespace());
         // A child that has ended meanwhile is no failure.
-        Command::new("kill")
-            .arg(signal)
-            .args(pids)
-            .stderr(Stdio::null())
-            .status()
-            .unwrap();
+        Command::new("kill").arg(signal).args(pids).stderr(Stdio::null()).status().unwrap();
     }
 
     fn psql(&self, database: &str, sql: &str) -> Output {
@@ -160,9 +139,7 @@ impl Drop for Postgres {
 
 impl TestDatabase {
     pub(crate) async fn connect(&self) -> tokio_postgres::Client {
-        let (client, connection) = tokio_postgres::connect(&self.url, tokio_postgres::NoTls)
-            .await
-            .unwrap();
+        let (client, connection) = tokio_postgres::connect(&self.url, tokio_postgres::NoTls).await.unwrap();
         tokio::spawn(connection);
         client
     }
@@ -180,18 +157,11 @@ fn programs() -> PathBuf {
         .get_or_init(|| {
             let asked = Command::new("pg_config").arg("--bindir").output().ok();
             let told = asked.map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()));
-            let versions = std::fs::read_dir("/usr/lib/postgresql")
-                .into_iter()
-                .flatten()
-                .flatten();
+            let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
             let installed = versions.map(|version| version.path().join("bin"));
-            let candidates = told
-                .into_iter()
-                .chain(installed)
-                .filter(|folder| folder.join("initdb").is_file());
-            candidates
-                .max()
-                .expect("PostgreSQL's server programs (initdb, postgres) are needed")
+            let candidates =
+                told.into_iter().chain(installed).filter(|folder| folder.join("initdb").is_file());
+            candidates.max().expect("PostgreSQL's server programs (initdb, postgres) are needed")
         })
         .clone()
 }
@@ -200,11 +170,7 @@ fn programs() -> PathBuf {
 fn server_user() -> Option<(u32, u32)> {
     let id = |arguments: &[&str]| -> u32 {
         let output = Command::new("id").args(arguments).output().unwrap();
-        String::from_utf8(output.stdout)
-            .unwrap()
-            .trim()
-            .parse()
-            .expect("a user `postgres`")
+        String::from_utf8(output.stdout).unwrap().trim().parse().expect("a user `postgres`")
     };
     (id(&["-u"]) == 0).then(|| (id(&["-u", "postgres"]), id(&["-g", "postgres"])))
 }
@@ -217,11 +183,7 @@ fn as_server_user(command: &mut Command) -> &mut Command {
 }
 
 fn succeeded(what: &str, output: &Output) {
-    assert!(
-        output.status.success(),
-        "{what}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{what}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn text(path: &Path) -> &str {
