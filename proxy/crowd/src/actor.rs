@@ -35,20 +35,8 @@ impl Actor {
     pub fn new(world: Arc<World>, person: Person, part: Part) -> Self {
         let edge = usize::try_from(person.id).unwrap_or_default() % world.edges.len().max(1);
         let client = Client::new(Arc::clone(&world), edge, person.address);
-        let story = Story {
-            id: person.id,
-            part,
-            edge,
-            ..Story::default()
-        };
-        Self {
-            world,
-            client,
-            story,
-            dice: person.dice,
-            entering_since: None,
-            shown: None,
-        }
+        let story = Story { id: person.id, part, edge, ..Story::default() };
+        Self { world, client, story, dice: person.dice, entering_since: None, shown: None }
     }
 
     pub fn now(&self) -> Micros {
@@ -107,9 +95,7 @@ impl Actor {
     fn entered(&mut self, answer: &Answer) {
         let pass = answer_pass(answer, &self.world).as_deref().and_then(token::pass);
         let mut span = answer.span;
-        span.from = self
-            .entering_since
-            .map_or(span.from, |since| since.min(span.from));
+        span.from = self.entering_since.map_or(span.from, |since| since.min(span.from));
         let entry = Entry {
             span,
             at_once: self.story.joined.is_none(),
@@ -140,7 +126,8 @@ impl Actor {
         }
         self.log(
             "standing",
-            json!({ "state": standing.state, "position": standing.position, "as_of": standing.as_of }),
+            json!({ "state": standing.state, "position": standing.position, "as_of": standing.as_of,
+                "claim_expires_at": standing.claim_expires_at, "stamp": self.story.place.map(|place| place.stamp) }),
         );
         standing.state
     }
@@ -151,25 +138,15 @@ impl Actor {
         }
         // Who was away may stand in another line now: only its growth is judged.
         if self.story.absences.is_empty() {
-            self.story.sight(Sighting {
-                as_of,
-                position,
-                held: self.shown == Some(position),
-            });
+            self.story.sight(Sighting { as_of, position, held: self.shown == Some(position) });
         }
         self.shown = Some(position);
     }
 
     fn turn(&mut self, standing: &Standing) {
         if self.story.turn.is_none() {
-            let expires = standing
-                .claim_expires_at
-                .as_deref()
-                .and_then(Micros::from_rfc3339);
-            self.story.turn = Some(Turn {
-                seen: self.now(),
-                expires,
-            });
+            let expires = standing.claim_expires_at.as_deref().and_then(Micros::from_rfc3339);
+            self.story.turn = Some(Turn { seen: self.now(), expires });
             self.world.meter.turns.fetch_add(1, Relaxed);
         }
     }
@@ -194,12 +171,7 @@ impl Actor {
     }
 
     pub fn log(&self, event: &str, detail: serde_json::Value) {
-        self.world.journal.write(&Line {
-            at: self.now(),
-            visitor: self.story.id,
-            event,
-            detail,
-        });
+        self.world.journal.write(&Line { at: self.now(), visitor: self.story.id, event, detail });
     }
 }
 

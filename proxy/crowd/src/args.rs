@@ -128,15 +128,9 @@ impl FromStr for Share {
     type Err = ArgError;
 
     fn from_str(text: &str) -> Result<Self, ArgError> {
-        let (digits, whole) = text
-            .strip_suffix('%')
-            .map_or((text, 1.0), |digits| (digits, 100.0));
+        let (digits, whole) = text.strip_suffix('%').map_or((text, 1.0), |digits| (digits, 100.0));
         let share = digits.trim().parse::<f64>().map_err(|_| ArgError::Share)? / whole;
-        if (0.0..=1.0).contains(&share) {
-            Ok(Self(share))
-        } else {
-            Err(ArgError::Share)
-        }
+        if (0.0..=1.0).contains(&share) { Ok(Self(share)) } else { Err(ArgError::Share) }
     }
 }
 
@@ -154,11 +148,7 @@ impl FromStr for Pace {
             Some(_) => return Err(ArgError::Pace),
         };
         let pace = digits.trim().parse::<f64>().map_err(|_| ArgError::Pace)? / seconds;
-        if pace > 0.0 && pace.is_finite() {
-            Ok(Self(pace))
-        } else {
-            Err(ArgError::Pace)
-        }
+        if pace > 0.0 && pace.is_finite() { Ok(Self(pace)) } else { Err(ArgError::Pace) }
     }
 }
 
@@ -178,9 +168,7 @@ impl Target {
 
 impl From<SocketAddr> for Target {
     fn from(address: SocketAddr) -> Self {
-        Self {
-            authority: address.to_string(),
-        }
+        Self { authority: address.to_string() }
     }
 }
 
@@ -195,9 +183,7 @@ impl FromStr for Target {
             return Err(ArgError::Target);
         }
         let port = parsed.port_u16().unwrap_or(80);
-        Ok(Self {
-            authority: format!("{}:{port}", parsed.host()),
-        })
+        Ok(Self { authority: format!("{}:{port}", parsed.host()) })
     }
 }
 
@@ -228,10 +214,7 @@ mod tests {
     fn a_target_is_a_plain_http_origin() {
         let target: Target = "http://127.0.0.1:8080/".parse().unwrap();
         assert_eq!(target.origin(), "http://127.0.0.1:8080");
-        assert_eq!(
-            "http://localhost".parse::<Target>().unwrap().authority,
-            "localhost:80"
-        );
+        assert_eq!("http://localhost".parse::<Target>().unwrap().authority, "localhost:80");
         for bad in ["https://a", "a:80", "http://a/path", "http://", "http://u@a"] {
             assert_eq!(bad.parse::<Target>(), Err(ArgError::Target), "{bad}");
         }

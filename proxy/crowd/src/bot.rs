@@ -43,10 +43,7 @@ const HEADERS_ALG_NONE: &[&str] = &[
 
 /// Attacks until it is tired or the run closes.
 pub async fn attack(world: Arc<World>, person: Person) -> Story {
-    let mut bot = Bot {
-        actor: Actor::new(Arc::clone(&world), person, Part::Bot),
-        ticket: None,
-    };
+    let mut bot = Bot { actor: Actor::new(Arc::clone(&world), person, Part::Bot), ticket: None };
     tokio::select! {
         () = bot.life() => bot.actor.story.end = End::Tired,
         () = world.stop.reached(Phase::Over) => {}
@@ -131,10 +128,8 @@ impl Bot {
         self.actor.story.may_have_ended(now);
         let cookie = format!("{}={pass}", Jar::new(&self.actor.world.room).pass_name());
         let call = Call::json(Method::DELETE, self.actor.world.queue_path("leave"));
-        let left: Result<Answer, CallError> = self
-            .actor
-            .ask(&call.with_cookies(Cookies::Own(Some(cookie))))
-            .await;
+        let left: Result<Answer, CallError> =
+            self.actor.ask(&call.with_cookies(Cookies::Own(Some(cookie)))).await;
         drop(left);
     }
 }

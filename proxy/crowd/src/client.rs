@@ -49,22 +49,12 @@ pub enum Cookies {
 
 impl Call {
     pub fn page(path: impl Into<String>) -> Self {
-        Self {
-            accept: Accept::Page,
-            ..Self::json(Method::GET, path)
-        }
+        Self { accept: Accept::Page, ..Self::json(Method::GET, path) }
     }
 
     pub fn json(method: Method, path: impl Into<String>) -> Self {
         let path = path.into();
-        Self {
-            method,
-            path,
-            accept: Accept::Json,
-            headers: Vec::new(),
-            body: None,
-            cookies: Cookies::Jar,
-        }
+        Self { method, path, accept: Accept::Json, headers: Vec::new(), body: None, cookies: Cookies::Jar }
     }
 
     #[must_use]
@@ -102,10 +92,7 @@ impl Answer {
 
     /// How long the server asks to wait, within reason; one second when it does not say.
     pub fn retry_after(&self) -> Duration {
-        let value = self
-            .headers
-            .get(header::RETRY_AFTER)
-            .and_then(|value| value.to_str().ok());
+        let value = self.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
         let seconds = value.and_then(|text| text.parse().ok()).unwrap_or(1.0_f64);
         Duration::from_secs_f64(seconds.clamp(0.05, 120.0))
     }
@@ -156,13 +143,7 @@ impl Client {
     pub fn new(world: Arc<World>, edge: usize, forwarded_for: Option<std::net::Ipv4Addr>) -> Self {
         let forwarded_for = forwarded_for.and_then(|address| address.to_string().try_into().ok());
         let jar = Jar::new(&world.room);
-        Self {
-            world,
-            edge,
-            connection: None,
-            forwarded_for,
-            jar,
-        }
+        Self { world, edge, connection: None, forwarded_for, jar }
     }
 
     /// The same person on a second connection.
@@ -205,9 +186,7 @@ impl Client {
         };
         let from = self.world.clock.now();
         let exchange = exchange(&mut connection, request);
-        let (parts, body) = timeout(CALL_DEADLINE, exchange)
-            .await
-            .map_err(|_| CallError::Deadline)??;
+        let (parts, body) = timeout(CALL_DEADLINE, exchange).await.map_err(|_| CallError::Deadline)??;
         let span = Span::new(from, self.world.clock.now());
         self.connection = Some(connection);
         self.world.meter.latencies.record(span.to.since(span.from));
@@ -215,19 +194,12 @@ impl Client {
             Cookies::Jar => self.jar.absorb(&parts.headers),
             Cookies::Own(_) => Jar::new(&self.world.room).absorb(&parts.headers),
         };
-        Ok(Answer {
-            status: parts.status,
-            headers: parts.headers,
-            body,
-            span,
-            gained,
-        })
+        Ok(Answer { status: parts.status, headers: parts.headers, body, span, gained })
     }
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, CallError> {
-        let (sender, connection) = http1::handshake(TokioIo::new(self.dial().await?))
-            .await
-            .map_err(CallError::Lost)?;
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(self.dial().await?)).await.map_err(CallError::Lost)?;
         // Ends when the sender is dropped or the server closes; what went wrong, the sender reports.
         tokio::spawn(async move { drop(connection.await) });
         Ok(sender)
@@ -235,9 +207,7 @@ impl Client {
 
     /// A bare connection to the present edge.
     pub async fn dial(&self) -> Result<TcpStream, CallError> {
-        let edge = self
-            .edge()
-            .ok_or_else(|| CallError::Connect(std::io::ErrorKind::NotFound.into()))?;
+        let edge = self.edge().ok_or_else(|| CallError::Connect(std::io::ErrorKind::NotFound.into()))?;
         let stream = timeout(CONNECT_DEADLINE, TcpStream::connect(edge.address))
             .await
             .map_err(|_| CallError::ConnectDeadline)?
@@ -249,10 +219,7 @@ impl Client {
     fn request(&self, call: &Call) -> Result<Request<Full<Bytes>>, CallError> {
         let uri = Uri::builder().path_and_query(call.path.as_str()).build()?;
         let body = Full::new(Bytes::from(call.body.clone().unwrap_or_default()));
-        let mut request = Request::builder()
-            .method(call.method.clone())
-            .uri(uri)
-            .body(body)?;
+        let mut request = Request::builder().method(call.method.clone()).uri(uri).body(body)?;
         let headers = request.headers_mut();
         if let Some(edge) = self.edge() {
             headers.insert(header::HOST, value(&edge.target.authority)?);
@@ -302,10 +269,7 @@ async fn exchange(
     connection.ready().await.map_err(CallError::Lost)?;
     let answer: Response<_> = connection.send_request(request).await.map_err(CallError::Lost)?;
     let (parts, body) = answer.into_parts();
-    let body = Limited::new(body, MAX_BODY_BYTES)
-        .collect()
-        .await
-        .map_err(body_error)?;
+    let body = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(body_error)?;
     Ok((parts, body.to_bytes()))
 }
 

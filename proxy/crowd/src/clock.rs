@@ -13,10 +13,7 @@ pub struct Clock {
 
 impl Clock {
     pub fn start() -> Self {
-        Self {
-            anchor: Instant::now(),
-            epoch: Micros::from(SystemTime::now()),
-        }
+        Self { anchor: Instant::now(), epoch: Micros::from(SystemTime::now()) }
     }
 
     pub fn now(&self) -> Micros {
@@ -42,9 +39,6 @@ impl Span {
     }
 
     pub const fn at(instant: Micros) -> Self {
-        Self {
-            from: instant,
-            to: instant,
-        }
+        Self { from: instant, to: instant }
     }
 }

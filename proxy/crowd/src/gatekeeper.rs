@@ -14,29 +14,19 @@ fn is_origins(path: &str, answer: &Answer) -> bool {
     if !answer.status.is_success() || path.starts_with("/_queue") || answer.body.is_empty() {
         return false;
     }
-    let text = |name| {
-        answer
-            .headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-    };
+    let text = |name| answer.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let content_type = text(header::CONTENT_TYPE);
     if content_type.starts_with("text/html") {
         // Waiting pages are never to be indexed; the shop's are.
         return !text(header::HeaderName::from_static("x-robots-tag")).contains("noindex");
     }
-    !answer
-        .json::<serde_json::Value>()
-        .is_some_and(|body| is_ours(&body))
+    !answer.json::<serde_json::Value>().is_some_and(|body| is_ours(&body))
 }
 
 /// A standing, a room's public state, a key set or a problem.
 fn is_ours(body: &serde_json::Value) -> bool {
     let problem = body.get("type").and_then(serde_json::Value::as_str);
-    ["rate_per_minute", "keys"]
-        .iter()
-        .any(|field| body.get(field).is_some())
+    ["rate_per_minute", "keys"].iter().any(|field| body.get(field).is_some())
         || problem.is_some_and(|kind| kind.starts_with("urn:vestibule:problem:"))
 }
 
@@ -70,13 +60,7 @@ mod tests {
         let list = answer(200, &[JSON], r#"[{"id":"e1"}]"#);
         assert!(passed_ungated("/api/events", false, &list));
         assert!(!passed_ungated("/api/events", true, &list));
-        let entered = Answer {
-            gained: Gained {
-                ticket: false,
-                pass: true,
-            },
-            ..list
-        };
+        let entered = Answer { gained: Gained { ticket: false, pass: true }, ..list };
         assert!(!passed_ungated("/api/events", false, &entered));
         assert!(passed_ungated("/", false, &answer(200, &[HTML], "<h1>Shop</h1>")));
     }
@@ -92,10 +76,6 @@ mod tests {
         ] {
             assert!(!passed_ungated("/", false, &ours), "{ours:?}");
         }
-        assert!(!passed_ungated(
-            "/_queue/anything",
-            false,
-            &answer(200, &[JSON], "[]")
-        ));
+        assert!(!passed_ungated("/_queue/anything", false, &answer(200, &[JSON], "[]")));
     }
 }

@@ -48,11 +48,7 @@ impl Jar {
     /// Takes in what an answer sets; a cookie that is emptied or has no age left is dropped.
     pub fn absorb(&mut self, headers: &HeaderMap) -> Gained {
         let mut gained = Gained::default();
-        for line in headers
-            .get_all(SET_COOKIE)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-        {
+        for line in headers.get_all(SET_COOKIE).iter().filter_map(|value| value.to_str().ok()) {
             let Some((name, value, gone)) = parse(line) else {
                 continue;
             };
@@ -82,10 +78,7 @@ mod tests {
     use super::*;
 
     fn answer(lines: &[&str]) -> HeaderMap {
-        lines
-            .iter()
-            .map(|line| (SET_COOKIE, line.parse().unwrap()))
-            .collect()
+        lines.iter().map(|line| (SET_COOKIE, line.parse().unwrap())).collect()
     }
 
     #[test]
@@ -96,28 +89,16 @@ mod tests {
             "other=1",
             "vestibule_ticket_e2=x",
         ]));
-        assert_eq!(
-            gained,
-            Gained {
-                ticket: true,
-                pass: false
-            }
-        );
+        assert_eq!(gained, Gained { ticket: true, pass: false });
         jar.absorb(&answer(&["vestibule_pass_e1=p"]));
-        assert_eq!(
-            jar.header().unwrap(),
-            "vestibule_ticket_e1=t; vestibule_pass_e1=p"
-        );
+        assert_eq!(jar.header().unwrap(), "vestibule_ticket_e1=t; vestibule_pass_e1=p");
     }
 
     #[test]
     fn a_deleted_cookie_is_dropped() {
         let mut jar = Jar::new(&"e1".parse().unwrap());
         jar.absorb(&answer(&["vestibule_pass_e1=p"]));
-        assert_eq!(
-            jar.absorb(&answer(&["vestibule_pass_e1=; Max-Age=0"])),
-            Gained::default()
-        );
+        assert_eq!(jar.absorb(&answer(&["vestibule_pass_e1=; Max-Age=0"])), Gained::default());
         assert_eq!(jar.header(), None);
     }
 }

@@ -36,12 +36,14 @@ impl Journal {
         let file = BufWriter::new(File::create(path)?);
         let (sender, receiver) = mpsc::channel(QUEUE_LINES);
         Ok((
-            Self {
-                lines: Some(sender),
-                dropped: AtomicU64::new(0),
-            },
+            Self { lines: Some(sender), dropped: AtomicU64::new(0) },
             tokio::task::spawn_blocking(|| write(file, receiver)),
         ))
+    }
+
+    /// Whether anybody reads it.
+    pub fn is_open(&self) -> bool {
+        self.lines.is_some()
     }
 
     pub fn write<T: Serialize>(&self, line: &Line<'_, T>) {

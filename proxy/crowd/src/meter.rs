@@ -22,18 +22,12 @@ pub struct Meter {
 impl Meter {
     /// One more of a kind; kinds are names in this program, so there are few.
     pub fn error(&self, kind: &'static str) {
-        let mut errors = self
-            .errors
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut errors = self.errors.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         *errors.entry(kind).or_default() += 1;
     }
 
     pub fn errors(&self) -> BTreeMap<&'static str, u64> {
-        self.errors
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone()
+        self.errors.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 }
 

@@ -48,18 +48,10 @@ const ENTER_BY_CALL: Share = Share(0.3);
 impl Person {
     pub fn new(id: u64, seed: u64, mix: &Mix, forwarded_for: bool) -> Self {
         let mut dice = Dice::new(seed, id);
-        let role = if dice.chance(mix.bots) {
-            Role::Bot
-        } else {
-            Role::Visitor(Habits::roll(&mut dice, mix))
-        };
+        let role =
+            if dice.chance(mix.bots) { Role::Bot } else { Role::Visitor(Habits::roll(&mut dice, mix)) };
         let address = forwarded_for.then(|| dice.private_address());
-        Self {
-            id,
-            role,
-            address,
-            dice,
-        }
+        Self { id, role, address, dice }
     }
 }
 
@@ -81,9 +73,7 @@ pub struct Dice(fastrand::Rng);
 impl Dice {
     pub fn new(seed: u64, id: u64) -> Self {
         // Neighbouring numbers must not make similar people: the golden ratio spreads them over the seeds.
-        Self(fastrand::Rng::with_seed(
-            seed ^ id.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
-        ))
+        Self(fastrand::Rng::with_seed(seed ^ id.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
     }
 
     pub fn chance(&mut self, share: Share) -> bool {
@@ -156,9 +146,7 @@ mod tests {
 
     #[test]
     fn shares_are_met_within_chance() {
-        let people: Vec<_> = (0..4000)
-            .map(|id| Person::new(id, 1, &mix(0.1, 0.2), false))
-            .collect();
+        let people: Vec<_> = (0..4000).map(|id| Person::new(id, 1, &mix(0.1, 0.2), false)).collect();
         let bots = people.iter().filter(|person| person.role == Role::Bot).count();
         assert!((300..500).contains(&bots), "{bots}");
         let leavers = people

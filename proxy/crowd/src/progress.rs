@@ -12,11 +12,7 @@ use crate::world::World;
 /// One line that is redrawn on a terminal; a line every few seconds anywhere else.
 pub async fn show(world: Arc<World>, rates: Arc<Mutex<Rates>>) {
     let terminal = std::io::stderr().is_terminal();
-    let every = if terminal {
-        Duration::from_millis(250)
-    } else {
-        Duration::from_secs(5)
-    };
+    let every = if terminal { Duration::from_millis(250) } else { Duration::from_secs(5) };
     let mut flow = Flow::default();
     let mut beat = tokio::time::interval(every);
     let _end = EndOfLine(terminal);
@@ -27,11 +23,7 @@ pub async fn show(world: Arc<World>, rates: Arc<Mutex<Rates>>) {
         let line = line(&world, flow.per_minute(&world), limit);
         let mut stderr = std::io::stderr().lock();
         // Nobody to tell is no reason to stop.
-        let _ = if terminal {
-            write!(stderr, "\r\x1b[2K{line}")
-        } else {
-            writeln!(stderr, "{line}")
-        };
+        let _ = if terminal { write!(stderr, "\r\x1b[2K{line}") } else { writeln!(stderr, "{line}") };
         let _ = stderr.flush();
     }
 }

@@ -70,17 +70,13 @@ impl Findings {
     /// Holds every story of the run against the promises.
     pub fn prove(stories: &[&Story], promises: &Promises) -> Self {
         let (facts, clock) = facts::establish(stories, promises.claim_window);
-        let mut found = Self {
-            clock_uncertainty: clock.uncertainty(),
-            ..Self::default()
-        };
+        let mut found = Self { clock_uncertainty: clock.uncertainty(), ..Self::default() };
         found.order(&facts);
         found.windows(stories, promises);
         found.active(stories, &clock, promises);
         found.places(stories, &facts);
         found.gate(stories);
-        found.positions = positions::check(stories, &facts);
-        found.positions.judged = !promises.others;
+        found.positions(stories, &facts, promises);
         found.sales = sales::check(stories, promises);
         found.examples.truncate(MAX_EXAMPLES);
         found
@@ -101,10 +97,9 @@ impl Findings {
         let overtaken = order::inversions(facts);
         self.order_inversions = overtaken.len() as u64;
         self.order_compared = order::compared(facts);
-        self.examples
-            .extend(overtaken.iter().take(5).map(|(late, early)| {
-                format!("visitor {late} came before visitor {early} but got the turn after")
-            }));
+        self.examples.extend(overtaken.iter().take(5).map(|(late, early)| {
+            format!("visitor {late} came before visitor {early} but got the turn after")
+        }));
     }
 
     fn windows(&mut self, stories: &[&Story], promises: &Promises) {
@@ -112,52 +107,45 @@ impl Findings {
             return;
         };
         let burst = promises.burst.unwrap_or_else(|| limits::default_burst(highest));
-        let entries: Vec<_> = stories
-            .iter()
-            .flat_map(|story| &story.entries)
-            .map(|entry| entry.span)
-            .collect();
+        let entries: Vec<_> =
+            stories.iter().flat_map(|story| &story.entries).map(|entry| entry.span).collect();
         let over = limits::over_limit_windows(&entries, &promises.rates, burst);
         self.over_limit_windows = Some(over.windows);
         self.examples.extend(over.worst.map(|worst| {
             let seconds = worst.to.since(worst.from).as_secs_f64();
-            format!(
-                "within {seconds:.3} s there were {:.1} entries more than allowed",
-                over.excess
-            )
+            format!("within {seconds:.3} s there were {:.1} entries more than allowed", over.excess)
         }));
     }
 
     fn active(&mut self, stories: &[&Story], clock: &facts::ServerClock, promises: &Promises) {
         self.most_active = limits::most_active(stories, clock);
-        self.over_active = promises
-            .active_limit
-            .is_some_and(|limit| self.most_active > limit);
+        self.over_active = promises.active_limit.is_some_and(|limit| self.most_active > limit);
         if self.over_active {
-            self.examples.push(format!(
-                "{} turns and sessions at the same time",
-                self.most_active
-            ));
+            self.examples.push(format!("{} turns and sessions at the same time", self.most_active));
         }
     }
 
     fn places(&mut self, stories: &[&Story], facts: &[Facts]) {
         let lost = places::lost(stories, facts);
         self.lost_places = lost.len() as u64;
-        self.examples.extend(
-            lost.iter()
-                .take(5)
-                .map(|(id, why)| format!("visitor {id} lost the place: {why}")),
-        );
+        self.examples
+            .extend(lost.iter().take(5).map(|(id, why)| format!("visitor {id} lost the place: {why}")));
+    }
+
+    fn positions(&mut self, stories: &[&Story], facts: &[Facts], promises: &Promises) {
+        self.positions = positions::check(stories, facts);
+        self.positions.judged = !promises.others;
+        self.examples.extend(self.positions.worst.map(|wrong| {
+            let positions::Wrong { visitor, as_of, shown, least, most } = wrong;
+            let at = as_of.to_rfc3339();
+            format!("visitor {visitor} was shown {shown} at {at}, but stood between {least} and {most}")
+        }));
     }
 
     fn gate(&mut self, stories: &[&Story]) {
         self.forwarded_ungated = stories.iter().map(|story| u64::from(story.ungated)).sum();
         let examples = stories.iter().filter_map(|story| story.ungated_example.as_ref());
-        self.examples.extend(
-            examples
-                .take(5)
-                .map(|path| format!("the origin answered without a pass: {path}")),
-        );
+        self.examples
+            .extend(examples.take(5).map(|path| format!("the origin answered without a pass: {path}")));
     }
 }

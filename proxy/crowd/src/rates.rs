@@ -25,9 +25,7 @@ pub struct Rates {
 impl Rates {
     /// One rate for the whole run.
     pub fn constant(per_minute: u64) -> Self {
-        Self {
-            seen: vec![(Micros::ZERO, per_minute)],
-        }
+        Self { seen: vec![(Micros::ZERO, per_minute)] }
     }
 
     /// Seen at `now`; only changes are kept.
@@ -63,11 +61,7 @@ impl Rates {
             (if index == 0 { *from } else { begins }, *rate)
         });
         let pieces: Vec<_> = pieces.collect();
-        let ends = pieces
-            .iter()
-            .skip(1)
-            .map(|(from, _)| *from)
-            .chain([Micros(u64::MAX)]);
+        let ends = pieces.iter().skip(1).map(|(from, _)| *from).chain([Micros(u64::MAX)]);
         pieces
             .iter()
             .zip(ends)

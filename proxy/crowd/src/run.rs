@@ -14,11 +14,11 @@ use crate::args::{RunArgs, Target};
 use crate::bot;
 use crate::client::Client;
 use crate::clock::Clock;
-use crate::journal::Journal;
+use crate::journal::{Journal, Line};
 use crate::meter::Meter;
 use crate::plan::{Person, Role};
 use crate::progress;
-use crate::proof::{Findings, Promises};
+use crate::proof::{Findings, Promises, facts};
 use crate::rates::{self, Rates};
 use crate::stop::{Phase, Stop};
 use crate::story::Story;
@@ -30,15 +30,9 @@ use crate::world::{CONNECT_DEADLINE, Edge, World};
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error("{authority} can't be reached: {source}; is the edge running there?")]
-    Unreachable {
-        authority: String,
-        source: std::io::Error,
-    },
+    Unreachable { authority: String, source: std::io::Error },
     #[error("{authority} is not an address: {source}")]
-    Unknown {
-        authority: String,
-        source: std::io::Error,
-    },
+    Unknown { authority: String, source: std::io::Error },
     #[error("the log {0} can't be written: {1}")]
     Log(PathBuf, #[source] std::io::Error),
 }
@@ -80,14 +74,9 @@ pub async fn run(args: &RunArgs, stop: Stop) -> Result<Summary, RunError> {
     let rates = rates.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let promises = promises(args, rates, before, after);
     let stories: Vec<&Story> = archive.stories.iter().collect();
-    let summary = Summary::new(
-        &stories,
-        Findings::prove(&stories, &promises),
-        &promises,
-        &world,
-        took,
-    )
-    .with_forgotten(archive.forgotten);
+    log_facts(&world, &stories, &promises);
+    let summary = Summary::new(&stories, Findings::prove(&stories, &promises), &promises, &world, took)
+        .with_forgotten(archive.forgotten);
     drop(world);
     if let Some(log) = log {
         flush(log, args).await?;
@@ -104,6 +93,22 @@ fn promises(args: &RunArgs, rates: Rates, before: Option<Stock>, after: Option<S
         before,
         after,
         others: args.until_stopped,
+    }
+}
+
+/// What the proofs go by, for whoever wants to follow an accusation.
+fn log_facts(world: &World, stories: &[&Story], promises: &Promises) {
+    if !world.journal.is_open() {
+        return;
+    }
+    let (facts, _) = facts::establish(stories, promises.claim_window);
+    for person in &facts {
+        world.journal.write(&Line {
+            at: world.clock.now(),
+            visitor: person.id,
+            event: "facts",
+            detail: person,
+        });
     }
 }
 
@@ -133,39 +138,18 @@ async fn world(args: &RunArgs, stop: Stop, journal: Journal) -> Result<World, Ru
     }
     let event = args.event.clone().map_or_else(OnceLock::new, OnceLock::from);
     let room = args.room.clone();
-    Ok(World {
-        edges,
-        room,
-        clock: Clock::start(),
-        stop,
-        meter: Meter::default(),
-        journal,
-        event,
-    })
+    Ok(World { edges, room, clock: Clock::start(), stop, meter: Meter::default(), journal, event })
 }
 
 async fn reach(target: &Target) -> Result<Edge, RunError> {
     let authority = || target.authority.clone();
-    let unknown = |source| RunError::Unknown {
-        authority: authority(),
-        source,
-    };
+    let unknown = |source| RunError::Unknown { authority: authority(), source };
     let mut addresses = lookup_host(&target.authority).await.map_err(unknown)?;
-    let address = addresses
-        .next()
-        .ok_or_else(|| unknown(std::io::ErrorKind::NotFound.into()))?;
-    let unreachable = |source| RunError::Unreachable {
-        authority: authority(),
-        source,
-    };
+    let address = addresses.next().ok_or_else(|| unknown(std::io::ErrorKind::NotFound.into()))?;
+    let unreachable = |source| RunError::Unreachable { authority: authority(), source };
     let connected = timeout(CONNECT_DEADLINE, TcpStream::connect(address)).await;
-    connected
-        .map_err(|_| unreachable(std::io::ErrorKind::TimedOut.into()))?
-        .map_err(unreachable)?;
-    Ok(Edge {
-        target: target.clone(),
-        address,
-    })
+    connected.map_err(|_| unreachable(std::io::ErrorKind::TimedOut.into()))?.map_err(unreachable)?;
+    Ok(Edge { target: target.clone(), address })
 }
 
 async fn first_rates(args: &RunArgs, world: &Arc<World>) -> Rates {
@@ -255,18 +239,10 @@ async fn cut_after_grace(stop: Stop) {
 }
 
 async fn arrivals(args: &RunArgs, world: &Arc<World>, crowd: &mut JoinSet<Story>, archive: &mut Archive) {
-    let at_once = if args.until_stopped {
-        args.visitors as usize
-    } else {
-        MOST_AT_ONCE
-    };
+    let at_once = if args.until_stopped { args.visitors as usize } else { MOST_AT_ONCE };
     let places = Arc::new(Semaphore::new(at_once.min(MOST_AT_ONCE)));
     let started = Instant::now();
-    let last = if args.until_stopped {
-        u64::MAX
-    } else {
-        u64::from(args.visitors)
-    };
+    let last = if args.until_stopped { u64::MAX } else { u64::from(args.visitors) };
     for id in 0..last {
         let due = started + Duration::from_secs_f64(id as f64 / args.arrive.0);
         let place = async {

@@ -25,10 +25,7 @@ pub struct Socket(WebSocketStream<TcpStream>);
 pub enum OpenError {
     /// The edge answered, but not with 101.
     #[error("the edge refused the socket: {status}")]
-    Refused {
-        status: StatusCode,
-        retry_after: Duration,
-    },
+    Refused { status: StatusCode, retry_after: Duration },
     #[error(transparent)]
     Call(#[from] CallError),
     #[error("the handshake failed: {0}")]
@@ -58,10 +55,7 @@ impl Socket {
             .max_message_size(Some(64 << 10))
             .max_frame_size(Some(64 << 10));
         let opening = client_async_with_config(request, stream, Some(config));
-        match timeout(CALL_DEADLINE, opening)
-            .await
-            .map_err(|_| CallError::Deadline)?
-        {
+        match timeout(CALL_DEADLINE, opening).await.map_err(|_| CallError::Deadline)? {
             Ok((socket, answer)) => Ok((Self(socket), answer.into_parts().0.headers)),
             Err(WsError::Http(answer)) => Err(OpenError::Refused {
                 status: answer.status(),
@@ -102,10 +96,8 @@ impl Socket {
 }
 
 fn handshake(client: &Client, path: &str) -> Result<ClientRequestBuilder, OpenError> {
-    let target = &client
-        .edge()
-        .ok_or_else(|| CallError::Connect(std::io::ErrorKind::NotFound.into()))?
-        .target;
+    let target =
+        &client.edge().ok_or_else(|| CallError::Connect(std::io::ErrorKind::NotFound.into()))?.target;
     let uri: Uri = format!("ws://{}{path}", target.authority)
         .parse()
         .map_err(|error: tokio_tungstenite::tungstenite::http::uri::InvalidUri| failed(error.into()))?;
@@ -126,8 +118,6 @@ fn failed(error: WsError) -> OpenError {
 }
 
 fn retry_after(headers: &HeaderMap) -> Duration {
-    let seconds = headers
-        .get(header::RETRY_AFTER)
-        .and_then(|value| value.to_str().ok()?.parse().ok());
+    let seconds = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     Duration::from_secs_f64(seconds.unwrap_or(1.0_f64).clamp(0.05, 120.0))
 }

@@ -202,11 +202,7 @@ impl Story {
 
     /// A confirmed ticket was seen; the first one is the place, a later stamp is a loss.
     pub fn hold(&mut self, ticket: &TicketView) {
-        let place = Place {
-            visitor: ticket.visitor,
-            ticket: ticket.id,
-            stamp: ticket.stamp,
-        };
+        let place = Place { visitor: ticket.visitor, ticket: ticket.id, stamp: ticket.stamp };
         match self.place {
             None => self.place = Some(place),
             Some(held) if held.visitor != place.visitor || held.stamp < place.stamp => {
@@ -224,8 +220,7 @@ impl Story {
 
     pub fn ungated(&mut self, path: &str) {
         self.ungated += 1;
-        self.ungated_example
-            .get_or_insert_with(|| path.chars().take(120).collect());
+        self.ungated_example.get_or_insert_with(|| path.chars().take(120).collect());
     }
 }
 

@@ -71,12 +71,7 @@ impl Summary {
     ) -> Self {
         let figures = Figures::new(stories, &findings, world, took);
         let rate = promises.rates.latest();
-        Self {
-            figures,
-            findings,
-            active_limit: promises.active_limit,
-            rate,
-        }
+        Self { figures, findings, active_limit: promises.active_limit, rate }
     }
 
     /// How many stories an endless run could not keep.
@@ -112,13 +107,7 @@ impl Summary {
 
     fn counts(&self, page: &mut String) {
         let f = &self.figures;
-        line(
-            page,
-            format_args!(
-                "  {} visitors and {} bots in {:.1} s",
-                f.visitors, f.bots, f.seconds
-            ),
-        );
+        line(page, format_args!("  {} visitors and {} bots in {:.1} s", f.visitors, f.bots, f.seconds));
         let per_minute = f.entries_per_minute;
         line(
             page,
@@ -127,13 +116,7 @@ impl Summary {
                 f.admitted, f.most_active
             ),
         );
-        line(
-            page,
-            format_args!(
-                "  {} purchases, {} paid ({} tickets)",
-                f.purchases, f.paid, f.paid_qty
-            ),
-        );
+        line(page, format_args!("  {} purchases, {} paid ({} tickets)", f.purchases, f.paid, f.paid_qty));
         line(
             page,
             format_args!(
@@ -141,29 +124,15 @@ impl Summary {
                 f.wait_p50_seconds, f.wait_p90_seconds
             ),
         );
-        let answers = format_args!(
-            "  {} answers, p50 {:.1} ms, p95 {:.1} ms",
-            f.requests, f.p50_ms, f.p95_ms
-        );
+        let answers =
+            format_args!("  {} answers, p50 {:.1} ms, p95 {:.1} ms", f.requests, f.p50_ms, f.p95_ms);
         line(page, answers);
         let list = |counts: Vec<String>| {
-            if counts.is_empty() {
-                "none".into()
-            } else {
-                counts.join(", ")
-            }
+            if counts.is_empty() { "none".into() } else { counts.join(", ") }
         };
-        let ends = f
-            .ends
-            .iter()
-            .map(|(end, count)| format!("{count} {}", end.word()))
-            .collect();
+        let ends = f.ends.iter().map(|(end, count)| format!("{count} {}", end.word())).collect();
         line(page, format_args!("  how it ended: {}", list(ends)));
-        let mut errors: Vec<_> = f
-            .errors
-            .iter()
-            .map(|(kind, count)| format!("{count} {kind}"))
-            .collect();
+        let mut errors: Vec<_> = f.errors.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
         errors.extend((f.limited_429 > 0).then(|| format!("{} limited (429)", f.limited_429)));
         line(page, format_args!("  troubles: {}\n", list(errors)));
     }
@@ -175,24 +144,15 @@ impl Summary {
         };
         show(
             f.forwarded_ungated == 0,
-            format!(
-                "nothing past the gate without a pass ({} got past)",
-                f.forwarded_ungated
-            ),
+            format!("nothing past the gate without a pass ({} got past)", f.forwarded_ungated),
         );
         show(
             f.order_inversions == 0,
-            format!(
-                "order by arrival ({} overtaken of {} compared)",
-                f.order_inversions, f.order_compared
-            ),
+            format!("order by arrival ({} overtaken of {} compared)", f.order_inversions, f.order_compared),
         );
         show(f.over_limit_windows.unwrap_or(0) == 0, self.window_line());
         show(!f.over_active, self.active_line());
-        show(
-            f.lost_places == 0,
-            format!("no lost place ({} lost)", f.lost_places),
-        );
+        show(f.lost_places == 0, format!("no lost place ({} lost)", f.lost_places));
         show(f.positions.hold(), self.position_line());
         show(f.sales.hold(), self.sales_line());
     }
@@ -216,11 +176,7 @@ impl Summary {
 
     fn position_line(&self) -> String {
         let p = &self.findings.positions;
-        let known = if p.judged {
-            ""
-        } else {
-            "; not judged, others may queue too"
-        };
+        let known = if p.judged { "" } else { "; not judged, others may queue too" };
         format!(
             "positions were the ranks (error at most {:.2} % of {} shown, {} grew{known})",
             p.error_max * 100.0,
@@ -235,19 +191,13 @@ impl Summary {
             || "stock not read".into(),
             |(sold, total)| format!("{sold} of {total} sold, off by {}", s.mismatch),
         );
-        format!(
-            "sold once, and exactly what was paid ({stock}, {} double orders)",
-            s.double_orders
-        )
+        format!("sold once, and exactly what was paid ({stock}, {} double orders)", s.double_orders)
     }
 }
 
 impl Figures {
     fn new(stories: &[&Story], found: &Findings, world: &World, took: Duration) -> Self {
-        let visitors: Vec<&&Story> = stories
-            .iter()
-            .filter(|story| story.part == Part::Visitor)
-            .collect();
+        let visitors: Vec<&&Story> = stories.iter().filter(|story| story.part == Part::Visitor).collect();
         let entries = stories.iter().map(|story| story.entries.len() as u64).sum();
         let waits = waits(&visitors);
         let answers = &world.meter.latencies;
@@ -297,10 +247,7 @@ impl Figures {
 fn waits(visitors: &[&&Story]) -> Latencies {
     let waits = Latencies::default();
     for story in visitors {
-        let served = story
-            .turn
-            .map(|turn| turn.seen)
-            .or(story.entries.first().map(|entry| entry.span.to));
+        let served = story.turn.map(|turn| turn.seen).or(story.entries.first().map(|entry| entry.span.to));
         if let Some((joined, served)) = story.joined.zip(served) {
             waits.record(served.since(joined.from));
         }
@@ -310,12 +257,7 @@ fn waits(visitors: &[&&Story]) -> Latencies {
 
 /// From the first entry to the last.
 fn per_minute(stories: &[&Story]) -> f64 {
-    let instants = || {
-        stories
-            .iter()
-            .flat_map(|story| &story.entries)
-            .map(|entry| entry.span.to)
-    };
+    let instants = || stories.iter().flat_map(|story| &story.entries).map(|entry| entry.span.to);
     let Some((first, last)) = instants().min().zip(instants().max()) else {
         return 0.0;
     };

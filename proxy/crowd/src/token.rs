@@ -65,10 +65,7 @@ mod tests {
         let text =
             r#"{"sub":"0f0f0f0f0f0f0f0f0f0f0f0f","jti":"1f0f0f0f0f0f0f0f0f0f0f0f","stamp":1767225600250123}"#;
         let view = ticket(&token(text)).unwrap();
-        assert_eq!(
-            (view.stamp, view.confirmed_at),
-            (Micros(1_767_225_600_250_123), None)
-        );
+        assert_eq!((view.stamp, view.confirmed_at), (Micros(1_767_225_600_250_123), None));
     }
 
     #[test]

@@ -35,9 +35,7 @@ pub async fn live(world: Arc<World>, person: Person, habits: Habits) -> Story {
         () = world.stop.reached(Phase::Over) => End::Cut,
     };
     visitor.actor.story.end = end;
-    visitor
-        .actor
-        .log("end", serde_json::json!({ "end": format!("{end:?}") }));
+    visitor.actor.log("end", serde_json::json!({ "end": format!("{end:?}") }));
     visitor.actor.story
 }
 
@@ -57,11 +55,7 @@ enum Met {
 
 impl Visitor {
     fn new(world: Arc<World>, person: Person, habits: Habits, part: Part) -> Self {
-        Self {
-            actor: Actor::new(world, person, part),
-            habits,
-            broken_since: None,
-        }
+        Self { actor: Actor::new(world, person, part), habits, broken_since: None }
     }
 
     async fn life(&mut self) -> End {
@@ -107,9 +101,7 @@ impl Visitor {
                     return Ok(Met::WaitingPage);
                 }
             }
-            self.actor
-                .pause(answer.retry_after() + backoff(attempt) / 4)
-                .await?;
+            self.actor.pause(answer.retry_after() + backoff(attempt) / 4).await?;
         }
         Err(End::Failed)
     }
@@ -131,9 +123,7 @@ impl Visitor {
             if let (true, Some(standing)) = (answer.status.is_success(), answer.json::<Standing>()) {
                 return self.joined(&answer, &standing);
             }
-            self.actor
-                .pause(answer.retry_after() + backoff(attempt) / 4)
-                .await?;
+            self.actor.pause(answer.retry_after() + backoff(attempt) / 4).await?;
         }
         Err(End::Failed)
     }
@@ -178,9 +168,7 @@ impl Visitor {
             if answer.status == StatusCode::GONE {
                 return Err(self.turned_away());
             }
-            self.actor
-                .pause(answer.retry_after() + backoff(attempt) / 4)
-                .await?;
+            self.actor.pause(answer.retry_after() + backoff(attempt) / 4).await?;
         }
         Err(self.turned_away())
     }
@@ -197,13 +185,7 @@ impl Visitor {
     fn turned_away(&mut self) -> End {
         let now = self.actor.now();
         let in_time = |expires| now + CLAIM_MARGIN < expires;
-        if self
-            .actor
-            .story
-            .turn
-            .and_then(|turn| turn.expires)
-            .is_some_and(in_time)
-        {
+        if self.actor.story.turn.and_then(|turn| turn.expires).is_some_and(in_time) {
             self.actor.story.lose(Loss::TurnRefused);
         }
         End::LostPlace

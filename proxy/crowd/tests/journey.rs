@@ -14,18 +14,10 @@ use crowd::summary::Summary;
 use fake::{Fake, Fault, Settings};
 use serde_json::Value;
 
-const HONEST: Settings = Settings {
-    per_minute: 1200,
-    burst: 8,
-    stock: 1000,
-    fault: Fault::None,
-};
+const HONEST: Settings = Settings { per_minute: 1200, burst: 8, stock: 1000, fault: Fault::None };
 
 fn args(targets: &[SocketAddr], more: &str) -> RunArgs {
-    let targets: Vec<_> = targets
-        .iter()
-        .map(|address| format!("http://{address}"))
-        .collect();
+    let targets: Vec<_> = targets.iter().map(|address| format!("http://{address}")).collect();
     let line = format!("crowd run --target {} --burst 8 {more}", targets.join(","));
     let Command::Run(args) = Cli::try_parse_from(line.split_whitespace()).unwrap().command;
     *args
@@ -52,10 +44,7 @@ async fn an_honest_room_keeps_every_promise() {
     .await;
     let figures = figures(&summary);
     assert!(summary.hold(), "{}{figures}", summary.for_people());
-    assert_eq!(
-        figures["visitors"].as_u64().unwrap() + figures["bots"].as_u64().unwrap(),
-        80
-    );
+    assert_eq!(figures["visitors"].as_u64().unwrap() + figures["bots"].as_u64().unwrap(), 80);
     assert!(figures["admitted"].as_u64() >= Some(55), "{figures}");
     assert!(figures["paid"].as_u64() >= Some(50), "{figures}");
     assert_eq!(figures["sold"], figures["paid_qty"]);
@@ -66,112 +55,53 @@ async fn an_honest_room_keeps_every_promise() {
 #[tokio::test]
 async fn two_doors_of_one_house_are_visited_alike() {
     let fake = Fake::start(HONEST).await;
-    let args = args(
-        &[fake.address, fake.address],
-        "--visitors 30 --arrive 100/s --dropoff 50% --seconds 30",
-    );
+    let args = args(&[fake.address, fake.address], "--visitors 30 --arrive 100/s --dropoff 50% --seconds 30");
     let summary = run(&args, Stop::default()).await.unwrap();
     assert!(summary.hold(), "{}", summary.for_people());
 }
 
 #[tokio::test]
 async fn an_open_side_door_is_found() {
-    let summary = visit(
-        Settings {
-            fault: Fault::OpenApi,
-            ..HONEST
-        },
-        "--visitors 30 --bots 50% --seconds 6",
-    )
-    .await;
+    let summary =
+        visit(Settings { fault: Fault::OpenApi, ..HONEST }, "--visitors 30 --bots 50% --seconds 6").await;
     assert!(summary.findings().forwarded_ungated > 0 && !summary.hold());
 }
 
 #[tokio::test]
 async fn serving_the_last_first_is_found() {
-    let summary = visit(
-        Settings {
-            fault: Fault::LastFirst,
-            ..HONEST
-        },
-        RUSH,
-    )
-    .await;
-    assert!(
-        summary.findings().order_inversions > 0,
-        "{}",
-        summary.for_people()
-    );
+    let summary = visit(Settings { fault: Fault::LastFirst, ..HONEST }, RUSH).await;
+    assert!(summary.findings().order_inversions > 0, "{}", summary.for_people());
 }
 
 #[tokio::test]
 async fn letting_in_too_many_is_found() {
-    let summary = visit(
-        Settings {
-            fault: Fault::NoLimit,
-            ..HONEST
-        },
-        RUSH,
-    )
-    .await;
-    assert!(
-        summary.findings().over_limit_windows > Some(0),
-        "{}",
-        summary.for_people()
-    );
+    let summary = visit(Settings { fault: Fault::NoLimit, ..HONEST }, RUSH).await;
+    assert!(summary.findings().over_limit_windows > Some(0), "{}", summary.for_people());
 }
 
 #[tokio::test]
 async fn a_place_that_moves_back_is_found() {
-    let slow = Settings {
-        per_minute: 300,
-        fault: Fault::Restamps,
-        ..HONEST
-    };
+    let slow = Settings { per_minute: 300, fault: Fault::Restamps, ..HONEST };
     let summary = visit(slow, "--visitors 60 --arrive 200/s --refresh 50% --seconds 8").await;
     assert!(summary.findings().lost_places > 0, "{}", summary.for_people());
 }
 
 #[tokio::test]
 async fn positions_that_are_too_high_are_found() {
-    let summary = visit(
-        Settings {
-            fault: Fault::InflatedPositions,
-            ..HONEST
-        },
-        RUSH,
-    )
-    .await;
+    let summary = visit(Settings { fault: Fault::InflatedPositions, ..HONEST }, RUSH).await;
     assert!(summary.findings().positions.wrong > 0, "{}", summary.for_people());
 }
 
 #[tokio::test]
 async fn selling_twice_for_one_key_is_found() {
-    let summary = visit(
-        Settings {
-            fault: Fault::IgnoresKeys,
-            ..HONEST
-        },
-        &format!("{RUSH} --double-click 50%"),
-    )
-    .await;
-    assert!(
-        summary.findings().sales.double_orders > 0,
-        "{}",
-        summary.for_people()
-    );
+    let summary =
+        visit(Settings { fault: Fault::IgnoresKeys, ..HONEST }, &format!("{RUSH} --double-click 50%")).await;
+    assert!(summary.findings().sales.double_orders > 0, "{}", summary.for_people());
 }
 
 #[tokio::test]
 async fn sales_missing_from_the_books_are_found() {
-    let summary = visit(
-        Settings {
-            fault: Fault::LosesSales,
-            ..HONEST
-        },
-        RUSH,
-    )
-    .await;
+    let summary = visit(Settings { fault: Fault::LosesSales, ..HONEST }, RUSH).await;
     assert!(summary.findings().sales.mismatch > 0, "{}", summary.for_people());
 }
 
@@ -213,19 +143,9 @@ async fn a_target_that_is_not_there_is_named() {
 async fn the_log_holds_every_instant_as_json() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("log.ndjson");
-    visit(
-        HONEST,
-        &format!(
-            "--visitors 10 --arrive 100/s --seconds 20 --log {}",
-            file.display()
-        ),
-    )
-    .await;
+    visit(HONEST, &format!("--visitors 10 --arrive 100/s --seconds 20 --log {}", file.display())).await;
     let text = std::fs::read_to_string(&file).unwrap();
-    let events: Vec<Value> = text
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     for wanted in ["answer", "entered", "end"] {
         assert!(events.iter().any(|event| event["event"] == wanted), "{wanted}");
     }

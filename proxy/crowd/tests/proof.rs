@@ -77,9 +77,7 @@ fn each_broken_promise_alone_makes_the_run_fail() {
     ];
     for spoil in spoil {
         let mut stories = crowd(1, 50, 20, Cheat::None);
-        let buyer = stories
-            .iter_mut()
-            .find(|story| story.joined.is_some() && !story.purchases.is_empty());
+        let buyer = stories.iter_mut().find(|story| story.joined.is_some() && !story.purchases.is_empty());
         spoil(buyer.unwrap());
         assert!(!prove(&stories, &promises()).hold());
     }
@@ -89,16 +87,7 @@ fn each_broken_promise_alone_makes_the_run_fail() {
 fn too_many_at_once_are_found() {
     let stories = crowd(1, 300, 20, Cheat::None);
     let most = prove(&stories, &promises()).most_active;
-    let limited = |limit| {
-        prove(
-            &stories,
-            &Promises {
-                active_limit: Some(limit),
-                ..promises()
-            },
-        )
-        .hold()
-    };
+    let limited = |limit| prove(&stories, &Promises { active_limit: Some(limit), ..promises() }).hold();
     assert!(most > 1 && limited(most) && !limited(most - 1));
 }
 
@@ -107,9 +96,5 @@ fn thousands_of_visitors_are_proved_within_seconds() {
     let stories = crowd(1, 4000, 100, Cheat::None);
     let started = std::time::Instant::now();
     assert!(prove(&stories, &promises()).hold());
-    assert!(
-        started.elapsed() < Duration::from_secs(20),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
 }

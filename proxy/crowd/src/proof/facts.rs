@@ -8,7 +8,7 @@ use crate::clock::Span;
 use crate::story::{Entry, Part, Story};
 
 /// What is certain about one visitor. All instants are intervals on the server's clock.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, serde::Serialize)]
 pub struct Facts {
     pub id: u64,
     /// Which edge stamped the visitor.
@@ -45,34 +45,21 @@ const UNKNOWN_MICROS: i64 = 50_000;
 impl ServerClock {
     /// Every stamp was made between the request that asked for it and the answer that brought it.
     pub fn calibrate(samples: impl Iterator<Item = (Span, Micros)>) -> Self {
-        let (mut least, mut most): (Vec<_>, Vec<_>) = samples
-            .map(|(span, stamp)| (difference(stamp, span.to), difference(stamp, span.from)))
-            .unzip();
+        let (mut least, mut most): (Vec<_>, Vec<_>) =
+            samples.map(|(span, stamp)| (difference(stamp, span.to), difference(stamp, span.from))).unzip();
         least.sort_unstable();
         most.sort_unstable();
         let (Some(&low), Some(&high)) = (least.last(), most.first()) else {
-            return Self {
-                least: -UNKNOWN_MICROS,
-                most: UNKNOWN_MICROS,
-            };
+            return Self { least: -UNKNOWN_MICROS, most: UNKNOWN_MICROS };
         };
         if low <= high {
-            return Self {
-                least: low,
-                most: high,
-            };
+            return Self { least: low, most: high };
         }
         // The edges' clocks differ a little, so no single difference fits: take what spans nearly all of them. A few
         // wild stamps must not widen the intervals until nothing can be proved.
         let near_all = |sorted: &[i64], share: usize| sorted.get((sorted.len() - 1) * share / 20).copied();
-        let (low, high) = (
-            near_all(&least, 19).unwrap_or(low),
-            near_all(&most, 1).unwrap_or(high),
-        );
-        Self {
-            least: low.min(high),
-            most: low.max(high),
-        }
+        let (low, high) = (near_all(&least, 19).unwrap_or(low), near_all(&most, 1).unwrap_or(high));
+        Self { least: low.min(high), most: low.max(high) }
     }
 
     /// An interval of the crowd's clock, as seen by the server.
@@ -93,14 +80,10 @@ impl ServerClock {
 
 /// All facts, and the clock they are on.
 pub fn establish(stories: &[&Story], claim_window: Option<Duration>) -> (Vec<Facts>, ServerClock) {
-    let samples = stories
-        .iter()
-        .filter_map(|story| story.arrival.zip(story.first_stamp));
+    let samples = stories.iter().filter_map(|story| story.arrival.zip(story.first_stamp));
     let clock = ServerClock::calibrate(samples);
-    let window = claim_window
-        .or_else(|| infer_claim_window(stories, &clock))
-        .unwrap_or_default();
-    let mut all: Vec<Facts> = stories.iter().map(|story| facts(story, &clock, window)).collect();
+    let turns = TurnClock::calibrate(stories, &clock, claim_window);
+    let mut all: Vec<Facts> = stories.iter().map(|story| facts(story, &clock, &turns)).collect();
     let front = Front::new(&all);
     for person in &mut all {
         person.ordinary = front.is_ahead(person);
@@ -108,25 +91,44 @@ pub fn establish(stories: &[&Story], claim_window: Option<Duration>) -> (Vec<Fac
     (all, clock)
 }
 
-/// The longest time that was left when a visitor learnt of a turn, rounded up: settings are in seconds.
-fn infer_claim_window(stories: &[&Story], clock: &ServerClock) -> Option<Duration> {
-    let turns = stories.iter().filter_map(|story| story.turn);
-    let left = turns.filter_map(|turn| Some(turn.expires?.since(clock.of(Span::at(turn.seen)).to)));
-    left.max()
-        .map(|longest| Duration::from_secs(as_micros(longest).div_ceil(1_000_000)))
+/// Dates turns by their deadlines.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct TurnClock {
+    claim_window: Duration,
+    /// By how much turns seem to be given after they were seen: the clock of ticks may run ahead of that of stamps,
+    /// and a deadline moves when the store's clock stood still.
+    ahead: Duration,
 }
 
-fn facts(story: &Story, clock: &ServerClock, claim_window: Duration) -> Facts {
+/// A turn is heard of within this time by somebody at least, but clocks may differ: settings are in whole seconds.
+const WINDOW_SLACK: Duration = Duration::from_millis(200);
+
+impl TurnClock {
+    fn calibrate(stories: &[&Story], clock: &ServerClock, told: Option<Duration>) -> Self {
+        let turns = stories.iter().filter_map(|story| story.turn);
+        let left = turns.filter_map(|turn| Some(turn.expires?.since(clock.of(Span::at(turn.seen)).to)));
+        let Some(longest) = left.max() else {
+            return Self { claim_window: told.unwrap_or_default(), ..Self::default() };
+        };
+        let seconds = as_micros(longest.saturating_sub(WINDOW_SLACK)).div_ceil(1_000_000);
+        let claim_window = told.unwrap_or(Duration::from_secs(seconds));
+        Self { claim_window, ahead: longest.saturating_sub(claim_window) }
+    }
+
+    fn given(&self, expires: Micros) -> Span {
+        let given = expires - self.claim_window;
+        Span::new(given - self.ahead, given + WIRE_STEP)
+    }
+}
+
+fn facts(story: &Story, clock: &ServerClock, turns: &TurnClock) -> Facts {
     Facts {
         id: story.id,
         edge: story.edge,
-        arrival: story
-            .arrival
-            .or(story.entries.first().map(|entry| entry.span))
-            .map(|span| clock.of(span)),
+        arrival: story.arrival.or(story.entries.first().map(|entry| entry.span)).map(|span| clock.of(span)),
         joined: story.joined.map(|span| clock.of(span)),
         stamp: story.place.map(|place| place.stamp),
-        given: given(story, clock, claim_window),
+        given: given(story, clock, turns),
         last_waiting: story.last_waiting,
         absent: !story.absences.is_empty() || story.part == Part::Bot && story.joined.is_some(),
         back: story.absences.iter().map(|away| clock.of(*away).to).max(),
@@ -135,25 +137,22 @@ fn facts(story: &Story, clock: &ServerClock, claim_window: Duration) -> Facts {
     }
 }
 
-fn given(story: &Story, clock: &ServerClock, claim_window: Duration) -> Option<Span> {
+fn given(story: &Story, clock: &ServerClock, turns: &TurnClock) -> Option<Span> {
     let entry = story.entries.first();
     let Some(turn) = story.turn else {
         return entry.map(|entry| unseen_turn(story, entry, clock));
     };
     let seen = clock.of(Span::at(turn.seen)).to;
-    // A deadline that was moved (the store's clock stood still) would date the turn after it was seen.
-    let exact = turn.expires.map(|expires| (expires - claim_window).min(seen));
     let earliest = story.joined.map_or(Micros::ZERO, |joined| clock.of(joined).from);
-    Some(exact.map_or(Span::new(earliest, seen), |instant| {
-        Span::new(instant, instant + WIRE_STEP)
-    }))
+    Some(turn.expires.map_or(Span::new(earliest, seen), |expires| turns.given(expires)))
 }
 
 /// Somebody whose request was let in without a turn being announced.
 fn unseen_turn(story: &Story, entry: &Entry, clock: &ServerClock) -> Span {
     let span = clock.of(entry.span);
     let Some(joined) = story.joined else { return span };
-    let earliest = story.last_waiting.unwrap_or_else(|| clock.of(joined).from);
+    // What is said to somebody new may still be as of a moment before.
+    let earliest = clock.of(joined).from.max(story.last_waiting.unwrap_or_default());
     Span::new(earliest.min(span.from), span.to)
 }
 
@@ -173,10 +172,8 @@ struct Front {
 impl Front {
     fn new(facts: &[Facts]) -> Self {
         let stamp = |person: &Facts| person.stamp.or(person.arrival.map(|arrival| arrival.to));
-        let mut moves: Vec<_> = facts
-            .iter()
-            .filter_map(|person| Some((person.given?.from, stamp(person)?)))
-            .collect();
+        let mut moves: Vec<_> =
+            facts.iter().filter_map(|person| Some((person.given?.from, stamp(person)?))).collect();
         moves.sort_unstable();
         let mut furthest = Micros::ZERO;
         for (_, stamp) in &mut moves {
@@ -214,17 +211,8 @@ mod tests {
         let sample = |from: u64, to: u64, stamp: u64| (Span::new(Micros(from), Micros(to)), Micros(stamp));
         // The server is 1,000 ahead: stamped at 150 and 205 of our clock.
         let clock = ServerClock::calibrate([sample(100, 200, 1150), sample(200, 300, 1205)].into_iter());
-        assert_eq!(
-            clock,
-            ServerClock {
-                least: 950,
-                most: 1005
-            }
-        );
-        assert_eq!(
-            clock.of(Span::at(Micros(10))),
-            Span::new(Micros(960), Micros(1015))
-        );
+        assert_eq!(clock, ServerClock { least: 950, most: 1005 });
+        assert_eq!(clock.of(Span::at(Micros(10))), Span::new(Micros(960), Micros(1015)));
         assert_eq!(clock.uncertainty(), Duration::from_micros(55));
     }
 
@@ -233,34 +221,38 @@ mod tests {
         let sample = |stamp: u64| (Span::new(Micros(10_000), Micros(10_010)), Micros(stamp));
         let clock = ServerClock::calibrate([sample(10_000), sample(12_000)].into_iter());
         let span = clock.of(Span::at(Micros(20_000)));
-        assert!(
-            span.from <= Micros(20_000) && span.to >= Micros(20_000),
-            "{span:?}"
-        );
+        assert!(span.from <= Micros(20_000) && span.to >= Micros(20_000), "{span:?}");
+    }
+
+    fn turn(seen: u64, expires: u64) -> Story {
+        Story {
+            turn: Some(crate::story::Turn { seen: Micros(seen), expires: Some(Micros(expires)) }),
+            arrival: Some(Span::at(Micros(5))),
+            first_stamp: Some(Micros(5)),
+            ..Story::default()
+        }
+    }
+
+    fn turn_clock(stories: &[Story], told: Option<Duration>) -> TurnClock {
+        let samples = stories.iter().filter_map(|story| story.arrival.zip(story.first_stamp));
+        TurnClock::calibrate(&stories.iter().collect::<Vec<_>>(), &ServerClock::calibrate(samples), told)
     }
 
     #[test]
     fn the_claim_window_is_inferred_from_the_turn_heard_soonest() {
-        let turn = |seen: u64, expires: u64| Story {
-            turn: Some(crate::story::Turn {
-                seen: Micros(seen),
-                expires: Some(Micros(expires)),
-            }),
-            arrival: Some(Span::at(Micros(5))),
-            first_stamp: Some(Micros(5)),
-            ..Story::default()
-        };
         let stories = [turn(10_000_000, 39_990_000), turn(10_000_000, 39_100_000)];
-        let clock = ServerClock::calibrate(
-            stories
-                .iter()
-                .filter_map(|story| story.arrival.zip(story.first_stamp)),
-        );
-        let stories: Vec<_> = stories.iter().collect();
-        assert_eq!(
-            infer_claim_window(&stories, &clock),
-            Some(Duration::from_secs(30))
-        );
+        let clock = turn_clock(&stories, None);
+        assert_eq!(clock, TurnClock { claim_window: Duration::from_secs(30), ahead: Duration::ZERO });
+    }
+
+    #[test]
+    fn ticks_that_run_ahead_of_the_stamps_widen_the_moment_of_a_turn() {
+        let stories = [turn(10_000_000, 20_010_000)];
+        for told in [None, Some(Duration::from_secs(10))] {
+            let clock = turn_clock(&stories, told);
+            assert_eq!((clock.claim_window.as_secs(), clock.ahead.as_millis()), (10, 10), "{told:?}");
+            assert_eq!(clock.given(Micros(20_010_000)).from, Micros(10_000_000));
+        }
     }
 
     #[test]
@@ -273,14 +265,8 @@ mod tests {
             ..Facts::default()
         };
         let front = Front::new(&[person(100, 110, Some(500)), person(200, 210, Some(400))]);
-        assert!(
-            front.is_ahead(&person(150, 399, None)),
-            "the line had not moved yet"
-        );
-        assert!(
-            !front.is_ahead(&person(150, 400, None)),
-            "the second one was served first"
-        );
+        assert!(front.is_ahead(&person(150, 399, None)), "the line had not moved yet");
+        assert!(!front.is_ahead(&person(150, 400, None)), "the second one was served first");
         assert!(front.is_ahead(&person(201, 600, None)));
     }
 }

@@ -76,11 +76,7 @@ impl MaxTree {
         let padded = values.into_iter().enumerate().map(|(at, value)| (value, at));
         best.extend(padded);
         best.resize(2 * leaves, (f64::NEG_INFINITY, 0));
-        let mut tree = Self {
-            leaves,
-            best,
-            raised: vec![0.0; 2 * leaves],
-        };
+        let mut tree = Self { leaves, best, raised: vec![0.0; 2 * leaves] };
         (1..leaves).rev().for_each(|node| tree.pull(node));
         tree
     }
@@ -145,11 +141,7 @@ impl MaxTree {
 /// The largest number of turns and sessions that certainly were open at one instant.
 pub fn most_active(stories: &[&Story], clock: &ServerClock) -> u64 {
     let mut changes: Vec<(Micros, i64)> = Vec::new();
-    for held in stories
-        .iter()
-        .flat_map(|story| slots(story, clock))
-        .filter(|held| held.from < held.to)
-    {
+    for held in stories.iter().flat_map(|story| slots(story, clock)).filter(|held| held.from < held.to) {
         changes.extend([(held.from, 1), (held.to, -1)]);
     }
     // At the same instant ends come before beginnings.
@@ -168,16 +160,11 @@ fn slots<'a>(story: &'a Story, clock: &'a ServerClock) -> impl Iterator<Item = S
     let turn = story.turn.filter(|_| story.entries.is_empty()).map(move |turn| {
         let left = story.left_line.unwrap_or(Micros(u64::MAX));
         // Without a deadline nothing is certain about its end.
-        Span::new(
-            turn.seen,
-            turn.expires.map_or(turn.seen, |at| over(Some(at)).min(left)),
-        )
+        Span::new(turn.seen, turn.expires.map_or(turn.seen, |at| over(Some(at)).min(left)))
     });
     let sessions = story.entries.iter().enumerate().map(move |(index, entry)| {
-        let since = story
-            .turn
-            .filter(|_| index == 0)
-            .map_or(entry.span.to, |turn| turn.seen.min(entry.span.to));
+        let since =
+            story.turn.filter(|_| index == 0).map_or(entry.span.to, |turn| turn.seen.min(entry.span.to));
         let end = entry.ended.unwrap_or(Micros(u64::MAX)).min(over(entry.expires));
         Span::new(since, entry.expires.map_or(entry.ended.unwrap_or(since), |_| end))
     });
@@ -202,20 +189,14 @@ mod tests {
     /// Every window, counted by hand.
     fn by_hand(entries: &[Span], rates: &Rates, burst: u64) -> u64 {
         let is_over = |from: Micros, to: Micros| {
-            let inside = entries
-                .iter()
-                .filter(|entry| entry.from >= from && entry.to <= to)
-                .count();
+            let inside = entries.iter().filter(|entry| entry.from >= from && entry.to <= to).count();
             inside as f64 - (rates.allowed_until(to) - rates.allowed_until(from)) - burst as f64 > EPSILON
         };
         let mut ends: Vec<_> = entries.iter().map(|entry| entry.to).collect();
         ends.sort_unstable();
         ends.dedup();
-        let over = |end: &&Micros| {
-            entries
-                .iter()
-                .any(|entry| entry.from <= **end && is_over(entry.from, **end))
-        };
+        let over =
+            |end: &&Micros| entries.iter().any(|entry| entry.from <= **end && is_over(entry.from, **end));
         ends.iter().filter(over).count() as u64
     }
 
@@ -224,10 +205,7 @@ mod tests {
         let burst = (0..5).map(|_| at(0));
         let steady = (1..200).map(|n| at(n * 1000));
         let entries: Vec<_> = burst.chain(steady).collect();
-        assert_eq!(
-            over_limit_windows(&entries, &Rates::constant(60), 5),
-            OverLimit::default()
-        );
+        assert_eq!(over_limit_windows(&entries, &Rates::constant(60), 5), OverLimit::default());
     }
 
     #[test]
@@ -236,10 +214,7 @@ mod tests {
         entries.extend([at(100_001), at(100_002)]);
         let over = over_limit_windows(&entries, &Rates::constant(60), 2);
         let worst = over.worst.unwrap();
-        assert!(
-            over.windows >= 1 && worst.from <= ms(100_000) && worst.to >= ms(100_002),
-            "{over:?}"
-        );
+        assert!(over.windows >= 1 && worst.from <= ms(100_000) && worst.to >= ms(100_002), "{over:?}");
         assert!((over.excess - 1.0).abs() < 0.01, "{over:?}");
     }
 
@@ -263,10 +238,7 @@ mod tests {
             expires: Some(ms(expires)),
             ended: ended.map(ms),
         };
-        Story {
-            entries: vec![entry],
-            ..Story::default()
-        }
+        Story { entries: vec![entry], ..Story::default() }
     }
 
     fn same_clock() -> ServerClock {
@@ -275,23 +247,13 @@ mod tests {
 
     #[test]
     fn sessions_that_certainly_overlap_are_counted() {
-        let stories = [
-            session(100, 9000, Some(200)),
-            session(200, 9000, Some(300)),
-            session(150, 180, None),
-        ];
+        let stories = [session(100, 9000, Some(200)), session(200, 9000, Some(300)), session(150, 180, None)];
         assert_eq!(most_active(&stories.iter().collect::<Vec<_>>(), &same_clock()), 2);
     }
 
     #[test]
     fn an_open_turn_takes_up_a_slot() {
-        let turn = Story {
-            turn: Some(Turn {
-                seen: ms(100),
-                expires: Some(ms(500)),
-            }),
-            ..Story::default()
-        };
+        let turn = Story { turn: Some(Turn { seen: ms(100), expires: Some(ms(500)) }), ..Story::default() };
         let stories = [turn, session(200, 9000, None)];
         assert_eq!(most_active(&stories.iter().collect::<Vec<_>>(), &same_clock()), 2);
     }

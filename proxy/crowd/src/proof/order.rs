@@ -12,11 +12,7 @@ const EDGES_APART: Duration = Duration::from_millis(2);
 
 /// How many visitors' order could be judged: they stood in the ordinary line for all of their wait.
 pub fn compared(facts: &[Facts]) -> u64 {
-    facts
-        .iter()
-        .filter_map(Victim::of)
-        .filter(|victim| victim.joined < victim.given)
-        .count() as u64
+    facts.iter().filter_map(Victim::of).filter(|victim| victim.joined < victim.given).count() as u64
 }
 
 /// Who was certainly overtaken, and by whom: `(overtaken, overtaker)`, one pair a victim.
@@ -66,12 +62,7 @@ impl Overtaker {
             return None;
         }
         let given = person.given?;
-        Some(Self {
-            id: person.id,
-            came: person.arrival?.from,
-            given_from: given.from,
-            given_by: given.to,
-        })
+        Some(Self { id: person.id, came: person.arrival?.from, given_from: given.from, given_by: given.to })
     }
 }
 
@@ -86,12 +77,7 @@ impl Victim {
             (None, Some(left)) => waited_until.min(left.from),
             (None, None) => waited_until,
         };
-        Some(Self {
-            id: person.id,
-            came: person.arrival?.to,
-            joined: person.joined?.to,
-            given,
-        })
+        Some(Self { id: person.id, came: person.arrival?.to, joined: person.joined?.to, given })
     }
 }
 
@@ -120,9 +106,7 @@ mod tests {
 
     #[test]
     fn a_line_served_in_order_has_no_inversions() {
-        let line: Vec<_> = (0..100)
-            .map(|n| person(n, n * 20, 10_000 + n / 10 * 100))
-            .collect();
+        let line: Vec<_> = (0..100).map(|n| person(n, n * 20, 10_000 + n / 10 * 100)).collect();
         assert_eq!(inversions(&line), []);
     }
 
@@ -134,11 +118,7 @@ mod tests {
 
     #[test]
     fn somebody_never_served_while_later_ones_are_is_overtaken() {
-        let waiting = Facts {
-            given: None,
-            last_waiting: Some(ms(5000)),
-            ..person(1, 0, 9999)
-        };
+        let waiting = Facts { given: None, last_waiting: Some(ms(5000)), ..person(1, 0, 9999) };
         assert_eq!(inversions(&[waiting, person(2, 100, 600)]), [(1, 2)]);
     }
 
@@ -170,15 +150,9 @@ mod tests {
 
     #[test]
     fn whoever_was_away_or_stands_with_the_returners_is_not_compared() {
-        let away = Facts {
-            absent: true,
-            ..person(1, 0, 900)
-        };
+        let away = Facts { absent: true, ..person(1, 0, 900) };
         assert_eq!(inversions(&[away, person(2, 100, 500)]), []);
-        let returner = Facts {
-            ordinary: false,
-            ..person(1, 0, 900)
-        };
+        let returner = Facts { ordinary: false, ..person(1, 0, 900) };
         assert_eq!(inversions(&[returner, person(2, 100, 500)]), []);
     }
 }

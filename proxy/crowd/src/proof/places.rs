@@ -16,14 +16,9 @@ const SLACK: Duration = Duration::from_secs(5);
 pub fn lost(stories: &[&Story], facts: &[Facts]) -> Vec<(u64, &'static str)> {
     let passed_over = never_served(facts);
     let told = |(story, facts): (&&Story, &Facts)| {
-        let first = story
-            .losses
-            .iter()
-            .find(|loss| counts(story, **loss))
-            .map(|loss| word(*loss));
-        let missed = passed_over
-            .contains(&facts.id)
-            .then_some("never served, though others later in line were");
+        let first = story.losses.iter().find(|loss| counts(story, **loss)).map(|loss| word(*loss));
+        let missed =
+            passed_over.contains(&facts.id).then_some("never served, though others later in line were");
         Some((story.id, first.or(missed)?))
     };
     stories.iter().zip(facts).filter_map(told).collect()
@@ -47,19 +42,12 @@ const fn word(loss: Loss) -> &'static str {
 
 /// Present to the end without a turn, while somebody who came later had one long before.
 fn never_served(facts: &[Facts]) -> std::collections::HashSet<u64> {
-    let mut served: Vec<(Micros, Micros)> = facts
-        .iter()
-        .filter_map(|person| Some((person.arrival?.from, person.given?.to)))
-        .collect();
+    let mut served: Vec<(Micros, Micros)> =
+        facts.iter().filter_map(|person| Some((person.arrival?.from, person.given?.to))).collect();
     served.sort_unstable();
     let waits = |person: &&Facts| person.given.is_none() && person.joined.is_some();
     let passed_over = |person: &&Facts| passed_over(person, &served).unwrap_or(false);
-    facts
-        .iter()
-        .filter(waits)
-        .filter(passed_over)
-        .map(|person| person.id)
-        .collect()
+    facts.iter().filter(waits).filter(passed_over).map(|person| person.id).collect()
 }
 
 /// `served` holds when others came and when they had their turn, sorted.
@@ -68,11 +56,7 @@ fn passed_over(person: &Facts, served: &[(Micros, Micros)]) -> Option<bool> {
     let slack = if person.absent { RETURN_SLACK } else { SLACK };
     let since = person.back.unwrap_or(joined).max(joined);
     let later = served.get(served.partition_point(|(from, _)| *from <= came)..)?;
-    Some(
-        later
-            .iter()
-            .any(|(_, given)| *given >= since && *given + slack <= waited_until),
-    )
+    Some(later.iter().any(|(_, given)| *given >= since && *given + slack <= waited_until))
 }
 
 #[cfg(test)]
@@ -85,35 +69,19 @@ mod tests {
     }
 
     fn joined() -> Story {
-        Story {
-            joined: Some(secs(1)),
-            ..Story::default()
-        }
+        Story { joined: Some(secs(1)), ..Story::default() }
     }
 
     fn lost_by(story: &Story) -> Vec<(u64, &'static str)> {
-        lost(
-            &[story],
-            &[Facts {
-                id: story.id,
-                ..Facts::default()
-            }],
-        )
+        lost(&[story], &[Facts { id: story.id, ..Facts::default() }])
     }
 
     #[test]
     fn being_told_that_it_is_over_is_a_lost_place() {
-        for loss in [
-            Loss::ToldExpired,
-            Loss::ToldClosed,
-            Loss::TicketRefused,
-            Loss::Restamped,
-            Loss::TurnRefused,
-        ] {
-            let story = Story {
-                losses: vec![loss],
-                ..joined()
-            };
+        for loss in
+            [Loss::ToldExpired, Loss::ToldClosed, Loss::TicketRefused, Loss::Restamped, Loss::TurnRefused]
+        {
+            let story = Story { losses: vec![loss], ..joined() };
             assert_eq!(lost_by(&story), [(0, word(loss))]);
         }
         assert_eq!(lost_by(&joined()), []);
@@ -121,16 +89,8 @@ mod tests {
 
     #[test]
     fn whoever_gave_the_place_up_or_never_had_it_lost_nothing() {
-        let no_show = Story {
-            losses: vec![Loss::ToldExpired],
-            end: End::NoShow,
-            ..joined()
-        };
-        let outside = Story {
-            losses: vec![Loss::ToldClosed],
-            joined: None,
-            ..joined()
-        };
+        let no_show = Story { losses: vec![Loss::ToldExpired], end: End::NoShow, ..joined() };
+        let outside = Story { losses: vec![Loss::ToldClosed], joined: None, ..joined() };
         assert_eq!((lost_by(&no_show), lost_by(&outside)), (vec![], vec![]));
     }
 
@@ -158,24 +118,14 @@ mod tests {
     fn being_passed_over_for_long_is_a_lost_place() {
         assert!(never_served(&[waiting(60), served(5, 20)]).contains(&1));
         assert!(never_served(&[waiting(22), served(5, 20)]).is_empty(), "not yet");
-        assert!(
-            never_served(&[waiting(60), served(0, 20)]).is_empty(),
-            "earlier in line"
-        );
+        assert!(never_served(&[waiting(60), served(0, 20)]).is_empty(), "earlier in line");
     }
 
     #[test]
     fn a_returner_has_more_patience() {
-        let back = |until| Facts {
-            absent: true,
-            back: Some(secs(10).to),
-            ..waiting(until)
-        };
+        let back = |until| Facts { absent: true, back: Some(secs(10).to), ..waiting(until) };
         assert!(never_served(&[back(40), served(5, 20)]).is_empty());
         assert!(never_served(&[back(60), served(5, 20)]).contains(&1));
-        assert!(
-            never_served(&[back(60), served(5, 9)]).is_empty(),
-            "served while away"
-        );
+        assert!(never_served(&[back(60), served(5, 9)]).is_empty(), "served while away");
     }
 }

@@ -6,7 +6,7 @@ use room::time::Micros;
 
 use super::facts::Facts;
 use crate::clock::Span;
-use crate::story::Story;
+use crate::story::{Sighting, Story};
 
 /// What came of comparing.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -18,8 +18,20 @@ pub struct Positions {
     pub wrong: u64,
     /// Positions that grew on one screen.
     pub grew: u64,
+    pub worst: Option<Wrong>,
     /// Whether everybody in the line is known, so that `wrong` counts.
     pub judged: bool,
+}
+
+/// A position that cannot be right.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Wrong {
+    pub visitor: u64,
+    pub as_of: Micros,
+    pub shown: u64,
+    /// Where the rank certainly was.
+    pub least: u64,
+    pub most: u64,
 }
 
 /// Promised beyond the first hundred.
@@ -43,15 +55,18 @@ impl Positions {
             _ => return,
         };
         let share = error as f64 / rank.max(1) as f64;
-        self.error_max = self.error_max.max(share);
-        if share > TOLERANCE || rank <= EXACT_RANKS {
-            self.wrong += 1;
+        self.wrong += u64::from(share > TOLERANCE || rank <= EXACT_RANKS);
+        if share > self.error_max {
+            self.error_max = share;
+            let Shown { visitor, as_of, position, .. } = *shown;
+            self.worst = Some(Wrong { visitor, as_of, shown: position, least, most });
         }
     }
 }
 
 /// One position to compare.
 struct Shown {
+    visitor: u64,
     as_of: Micros,
     /// Of the visitor's stamp among all stamps, ascending.
     order: usize,
@@ -73,57 +88,41 @@ pub fn check(stories: &[&Story], facts: &[Facts]) -> Positions {
     let mut stamps: Vec<Micros> = facts.iter().filter_map(|person| person.stamp).collect();
     stamps.sort_unstable();
     let order = |stamp: Micros| stamps.partition_point(|other| *other < stamp);
-    let mut changes: Vec<Change> = facts.iter().flat_map(|person| changes(person, order)).collect();
+    let mut changes: Vec<Change> = facts.iter().flat_map(|person| changes(person, &order)).collect();
     changes.sort_unstable();
-    let mut shown: Vec<Shown> = stories
-        .iter()
-        .zip(facts)
-        .flat_map(|(story, facts)| shown(story, facts, order))
-        .collect();
+    let mut shown: Vec<Shown> =
+        stories.iter().zip(facts).flat_map(|(story, facts)| shown(story, facts, &order)).collect();
     shown.sort_unstable_by_key(|shown| shown.as_of);
 
     let (mut certain, mut possible) = (Counts::new(stamps.len()), Counts::new(stamps.len()));
     let mut changes = changes.into_iter().peekable();
     let grew = stories.iter().map(|story| u64::from(story.position_grew)).sum();
-    let mut found = Positions {
-        grew,
-        judged: true,
-        ..Positions::default()
-    };
+    let mut found = Positions { grew, judged: true, ..Positions::default() };
     for shown in shown {
         while let Some(next) = changes.next_if(|next| next.at <= shown.as_of) {
             let counts = if next.certain { &mut certain } else { &mut possible };
             counts.add(next.order, next.by);
         }
-        found.compare(
-            &shown,
-            1 + certain.before(shown.order),
-            1 + possible.before(shown.order),
-        );
+        found.compare(&shown, 1 + certain.before(shown.order), 1 + possible.before(shown.order));
     }
     found
 }
 
-fn shown(story: &Story, facts: &Facts, order: impl Fn(Micros) -> usize) -> impl Iterator<Item = Shown> {
+fn shown<'a>(
+    story: &'a Story,
+    facts: &Facts,
+    order: &dyn Fn(Micros) -> usize,
+) -> impl Iterator<Item = Shown> + use<'a> {
     // Returners have a line of their own.
     let order = facts.stamp.filter(|_| facts.ordinary).map(order);
-    let seen = story
-        .sightings
-        .iter()
-        .map(|seen| (seen.as_of, seen.position, seen.held))
-        .collect::<Vec<_>>();
-    seen.into_iter().filter_map(move |(as_of, position, held)| {
-        Some(Shown {
-            as_of,
-            order: order?,
-            position,
-            held,
-        })
+    story.sightings.iter().filter_map(move |seen| {
+        let Sighting { as_of, position, held } = *seen;
+        Some(Shown { visitor: story.id, as_of, order: order?, position, held })
     })
 }
 
 /// When this person certainly stood in the line, and when possibly.
-fn changes(person: &Facts, order: impl Fn(Micros) -> usize) -> Vec<Change> {
+fn changes(person: &Facts, order: &dyn Fn(Micros) -> usize) -> Vec<Change> {
     let (Some(stamp), Some(joined)) = (person.stamp, person.joined) else {
         return Vec::new();
     };
@@ -131,23 +130,14 @@ fn changes(person: &Facts, order: impl Fn(Micros) -> usize) -> Vec<Change> {
     let given = person.given.unwrap_or(never);
     let left = person.left.unwrap_or(never);
     // Nothing is known of somebody who was neither served nor seen to leave after the last word from the server.
-    let silent = if person.given.is_none() {
-        person.last_waiting.unwrap_or(joined.to)
-    } else {
-        given.from
-    };
+    let silent = if person.given.is_none() { person.last_waiting.unwrap_or(joined.to) } else { given.from };
     let certain = Span::new(joined.to + SLACK, given.from.min(left.from).min(silent) - SLACK);
     let possible = Span::new(joined.from - SLACK, given.to.min(left.to) + SLACK);
     let order = order(stamp);
     let spans = [(true, certain), (false, possible)].into_iter();
     let both = spans.filter(|(sure, span)| span.from < span.to && (!sure || person.ordinary));
     both.flat_map(|(certain, span)| {
-        [(span.from, 1), (span.to, -1)].map(|(at, by)| Change {
-            at,
-            order,
-            certain,
-            by,
-        })
+        [(span.from, 1), (span.to, -1)].map(|(at, by)| Change { at, order, certain, by })
     })
     .collect()
 }
@@ -183,7 +173,6 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::story::Sighting;
 
     fn ms(millis: u64) -> Micros {
         Micros(millis * 1000)
@@ -209,13 +198,8 @@ mod tests {
             position: *position,
             held: *held,
         };
-        let mut stories: Vec<Story> = facts
-            .iter()
-            .map(|person| Story {
-                id: person.id,
-                ..Story::default()
-            })
-            .collect();
+        let mut stories: Vec<Story> =
+            facts.iter().map(|person| Story { id: person.id, ..Story::default() }).collect();
         stories.last_mut().unwrap().sightings = positions.iter().map(seen).collect();
         check(&stories.iter().collect::<Vec<_>>(), facts)
     }
@@ -224,11 +208,7 @@ mod tests {
     fn the_exact_rank_is_right_and_its_neighbour_is_not() {
         assert_eq!(
             check_last(&line(50), &[(50, false)]),
-            Positions {
-                compared: 1,
-                judged: true,
-                ..Positions::default()
-            }
+            Positions { compared: 1, judged: true, ..Positions::default() }
         );
         for wrong in [49, 51] {
             let found = check_last(&line(50), &[(wrong, false)]);
@@ -253,10 +233,7 @@ mod tests {
         let mut facts = line(50);
         facts[10].left = Some(Span::new(ms(900_000), Micros(u64::MAX)));
         facts[11].given = Some(Span::new(ms(999_000), ms(1_001_000)));
-        assert_eq!(
-            check_last(&facts, &[(50, false), (49, false), (48, false)]).wrong,
-            0
-        );
+        assert_eq!(check_last(&facts, &[(50, false), (49, false), (48, false)]).wrong, 0);
         assert_eq!(check_last(&facts, &[(51, false), (47, false)]).wrong, 2);
     }
 
@@ -270,10 +247,7 @@ mod tests {
 
     #[test]
     fn a_growing_position_breaks_the_promise_whatever_the_ranks() {
-        let story = Story {
-            position_grew: 1,
-            ..Story::default()
-        };
+        let story = Story { position_grew: 1, ..Story::default() };
         assert!(!check(&[&story], &[Facts::default()]).hold());
     }
 }

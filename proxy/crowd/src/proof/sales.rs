@@ -37,22 +37,14 @@ impl Sales {
 /// Adds up the clients' side and compares it with the stock read before and after.
 pub fn check(stories: &[&Story], promises: &Promises) -> Sales {
     let mut sales = Sales::default();
-    stories
-        .iter()
-        .flat_map(|story| &story.purchases)
-        .for_each(|purchase| sales.count(purchase));
+    stories.iter().flat_map(|story| &story.purchases).for_each(|purchase| sales.count(purchase));
     let Some(after) = promises.after else { return sales };
     sales.total = Some(after.total);
     sales.sold = Some(after.sold);
     sales.beyond_stock = (after.sold + after.held).saturating_sub(after.total);
     let least = sales.paid_qty;
-    let most = promises
-        .before
-        .filter(|_| !promises.others)
-        .map(|_| least + sales.unknown_qty);
-    let sold = after
-        .sold
-        .saturating_sub(promises.before.map_or(0, |before| before.sold));
+    let most = promises.before.filter(|_| !promises.others).map(|_| least + sales.unknown_qty);
+    let sold = after.sold.saturating_sub(promises.before.map_or(0, |before| before.sold));
     sales.mismatch = least.saturating_sub(sold) + most.map_or(0, |most| sold.saturating_sub(most));
     sales
 }
@@ -79,35 +71,19 @@ mod tests {
 
     fn buyer(qty: u64, orders: &[&str], payment: Payment) -> Story {
         let orders = orders.iter().map(ToString::to_string).collect();
-        Story {
-            purchases: vec![Purchase { qty, orders, payment }],
-            ..Story::default()
-        }
+        Story { purchases: vec![Purchase { qty, orders, payment }], ..Story::default() }
     }
 
     fn books(stories: &[Story], before: u64, after: u64) -> Sales {
-        let stock = |sold| {
-            Some(Stock {
-                total: 10,
-                held: 0,
-                sold,
-            })
-        };
-        let promises = Promises {
-            before: stock(before),
-            after: stock(after),
-            ..Promises::default()
-        };
+        let stock = |sold| Some(Stock { total: 10, held: 0, sold });
+        let promises = Promises { before: stock(before), after: stock(after), ..Promises::default() };
         check(&stories.iter().collect::<Vec<_>>(), &promises)
     }
 
     #[test]
     fn books_that_agree_hold() {
-        let stories = [
-            buyer(2, &["a"], Payment::Paid),
-            buyer(1, &["b"], Payment::None),
-            buyer(1, &[], Payment::None),
-        ];
+        let stories =
+            [buyer(2, &["a"], Payment::Paid), buyer(1, &["b"], Payment::None), buyer(1, &[], Payment::None)];
         let sales = books(&stories, 3, 5);
         assert!(sales.hold(), "{sales:?}");
         assert_eq!((sales.purchases, sales.paid, sales.paid_qty), (2, 1, 2));
@@ -136,19 +112,8 @@ mod tests {
     #[test]
     fn people_outside_the_crowd_may_buy_too() {
         let stories = [buyer(1, &["a"], Payment::Paid)];
-        let stock = |sold| {
-            Some(Stock {
-                total: 10,
-                held: 0,
-                sold,
-            })
-        };
-        let promises = Promises {
-            before: stock(0),
-            after: stock(5),
-            others: true,
-            ..Promises::default()
-        };
+        let stock = |sold| Some(Stock { total: 10, held: 0, sold });
+        let promises = Promises { before: stock(0), after: stock(5), others: true, ..Promises::default() };
         assert!(check(&[&stories[0]], &promises).hold());
     }
 }

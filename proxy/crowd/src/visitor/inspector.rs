@@ -43,12 +43,7 @@ pub async fn inspect(
     before: oneshot::Sender<Stock>,
     mut finish: watch::Receiver<bool>,
 ) -> Inspection {
-    let habits = Habits {
-        quirk: Quirk::None,
-        polls: false,
-        double_clicks: false,
-        enters_by_call: false,
-    };
+    let habits = Habits { quirk: Quirk::None, polls: false, double_clicks: false, enters_by_call: false };
     let mut visitor = Visitor::new(Arc::clone(&world), person, habits, Part::Inspector);
     tokio::select! {
         () = visitor.keep_watch(before) => {}
@@ -58,10 +53,7 @@ pub async fn inspect(
         after = visitor.last_reading() => after,
         () = world.stop.reached(Phase::Over) => None,
     };
-    Inspection {
-        after,
-        story: visitor.actor.story,
-    }
+    Inspection { after, story: visitor.actor.story }
 }
 
 impl Visitor {

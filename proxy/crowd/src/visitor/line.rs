@@ -38,11 +38,8 @@ impl Visitor {
         let mut quirk_at = self.quirk_moment();
         let mut failures = 0;
         loop {
-            let waited = if self.habits.polls {
-                self.poll(quirk_at).await?
-            } else {
-                self.watch(quirk_at).await?
-            };
+            let waited =
+                if self.habits.polls { self.poll(quirk_at).await? } else { self.watch(quirk_at).await? };
             match waited {
                 Waited::Turn => return Ok(()),
                 Waited::PollInstead => self.habits.polls = true,
@@ -61,10 +58,7 @@ impl Visitor {
     }
 
     fn quirk_moment(&mut self) -> Option<Instant> {
-        let has_one = matches!(
-            self.habits.quirk,
-            Quirk::Leaves | Quirk::DropsOff | Quirk::Refreshes
-        );
+        let has_one = matches!(self.habits.quirk, Quirk::Leaves | Quirk::DropsOff | Quirk::Refreshes);
         has_one.then(|| Instant::now() + self.actor.dice.millis(300..4000))
     }
 
@@ -164,21 +158,13 @@ impl Visitor {
 
     fn not_opened(&mut self, error: &OpenError) -> Result<Waited, End> {
         match error {
-            OpenError::Refused {
-                status: StatusCode::TOO_MANY_REQUESTS,
-                retry_after,
-            } => {
-                self.actor
-                    .world
-                    .meter
-                    .limited
-                    .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            OpenError::Refused { status: StatusCode::TOO_MANY_REQUESTS, retry_after } => {
+                self.actor.world.meter.limited.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 Ok(Waited::Again(*retry_after))
             }
-            OpenError::Refused {
-                status: StatusCode::UNAUTHORIZED | StatusCode::GONE,
-                ..
-            } => Err(self.refused()),
+            OpenError::Refused { status: StatusCode::UNAUTHORIZED | StatusCode::GONE, .. } => {
+                Err(self.refused())
+            }
             OpenError::Refused { retry_after, .. } => {
                 self.broke("socket-refused");
                 Ok(Waited::Again(*retry_after))
@@ -198,11 +184,7 @@ impl Visitor {
 
     fn back(&mut self) {
         let now = self.actor.now();
-        if let Some(since) = self
-            .broken_since
-            .take()
-            .filter(|since| now.since(*since) >= ABSENCE)
-        {
+        if let Some(since) = self.broken_since.take().filter(|since| now.since(*since) >= ABSENCE) {
             self.actor.story.absences.push(Span::new(since, now));
         }
     }

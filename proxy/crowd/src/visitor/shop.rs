@@ -22,18 +22,10 @@ enum Bought {
 impl Visitor {
     pub(super) async fn shop(&mut self) -> Result<End, End> {
         let event = self.event().await?;
-        self.shop_call(&Call::json(Method::GET, event_path(&event)))
-            .await?;
+        self.shop_call(&Call::json(Method::GET, event_path(&event))).await?;
         self.think(100..600).await;
-        let qty = if self.actor.dice.chance(crate::args::Share(0.3)) {
-            2
-        } else {
-            1
-        };
-        self.actor.story.purchases.push(Purchase {
-            qty,
-            ..Purchase::default()
-        });
+        let qty = if self.actor.dice.chance(crate::args::Share(0.3)) { 2 } else { 1 };
+        self.actor.story.purchases.push(Purchase { qty, ..Purchase::default() });
         let Bought::Order(order) = self.buy(&event, qty).await? else {
             return Ok(End::SoldOut);
         };
@@ -64,8 +56,7 @@ impl Visitor {
             self.press_twice(&call).await;
         }
         let answer = self.shop_call(&call).await?;
-        self.bought(&answer)
-            .ok_or_else(|| self.not_served("purchase-refused"))
+        self.bought(&answer).ok_or_else(|| self.not_served("purchase-refused"))
     }
 
     /// The same purchase twice at the same time. Whatever comes back, there must be one order.
@@ -98,19 +89,13 @@ impl Visitor {
         // The shop may release the slot with the payment, so from here on the session may be over.
         self.actor.story.may_have_ended(self.actor.world.clock.now());
         self.payment(Payment::Unknown);
-        let answer = self
-            .shop_call(&Call::json(Method::POST, format!("/pay/{order}")))
-            .await?;
+        let answer = self.shop_call(&Call::json(Method::POST, format!("/pay/{order}"))).await?;
         let paid = answer
             .json::<Value>()
             .is_some_and(|body| body.get("status").is_some_and(|status| status == "PAID"));
         if answer.status.is_success() && paid {
             self.payment(Payment::Paid);
-            self.actor
-                .world
-                .meter
-                .paid
-                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.actor.world.meter.paid.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             return Ok(End::Bought);
         }
         if answer.status.is_client_error() {
@@ -166,10 +151,7 @@ pub(crate) fn first_event(answer: &Answer) -> Option<String> {
 }
 
 fn text(value: &Value) -> Option<String> {
-    value
-        .as_str()
-        .map(str::to_owned)
-        .or_else(|| value.as_i64().map(|number| number.to_string()))
+    value.as_str().map(str::to_owned).or_else(|| value.as_i64().map(|number| number.to_string()))
 }
 
 fn says_later(answer: &Answer) -> bool {
@@ -186,7 +168,5 @@ fn says_later(answer: &Answer) -> bool {
 /// The gate took us for a newcomer: the pass is no longer good.
 fn is_queued(answer: &Answer) -> bool {
     answer.status == StatusCode::SERVICE_UNAVAILABLE
-        && answer
-            .json::<Value>()
-            .is_some_and(|body| body.get("code").is_some_and(|code| code == "queued"))
+        && answer.json::<Value>().is_some_and(|body| body.get("code").is_some_and(|code| code == "queued"))
 }

@@ -91,11 +91,7 @@ impl Line {
 
     pub(crate) fn standing(&self, house: &House, stamp: Stamp) -> Value {
         let ahead = self.waiting.range(..stamp).count() as u64;
-        let inflated = if house.has(Fault::InflatedPositions) {
-            ahead / 10 + 1
-        } else {
-            0
-        };
+        let inflated = if house.has(Fault::InflatedPositions) { ahead / 10 + 1 } else { 0 };
         let (state, position) = match stamp {
             _ if self.sessions.contains(&stamp) => ("admitted", None),
             _ if self.turns.contains_key(&stamp) => ("turn", None),
@@ -120,11 +116,7 @@ impl Line {
         let expires = now() + CLAIM_WINDOW;
         while !self.waiting.is_empty() && self.turn_budget.spend(settings) {
             let last_first = settings.fault == Fault::LastFirst;
-            let next = if last_first {
-                self.waiting.pop_last()
-            } else {
-                self.waiting.pop_first()
-            };
+            let next = if last_first { self.waiting.pop_last() } else { self.waiting.pop_first() };
             self.turns.extend(next.map(|stamp| (stamp, expires)));
         }
         self.turns.retain(|_, expires| *expires > now());
@@ -146,12 +138,8 @@ pub(crate) async fn socket(
 ) -> Response<Body> {
     let Some(stamp) = ticket else { return status(401) };
     let (mut parts, _) = std::mem::take(request).into_parts();
-    let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &())
-        .await
-        .unwrap();
-    upgrade
-        .protocols(["vestibule.v1"])
-        .on_upgrade(move |socket| push(house, stamp, socket))
+    let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &()).await.unwrap();
+    upgrade.protocols(["vestibule.v1"]).on_upgrade(move |socket| push(house, stamp, socket))
 }
 
 /// Tells the standing four times a second; the turn ends the conversation.
@@ -167,11 +155,7 @@ async fn push(house: Arc<House>, stamp: Stamp, mut socket: WebSocket) {
             },
         }
         let mut standing = house.line().standing(&house, stamp);
-        let kind = if standing["state"] == "turn" {
-            "queue.turn"
-        } else {
-            "queue.update"
-        };
+        let kind = if standing["state"] == "turn" { "queue.turn" } else { "queue.update" };
         standing["type"] = kind.into();
         if socket.send(Message::text(standing.to_string())).await.is_err() {
             return;

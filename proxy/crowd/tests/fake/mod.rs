@@ -59,18 +59,11 @@ impl Fake {
     pub(crate) async fn start(settings: Settings) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let house = Arc::new(House {
-            settings,
-            line: Mutex::default(),
-            shop: Mutex::default(),
-        });
+        let house = Arc::new(House { settings, line: Mutex::default(), shop: Mutex::default() });
         let ticking = tokio::spawn(line::tick(Arc::clone(&house)));
         let app = Router::new().fallback(move |request: Request<Body>| answer(Arc::clone(&house), request));
         let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self {
-            address,
-            tasks: [ticking, serving],
-        }
+        Self { address, tasks: [ticking, serving] }
     }
 }
 
@@ -109,9 +102,7 @@ async fn answer(house: Arc<House>, mut request: Request<Body>) -> Response<Body>
     if path == "/_queue/ws" {
         return line::socket(house, ticket, &mut request).await;
     }
-    let body = axum::body::to_bytes(std::mem::take(request.body_mut()), 4096)
-        .await
-        .unwrap();
+    let body = axum::body::to_bytes(std::mem::take(request.body_mut()), 4096).await.unwrap();
     if path.starts_with("/_queue/") {
         return api(&house, request.method(), &path, request.headers());
     }
@@ -122,19 +113,14 @@ async fn answer(house: Arc<House>, mut request: Request<Body>) -> Response<Body>
     }
     let entered = house.line().let_in(&house.settings, ticket);
     match entered {
-        Some(stamp) => set_cookie(
-            shop::answer(&house, stamp, &request, &body),
-            "pass",
-            &pass_token(stamp),
-        ),
+        Some(stamp) => set_cookie(shop::answer(&house, stamp, &request, &body), "pass", &pass_token(stamp)),
         None => queued(&house, ticket, request.headers()),
     }
 }
 
 fn queued(house: &House, ticket: Option<Stamp>, headers: &HeaderMap) -> Response<Body> {
-    let page = headers
-        .get(header::ACCEPT)
-        .is_some_and(|accept| accept.to_str().unwrap().starts_with("text/html"));
+    let page =
+        headers.get(header::ACCEPT).is_some_and(|accept| accept.to_str().unwrap().starts_with("text/html"));
     if !page {
         return (
             StatusCode::SERVICE_UNAVAILABLE,
@@ -144,10 +130,7 @@ fn queued(house: &House, ticket: Option<Stamp>, headers: &HeaderMap) -> Response
             .into_response();
     }
     let mut page = (
-        [
-            (header::CONTENT_TYPE, "text/html"),
-            (header::HeaderName::from_static("x-robots-tag"), "noindex"),
-        ],
+        [(header::CONTENT_TYPE, "text/html"), (header::HeaderName::from_static("x-robots-tag"), "noindex")],
         "<h1>Wait</h1>",
     )
         .into_response();
@@ -166,18 +149,14 @@ fn api(house: &House, method: &Method, path: &str, headers: &HeaderMap) -> Respo
         ("GET", "/_queue/status") => known(&|stamp| json_answer(200, &house.line().standing(house, stamp))),
         ("POST", "/_queue/enter") => {
             known(&|stamp| match house.line().let_in(&house.settings, Some(stamp)) {
-                Some(stamp) => set_cookie(
-                    json_answer(200, &json!({ "token": "t" })),
-                    "pass",
-                    &pass_token(stamp),
-                ),
+                Some(stamp) => {
+                    set_cookie(json_answer(200, &json!({ "token": "t" })), "pass", &pass_token(stamp))
+                }
                 None => (StatusCode::CONFLICT, [("retry-after", "1")]).into_response(),
             })
         }
         ("DELETE", "/_queue/leave") => {
-            house
-                .line()
-                .leave(ticket.into_iter().chain(cookie(headers, "pass")));
+            house.line().leave(ticket.into_iter().chain(cookie(headers, "pass")));
             status(204)
         }
         _ => status(404),
@@ -200,19 +179,13 @@ fn status(code: u16) -> Response<Body> {
 }
 
 fn json_answer(code: u16, body: &Value) -> Response<Body> {
-    (
-        StatusCode::from_u16(code).unwrap(),
-        [(header::CONTENT_TYPE, "application/json")],
-        body.to_string(),
-    )
+    (StatusCode::from_u16(code).unwrap(), [(header::CONTENT_TYPE, "application/json")], body.to_string())
         .into_response()
 }
 
 fn set_cookie(mut answer: Response<Body>, name: &str, token: &str) -> Response<Body> {
     let line = format!("vestibule_{name}_e1={token}; Path=/; HttpOnly; SameSite=Lax");
-    answer
-        .headers_mut()
-        .append(header::SET_COOKIE, line.parse().unwrap());
+    answer.headers_mut().append(header::SET_COOKIE, line.parse().unwrap());
     answer
 }
 
@@ -221,26 +194,17 @@ fn id(stamp: Stamp) -> String {
 }
 
 fn ticket_token(stamp: Stamp, confirmed: Option<Micros>) -> String {
-    token(
-        "ticket",
-        &json!({ "sub": id(stamp), "jti": id(stamp), "stamp": stamp, "cat": confirmed }),
-    )
+    token("ticket", &json!({ "sub": id(stamp), "jti": id(stamp), "stamp": stamp, "cat": confirmed }))
 }
 
 fn pass_token(stamp: Stamp) -> String {
     let expires = (now() + Duration::from_secs(600)).as_secs();
-    token(
-        "pass",
-        &json!({ "sub": id(stamp), "tkt": id(stamp), "stamp": stamp, "exp": expires }),
-    )
+    token("pass", &json!({ "sub": id(stamp), "tkt": id(stamp), "stamp": stamp, "exp": expires }))
 }
 
 /// The kind stands where the signature would: what is forged has another.
 fn token(kind: &str, payload: &Value) -> String {
-    format!(
-        "e30.{}.signed-{kind}",
-        URL_SAFE_NO_PAD.encode(payload.to_string())
-    )
+    format!("e30.{}.signed-{kind}", URL_SAFE_NO_PAD.encode(payload.to_string()))
 }
 
 fn cookie(headers: &HeaderMap, kind: &str) -> Option<Stamp> {

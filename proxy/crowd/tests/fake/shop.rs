@@ -33,12 +33,7 @@ pub(crate) fn answer(house: &House, visitor: Stamp, request: &Request<Body>, bod
         ("GET", "/api/events/e1") => json_answer(200, &json!({ "id": "e1" })),
         ("GET", "/api/events/e1/availability") => json_answer(200, &shop.stock(house)),
         ("POST", "/purchase") => {
-            let key = request
-                .headers()
-                .get("idempotency-key")
-                .unwrap()
-                .to_str()
-                .unwrap();
+            let key = request.headers().get("idempotency-key").unwrap().to_str().unwrap();
             let body: Value = serde_json::from_slice(body).unwrap();
             shop.purchase(house, visitor, key, body["qty"].as_u64().unwrap())
         }
@@ -55,17 +50,10 @@ impl Shop {
 
     fn purchase(&mut self, house: &House, visitor: Stamp, key: &str, qty: u64) -> Response<Body> {
         self.made += 1;
-        let key = if house.has(Fault::IgnoresKeys) {
-            format!("{key}-{}", self.made)
-        } else {
-            key.to_owned()
-        };
+        let key = if house.has(Fault::IgnoresKeys) { format!("{key}-{}", self.made) } else { key.to_owned() };
         let left = house.settings.stock - self.held - self.sold;
         if let Some(order) = self.orders.get(&(visitor, key.clone())) {
-            return json_answer(
-                200,
-                &json!({ "orderId": order.id, "status": "HOLD", "remaining": left }),
-            );
+            return json_answer(200, &json!({ "orderId": order.id, "status": "HOLD", "remaining": left }));
         }
         if qty > left {
             return json_answer(
@@ -74,16 +62,9 @@ impl Shop {
             );
         }
         self.held += qty;
-        let order = Order {
-            id: format!("o{}", self.made),
-            qty,
-            paid: false,
-        };
+        let order = Order { id: format!("o{}", self.made), qty, paid: false };
         self.orders.insert((visitor, key), order.clone());
-        json_answer(
-            200,
-            &json!({ "orderId": order.id, "status": "HOLD", "remaining": left - qty }),
-        )
+        json_answer(200, &json!({ "orderId": order.id, "status": "HOLD", "remaining": left - qty }))
     }
 
     fn pay(&mut self, house: &House, id: &str) -> Response<Body> {

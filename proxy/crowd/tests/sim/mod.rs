@@ -56,30 +56,19 @@ struct Network {
 impl Network {
     /// Mostly fast, now and then slow.
     fn delay(&mut self) -> u64 {
-        let slowest = if self.dice.f64() < 0.9 {
-            self.slowest / 10
-        } else {
-            self.slowest
-        };
+        let slowest = if self.dice.f64() < 0.9 { self.slowest / 10 } else { self.slowest };
         200 + self.dice.u64(..=slowest)
     }
 
     fn trip(&mut self, sent: u64) -> Trip {
         let there = sent + self.delay();
-        Trip {
-            sent,
-            there,
-            back: there + self.delay(),
-        }
+        Trip { sent, there, back: there + self.delay() }
     }
 }
 
 /// The stories of `visitors` people who come at four times the rate.
 pub(crate) fn crowd(seed: u64, visitors: u64, slowest_ms: u64, cheat: Cheat) -> Vec<Story> {
-    let mut network = Network {
-        dice: fastrand::Rng::with_seed(seed),
-        slowest: slowest_ms * 1000,
-    };
+    let mut network = Network { dice: fastrand::Rng::with_seed(seed), slowest: slowest_ms * 1000 };
     let mut people: Vec<Person> = (0..visitors).map(|n| person(&mut network, n)).collect();
     let victim = usize::try_from(visitors / 3).unwrap();
     people[victim].leaves_line_at = None;
@@ -89,9 +78,7 @@ pub(crate) fn crowd(seed: u64, visitors: u64, slowest_ms: u64, cheat: Cheat) -> 
     let offset = network.dice.i64(-10_000_000..=10_000_000);
     let here = |at: u64| Micros((START + at).checked_add_signed(offset).unwrap());
     let numbered = people.iter().enumerate();
-    numbered
-        .map(|(n, person)| story(n, person, &room, &mut network, here))
-        .collect()
+    numbered.map(|(n, person)| story(n, person, &room, &mut network, here)).collect()
 }
 
 fn person(network: &mut Network, n: u64) -> Person {
@@ -136,11 +123,7 @@ fn spend(budget: &mut u64, now: u64) -> bool {
 
 impl Room {
     fn new(people: &[Person], cheat: Cheat, victim: usize) -> Self {
-        Self {
-            people: people.to_vec(),
-            cheat: Some((cheat, victim)),
-            ..Self::default()
-        }
+        Self { people: people.to_vec(), cheat: Some((cheat, victim)), ..Self::default() }
     }
 
     fn cheats(&self, cheat: Cheat, who: usize) -> bool {
@@ -153,23 +136,15 @@ impl Room {
 
     /// Ticks until everybody is served, and some seconds longer.
     fn run(&mut self) {
-        let mut arrivals: BTreeSet<(u64, usize)> = self
-            .people
-            .iter()
-            .enumerate()
-            .map(|(n, person)| (person.joins.there, n))
-            .collect();
+        let mut arrivals: BTreeSet<(u64, usize)> =
+            self.people.iter().enumerate().map(|(n, person)| (person.joins.there, n)).collect();
         let most_seconds = 60 + self.people.len() as u64 / 10;
         for tick in 1..most_seconds * 10 {
             let now = tick * TICK;
             while arrivals.first().is_some_and(|(at, _)| *at <= now) {
-                arrivals
-                    .pop_first()
-                    .into_iter()
-                    .for_each(|(_, who)| self.join(who));
+                arrivals.pop_first().into_iter().for_each(|(_, who)| self.join(who));
             }
-            self.line
-                .retain(|(_, who)| self.people[*who].leaves_line_at.is_none_or(|at| at > now));
+            self.line.retain(|(_, who)| self.people[*who].leaves_line_at.is_none_or(|at| at > now));
             self.give_turns(now);
             self.let_in(now);
             if tick % 10 == 0 {
@@ -217,7 +192,7 @@ impl Room {
                 self.entered.insert(*who, now);
             }
         }
-        if self.is(Cheat::EntersTooFast) && now % (5 * SECOND) == 0 {
+        if self.is(Cheat::EntersTooFast) && now.is_multiple_of(5 * SECOND) {
             // Everybody in the line at once.
             for (_, who) in std::mem::take(&mut self.line) {
                 self.given.insert(who, now);
@@ -267,40 +242,24 @@ fn story(
         arrival: Some(trip(person.asks)),
         first_stamp: Some(stamp),
         joined: Some(trip(person.joins)),
-        place: Some(Place {
-            visitor: VisitorId::from_random(bytes(n)),
-            ticket,
-            stamp,
-        }),
+        place: Some(Place { visitor: VisitorId::from_random(bytes(n)), ticket, stamp }),
         turn,
         left_line: person.leaves_line_at.filter(|_| given.is_none()).map(here),
         purchases: entry
             .iter()
-            .map(|_| Purchase {
-                qty: 1,
-                payment: Payment::None,
-                ..Purchase::default()
-            })
+            .map(|_| Purchase { qty: 1, payment: Payment::None, ..Purchase::default() })
             .collect(),
         entries: entry.into_iter().collect(),
         ..Story::default()
     };
     let mut last = None;
-    for (as_of, position) in room
-        .shown
-        .get(&n)
-        .into_iter()
-        .flatten()
-        .filter(|(at, _)| *at > person.joins.back)
+    for (as_of, position) in
+        room.shown.get(&n).into_iter().flatten().filter(|(at, _)| *at > person.joins.back)
     {
         // Shown positions never grow.
         let shown = last.map_or(*position, |last: u64| last.min(*position));
         let as_of = cut_to_millis(server(*as_of));
-        story.sight(Sighting {
-            as_of,
-            position: shown,
-            held: last == Some(shown),
-        });
+        story.sight(Sighting { as_of, position: shown, held: last == Some(shown) });
         story.last_waiting = Some(as_of);
         last = Some(shown);
     }
