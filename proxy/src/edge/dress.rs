@@ -50,22 +50,20 @@ fn undress(request: &mut RequestHeader, trip: &Trip) {
 /// Whether a name is one of ours or of the hops in front. Servers that turn `-` into `_` (CGI, WSGI) would take
 /// `Vestibule_Pass` for `Vestibule-Pass`, so it counts as the same.
 fn imitates(name: &str) -> bool {
-    let same = |ours: &str| {
-        name.len() == ours.len()
-            && name.bytes().zip(ours.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
-    };
-    let starts = |ours: &str| {
-        name.get(..ours.len()).is_some_and(|start| {
-            start.bytes().zip(ours.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
-        })
-    };
+    let starts = |ours: &str| name.get(..ours.len()).is_some_and(|start| same(start, ours));
     match name.as_bytes().first() {
         Some(b'v') => starts("vestibule-"),
-        Some(b'q') => same("queue-pass") || same("queue-ticket"),
-        Some(b'x') => starts("x-forwarded-") || same("x-real-ip") || same("x-request-id"),
+        Some(b'q') => same(name, "queue-pass") || same(name, "queue-ticket"),
+        Some(b'x') => starts("x-forwarded-") || same(name, "x-real-ip") || same(name, "x-request-id"),
         Some(b'f') => name == "forwarded",
         _ => false,
     }
+}
+
+/// Equal, with `_` for any `-`.
+fn same(name: &str, ours: &str) -> bool {
+    let alike = |(a, b): (u8, u8)| a == b || (a == b'_' && b == b'-');
+    name.len() == ours.len() && name.bytes().zip(ours.bytes()).all(alike)
 }
 
 fn strip_cookies(request: &mut RequestHeader) {

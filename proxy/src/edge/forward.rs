@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header;
+use http::{Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
@@ -168,6 +168,22 @@ impl ProxyHttp for Forwarder {
             trip.cut.set(until);
         }
         add_cookies(response, trip)
+    }
+
+    /// HTTP/1.0 knows no chunks: such a client reads until the connection ends.
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        _: &mut Progress,
+    ) -> pingora::Result<()> {
+        if session.req_header().version == Version::HTTP_10 {
+            let chunked = response.remove_header(&header::TRANSFER_ENCODING);
+            if chunked.is_some() {
+                session.set_keepalive(None);
+            }
+        }
+        Ok(())
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Progress) -> FailToProxy {

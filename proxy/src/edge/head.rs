@@ -292,6 +292,14 @@ mod tests {
     }
 
     #[test]
+    fn a_path_that_was_not_encoded_is_read_or_refused() {
+        let raw = read("GET /b\u{e4}?c=\u{e4} HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        assert_eq!((raw.path.as_str(), raw.query.as_deref()), ("/b\u{e4}", Some("c=\u{e4}")));
+        let latin = [b"GET /b\xe4 HTTP/1.1\r\nHost: a\r\n\r\n".as_slice()].concat();
+        assert!(RawHead::parse(BytesMut::from(&latin[..])).is_err());
+    }
+
+    #[test]
     fn a_rewritten_path_is_what_is_forwarded() {
         let head = read("GET /x/../buy?to=/../y HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
         assert_eq!(head.path, "/buy");

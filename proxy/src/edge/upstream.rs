@@ -14,6 +14,7 @@ use arc_swap::ArcSwap;
 use pingora::lb::Backend as Probed;
 use pingora::lb::health_check::{HealthCheck, HttpHealthCheck, TcpHealthCheck};
 use pingora::upstreams::peer::HttpPeer;
+use tokio::time::Instant;
 
 use crate::config::settings::{Scheme, UpstreamUrl};
 
@@ -67,7 +68,8 @@ pub struct Upstream {
     backends: ArcSwap<Vec<Arc<Backend>>>,
     turn: AtomicUsize,
     watched: OnceLock<()>,
-    resolving: tokio::sync::Mutex<()>,
+    /// When names were first looked up without success.
+    asked: tokio::sync::Mutex<Option<Instant>>,
 }
 
 impl fmt::Debug for Upstream {
@@ -106,7 +108,7 @@ impl Upstream {
             settings,
             turn: AtomicUsize::new(0),
             watched: OnceLock::new(),
-            resolving: tokio::sync::Mutex::default(),
+            asked: tokio::sync::Mutex::default(),
         };
         upstream.adopt(&upstream.literal_addresses());
         Arc::new(upstream)
@@ -135,10 +137,13 @@ impl Upstream {
         }
     }
 
+    /// For the first requests. Those that come together share one look-up, and its failure holds for a second.
     async fn resolve_first(&self) {
-        let _one_at_a_time = self.resolving.lock().await;
-        if self.backends.load().is_empty() {
+        let mut asked = self.asked.lock().await;
+        let recently = asked.is_some_and(|asked| asked.elapsed() < Duration::from_secs(1));
+        if self.backends.load().is_empty() && !recently {
             self.resolve().await;
+            *asked = Some(Instant::now());
         }
     }
 
@@ -282,13 +287,13 @@ async fn look_up(url: &UpstreamUrl) -> std::io::Result<Vec<SocketAddr>> {
 
 /// Checks and resolves until the upstream is dropped.
 async fn watch(upstream: Weak<Upstream>) {
-    let mut resolved = tokio::time::Instant::now();
+    let mut resolved = Instant::now();
     loop {
         let Some(current) = upstream.upgrade() else { return };
         let (probe_every, resolve_every) = (current.settings.probe_every, current.settings.resolve_every);
         if current.literal_addresses().is_empty() && resolved.elapsed() >= resolve_every {
             current.resolve().await;
-            resolved = tokio::time::Instant::now();
+            resolved = Instant::now();
         }
         current.probe().await;
         drop(current);

@@ -143,6 +143,21 @@ async fn an_expected_100_comes_from_the_origin() {
     assert_eq!(client.response(false).await.text(), "body");
 }
 
+#[tokio::test]
+async fn an_old_client_gets_a_stream_without_chunks() {
+    let origin = Origin::with(|_| async {
+        let pieces = futures_util::stream::iter(["one ", "two"]).map(|piece| Ok(Frame::data(piece.into())));
+        http::Response::new(http_body_util::BodyExt::boxed(StreamBody::new(pieces)))
+    })
+    .await;
+    let rig = Rig::forwarding(&[origin.address]);
+    let mut client = Client::connect(rig.address).await;
+    client.send("GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n").await;
+    let head = client.head().await;
+    assert_eq!((head.header("transfer-encoding"), head.header("connection")), (None, Some("close")));
+    assert_eq!(client.rest().await, b"one two");
+}
+
 /// An origin that sends one event and then keeps the stream open.
 async fn event_origin() -> Origin {
     Origin::with(|_| async {
