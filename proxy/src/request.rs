@@ -22,7 +22,8 @@ pub struct Head {
     pub method: Method,
     /// Lower case, without port and trailing dot.
     pub host: String,
-    /// Normalised for matching: decoded once, `//`, `/./`, `/../` resolved. What is forwarded stays as it came.
+    /// For matching only, see [`crate::edge::path`]: decoded once, lower case, without `;params`, empty segments and dot
+    /// segments.
     pub path: String,
     /// As it came, without the `?`.
     pub query: Option<String>,
