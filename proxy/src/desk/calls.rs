@@ -102,19 +102,22 @@ fn asked_room(head: &Head, body: &[u8]) -> Result<Option<RoomName>, Refused> {
 }
 
 impl Visit<'_> {
+    /// The ticket that a call presents. One that comes back too late starts anew; a new place is charged to the
+    /// address, and over that limit the stamp is kept for a later try.
+    pub(super) fn charged(&self, ticket: Ticket) -> Result<Ticket, Refused> {
+        let ticket = if ticket.stands(self.now) { ticket } else { self.fresh_ticket() };
+        if ticket.confirmed_at.is_some() {
+            return Ok(ticket);
+        }
+        let Err(wait) = self.charge_join() else { return Ok(ticket) };
+        let kept = ticket.deferred(self.now, self.settings.rules.confirm_window);
+        Err(Box::new(self.limited_joins(wait).with_cookies(self.ticket_cookie(&kept).0)))
+    }
+
     /// Takes or re-reads the place.
     async fn join(&self) -> Result<Answer, Refused> {
-        let ticket = match &self.presented.ticket {
-            Some(ticket) if ticket.stands(self.now) => ticket.clone(),
-            _ => self.fresh_ticket(),
-        };
-        if ticket.confirmed_at.is_none()
-            && let Err(wait) = self.charge_join()
-        {
-            let (cookie, _) =
-                self.ticket_cookie(&ticket.deferred(self.now, self.settings.rules.confirm_window));
-            return Err(Box::new(self.limited(wait).with_cookies(cookie)));
-        }
+        let shown = self.presented.ticket.clone();
+        let ticket = self.charged(shown.unwrap_or_else(|| self.fresh_ticket()))?;
         let answer = match self.present(ticket, false, true).await {
             Outcome::Waits { arrived: Arrived::Spent | Arrived::Void, .. } => {
                 match self.present(self.fresh_ticket(), false, true).await {
@@ -154,12 +157,7 @@ impl Visit<'_> {
         if let Some(standing) = near {
             return Ok(self.ok(&standing));
         }
-        if ticket.confirmed_at.is_none()
-            && let Err(wait) = self.charge_join()
-        {
-            return Err(Box::new(self.limited(wait)));
-        }
-        Ok(match self.present(ticket, false, true).await {
+        Ok(match self.present(self.charged(ticket)?, false, true).await {
             Outcome::Waits { arrived, ticket, changed } => {
                 let standing = self.note(&ticket, &arrived);
                 let cookie = changed.then(|| self.ticket_cookie(&ticket).0).flatten();
@@ -174,7 +172,7 @@ impl Visit<'_> {
         let Some(ticket) = self.presented.ticket.clone() else {
             return Err(self.no_ticket());
         };
-        match self.present(ticket, true, true).await {
+        match self.present(self.charged(ticket)?, true, true).await {
             Outcome::In(minted) => {
                 let entered = Entered {
                     token: minted.token.clone(),
@@ -192,9 +190,11 @@ impl Visit<'_> {
                 )))
             }
             Outcome::Waits { arrived: Arrived::Full, .. } => Ok(self.unavailable()),
-            Outcome::Waits { arrived, ticket, .. } => {
+            Outcome::Waits { arrived, ticket, changed } => {
                 let standing = self.note(&ticket, &arrived);
-                Err(Box::new(self.not_yet(Duration::from_secs(standing.next_update_seconds.into()))))
+                let wait = Duration::from_secs(standing.next_update_seconds.into());
+                let cookie = changed.then(|| self.ticket_cookie(&ticket).0).flatten();
+                Err(Box::new(self.not_yet(wait).with_cookies(cookie)))
             }
             Outcome::Soon { retry_at, .. } => Err(Box::new(self.not_yet(retry_at.since(self.now)))),
             Outcome::Unknown { .. } => Ok(self.unavailable()),

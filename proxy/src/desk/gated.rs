@@ -202,10 +202,19 @@ impl Visit<'_> {
     }
 
     pub(super) fn limited(&self, wait: Wait) -> Answer {
+        let policy = format!("\"client\";q={};w=1", self.settings.limits.per_client.per_second);
+        self.over("client", policy, wait)
+    }
+
+    pub(super) fn limited_joins(&self, wait: Wait) -> Answer {
+        let policy = format!("\"joins\";q={};w=60", self.settings.limits.joins_per_address.per_minute);
+        self.over("joins", policy, wait)
+    }
+
+    /// Over the limit of this name, with the fields of the rate limit headers for HTTP (IETF draft).
+    fn over(&self, limit: &str, policy: String, wait: Wait) -> Answer {
         self.hall.metrics.request(Counted::Limited);
-        let limit = self.settings.limits.per_client;
-        let policy = format!("\"client\";q={};w=1", limit.per_second);
-        let left = format!("\"client\";r=0;t={}", wait.0.as_secs() + 1);
+        let left = format!("\"{limit}\";r=0;t={}", wait.0.as_secs() + 1);
         let answer = answers::problem(
             self.head,
             StatusCode::TOO_MANY_REQUESTS,

@@ -31,12 +31,7 @@ pub(super) async fn plan(visit: Visit<'_>) -> Result<Plan, Box<Answer>> {
         // A browser cannot read why a handshake failed; a close code it can.
         return Ok(said_and_closed(None, close::NO_TICKET));
     };
-    if ticket.confirmed_at.is_none()
-        && let Err(wait) = visit.charge_join()
-    {
-        return Err(Box::new(visit.limited(wait)));
-    }
-    match visit.present(ticket, false, true).await {
+    match visit.present(visit.charged(ticket)?, false, true).await {
         Outcome::Waits { arrived: arrived @ (Arrived::Waiting(_) | Arrived::Turn(_)), ticket, changed } => {
             visit.note(&ticket, &arrived);
             Ok(visit.open(&ticket, changed))

@@ -1,0 +1,1 @@
+//! Several edges on one Redis.
