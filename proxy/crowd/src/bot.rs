@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hyper::Method;
 
 use crate::actor::{Actor, answer_pass};
+use crate::args::Share;
 use crate::client::{Answer, Call, CallError, Cookies};
 use crate::jar::Jar;
 use crate::plan::Person;
@@ -78,14 +79,15 @@ impl Bot {
             1 => anonymous(Call::json(Method::GET, self.actor.world.queue_path("status"))),
             2 => anonymous(Call::json(Method::GET, self.pick(CROOKED_PATHS))),
             3 => anonymous(Call::json(Method::GET, "/api/events"))
-                .with_header("vestibule-pass", self.forged())
+                .with_header("vestibule-pass", self.swapped())
                 .with_header("vestibule-visitor", "0f0f0f0f0f0f0f0f0f0f0f0f"),
             4 => {
-                let forged = self.forged();
+                let forged = self.swapped();
                 let cookie = format!("{}={forged}", Jar::new(&self.actor.world.room).pass_name());
                 Call::json(Method::GET, "/api/events").with_cookies(Cookies::Own(Some(cookie)))
             }
-            5 => anonymous(Call::json(Method::GET, "/api/events")).with_header("queue-pass", self.forged()),
+            5 => anonymous(Call::json(Method::GET, "/api/events")).with_header("queue-pass", self.swapped()),
+            // Never a real ticket here: as a bearer value it is a ticket, and takes its place in the line.
             _ => anonymous(Call::json(Method::POST, "/purchase"))
                 .with_header("authorization", format!("Bearer {}", self.forged()))
                 .with_header("idempotency-key", self.actor.dice.key())
@@ -93,13 +95,17 @@ impl Bot {
         }
     }
 
+    /// A real ticket where a pass belongs, or something made up.
+    fn swapped(&mut self) -> String {
+        self.ticket.clone().filter(|_| self.actor.dice.chance(Share(0.5))).unwrap_or_else(|| self.forged())
+    }
+
     /// Something that looks like a pass.
     fn forged(&mut self) -> String {
         let ticket = self.ticket.clone().unwrap_or_default();
-        match self.actor.dice.below(4) {
+        match self.actor.dice.below(3) {
             0 => self.actor.dice.key(),
-            1 => ticket,
-            2 => token::forge(&self.pick(HEADERS_ALG_NONE), &ticket, ""),
+            1 => token::forge(&self.pick(HEADERS_ALG_NONE), &ticket, ""),
             _ => token::forge(
                 &self.pick(HEADERS_ALG_NONE),
                 &ticket,
