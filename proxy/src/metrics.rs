@@ -40,7 +40,8 @@ impl EdgeMetrics {
     fn new() -> Self {
         let messages = |direction, kinds: &[_]| {
             let direction = label(&Direction::ALL, direction);
-            let handle = move |kind| counter!(declared::WS_MESSAGES, "direction" => direction, "type" => kind);
+            let handle =
+                move |kind| counter!(declared::WS_MESSAGES, "direction" => direction, "type" => kind);
             Family::new(kinds, handle)
         };
         Self {

@@ -6,6 +6,7 @@ mod patch;
 mod readiness;
 mod refusal;
 mod rooms;
+mod trace;
 
 use std::future::Future;
 use std::io;
@@ -72,7 +73,7 @@ fn router(app: OperatorApp) -> Router {
         .route("/readyz", get(ready))
         .merge(guarded)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn(trace::traced))
         .with_state(app)
 }
 

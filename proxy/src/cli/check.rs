@@ -20,20 +20,17 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Failure> {
 }
 
 fn summary(settings: &Settings) -> String {
-    let mut text = format!(
+    let Settings { server, operator, keys, default_upstream, .. } = settings;
+    let first = format!(
         "  site {}, operator {}, {} keys, store: {}\n",
-        settings.server.listen,
-        settings.operator.listen,
-        settings.keys.len(),
+        server.listen,
+        operator.listen,
+        keys.len(),
         store(&settings.store)
     );
-    for room in settings.rooms.values() {
-        text.push_str(&room_line(room));
-    }
-    if !settings.default_upstream.is_empty() {
-        text.push_str(&format!("  the rest -> {}\n", list(&settings.default_upstream)));
-    }
-    text
+    let rooms = settings.rooms.values().map(|room| room_line(room));
+    let rest = (!default_upstream.is_empty()).then(|| format!("  the rest -> {}\n", list(default_upstream)));
+    std::iter::once(first).chain(rooms).chain(rest).collect()
 }
 
 fn room_line(room: &RoomSettings) -> String {

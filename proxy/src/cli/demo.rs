@@ -41,7 +41,7 @@ async fn first_of(stop: impl Future<Output = ()>, seconds: Option<u64>) {
 /// Keys and token are new each time, and die with the process. A crowd on this machine may say who it is.
 fn settings(args: &DemoArgs, origin: SocketAddr, token: &str) -> Result<String, Failure> {
     let operator_port = if args.port == 0 { 0 } else { args.port + 1 };
-    let digest: String = Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = format!("{:x}", bytes::Bytes::copy_from_slice(&Sha256::digest(token)));
     Ok(format!(
         r#"
 [server]

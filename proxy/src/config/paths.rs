@@ -3,7 +3,9 @@
 /// The path without a slash at its end, if it is written as the edge sees paths: decoded and resolved. Else what
 /// is wrong with it.
 pub(super) fn normal_path(path: &str) -> Result<String, &'static str> {
-    let Some(inner) = path.strip_prefix('/') else { return Err("must start with `/`") };
+    let Some(inner) = path.strip_prefix('/') else {
+        return Err("must start with `/`");
+    };
     if path.len() > 1024 {
         return Err("must be at most 1024 bytes long");
     }

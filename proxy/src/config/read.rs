@@ -59,7 +59,9 @@ pub(super) fn refuse_loop(
 }
 
 fn queue_path(section: &mut Section<'_>) -> String {
-    let Some(given) = section.get::<String>("queue_path") else { return "/_queue".to_owned() };
+    let Some(given) = section.get::<String>("queue_path") else {
+        return "/_queue".to_owned();
+    };
     match normal_path(&given) {
         Ok(path) if path == "/" => {
             section.problem("queue_path", "`queue_path` must be more than `/`: the rest belongs to the site");

@@ -206,7 +206,9 @@ async fn told(stop: &mut watch::Receiver<bool>) {
 
 /// Ends when something changed and it is quiet again. Without a watcher it never does.
 async fn touched(watching: &mut Option<Watching>) {
-    let Some(Watching { events, .. }) = watching else { return std::future::pending().await };
+    let Some(Watching { events, .. }) = watching else {
+        return std::future::pending().await;
+    };
     if events.recv().await.is_none() {
         return std::future::pending().await;
     }

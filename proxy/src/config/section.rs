@@ -74,7 +74,9 @@ impl<'a> Section<'a> {
         let mut table = self.table;
         let mut place = None;
         for part in key.split('.') {
-            let Some(entry) = table.and_then(|table| table.get(part)) else { break };
+            let Some(entry) = table.and_then(|table| table.get(part)) else {
+                break;
+            };
             place = Some(entry.node.place.clone());
             table = if let Value::Table(inner) = &entry.node.value { Some(inner) } else { None };
         }
@@ -127,7 +129,9 @@ impl<'a> Section<'a> {
     /// The value of `key`, or the text of the file that `key_file` names.
     pub(super) fn secret(&mut self, key: &'static str, key_file: &'static str) -> Option<Secret> {
         let plain: Option<Secret> = self.get(key);
-        let Some(file) = self.get::<PathBuf>(key_file) else { return plain };
+        let Some(file) = self.get::<PathBuf>(key_file) else {
+            return plain;
+        };
         if plain.is_some() {
             self.problem(key_file, format!("`{key}` and `{key_file}` are both given; keep one"));
         }
@@ -156,7 +160,9 @@ impl<'a> Section<'a> {
 
     /// The tables of the list `key`.
     pub(super) fn list(&mut self, key: &'static str) -> Vec<Section<'a>> {
-        let Some(entry) = self.ask(key) else { return Vec::new() };
+        let Some(entry) = self.ask(key) else {
+            return Vec::new();
+        };
         let Value::List(items) = &entry.node.value else {
             self.mismatch(key, &entry.node, Mismatch::new("a list of tables"));
             return Vec::new();
@@ -174,7 +180,9 @@ impl<'a> Section<'a> {
 
     /// The tables in the table `key`, each under a name of the operator's choice.
     pub(super) fn named(&mut self, key: &'static str) -> Vec<(&'a str, Section<'a>)> {
-        let Some(table) = self.section(key).table else { return Vec::new() };
+        let Some(table) = self.section(key).table else {
+            return Vec::new();
+        };
         let mut sections = Vec::new();
         for (name, entry) in table {
             if let Value::Table(inner) = &entry.node.value {

@@ -122,7 +122,9 @@ fn put(table: &mut Table, segments: &[String], variable: &str, text: &str) -> Re
         }
         [key, rest @ ..] => {
             let is_list = key != "room" && rest.first().is_some_and(|next| next.parse::<usize>().is_ok());
-            let empty = || if is_list { Value::List(Vec::new()) } else { Value::Table(Table::new()) };
+            let empty = || {
+                if is_list { Value::List(Vec::new()) } else { Value::Table(Table::new()) }
+            };
             let fresh = || Entry { key: place(), node: Node { value: empty(), place: place() } };
             match &mut table.entry(key.clone()).or_insert_with(fresh).node.value {
                 Value::Table(inner) => put(inner, rest, variable, text),
@@ -134,7 +136,9 @@ fn put(table: &mut Table, segments: &[String], variable: &str, text: &str) -> Re
 }
 
 fn put_in_list(items: &mut Vec<Node>, segments: &[String], variable: &str, text: &str) -> Result<(), String> {
-    let [index, rest @ ..] = segments else { return Ok(()) };
+    let [index, rest @ ..] = segments else {
+        return Ok(());
+    };
     let count = items.len();
     let wrong = || format!("`{index}` must be a number from 0 to {count}: the list has {count} so far");
     let index = index.parse::<usize>().ok().filter(|index| *index <= count).ok_or_else(wrong)?;

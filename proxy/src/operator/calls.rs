@@ -33,7 +33,8 @@ impl HouseCalls {
     fn link(&self, room: &RoomSettings) -> Result<Arc<Link>, StoreError> {
         let house = self.house.load();
         let hall = house.halls.get(&room.name);
-        hall.map(|hall| Arc::clone(&hall.link)).ok_or_else(|| StoreError::Failed("the room was taken down".into()))
+        hall.map(|hall| Arc::clone(&hall.link))
+            .ok_or_else(|| StoreError::Failed("the room was taken down".into()))
     }
 }
 

@@ -10,6 +10,8 @@ use super::refusal::Refusal;
 #[derive(Debug, PartialEq)]
 pub(super) struct Patch {
     pub(super) change: Change,
+    /// The change as it was asked for, for the audit trail.
+    pub(super) asked: String,
     pub(super) note: Option<String>,
 }
 
@@ -34,7 +36,7 @@ impl Patch {
             ..Draft::clone(rules)
         };
         Rules::new(draft).map_err(|error| Refusal::Field(error.to_string()))?;
-        Ok(Self { change, note: note(fields)? })
+        Ok(Self { change, asked: asked("change", fields), note: note(fields)? })
     }
 
     /// From an action and the fields of its body, if it has one.
@@ -55,8 +57,21 @@ impl Patch {
         if action != "pause" {
             only(fields, &["note"])?;
         }
-        Ok(Self { change, note: note(fields)? })
+        Ok(Self { change, asked: asked(action, fields), note: note(fields)? })
     }
+}
+
+/// Without the note, which has a place of its own.
+fn asked(action: &str, fields: &Map<String, Value>) -> String {
+    let told: Map<_, _> = fields
+        .iter()
+        .filter(|(name, _)| *name != "note")
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    if told.is_empty() {
+        return action.to_owned();
+    }
+    format!("{action} {}", Value::Object(told))
 }
 
 fn only(fields: &Map<String, Value>, known: &[&str]) -> Result<(), Refusal> {
@@ -128,7 +143,7 @@ mod tests {
     fn a_patch_changes_what_it_names() {
         let given =
             json!({ "new_users_per_minute": 1800, "paused": true, "message": "soon", "note": "ask Alice" });
-        let Patch { change, note } = patch(&given).unwrap();
+        let Patch { change, asked, note } = patch(&given).unwrap();
         let expected = Change {
             new_users_per_minute: Some(1800),
             paused: Some(Some(PauseRequest::default())),
@@ -136,6 +151,7 @@ mod tests {
             ..Change::default()
         };
         assert_eq!((change, note.as_deref()), (expected, Some("ask Alice")));
+        assert_eq!(asked, r#"change {"message":"soon","new_users_per_minute":1800,"paused":true}"#);
     }
 
     #[test]

@@ -88,9 +88,7 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (status, code, title) = self.shape();
         let problem = Problem::new(status.as_u16(), code, title, Some(self.to_string()));
-        let body = serde_json::to_vec(&problem).unwrap_or_default();
-        let content_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        let mut response = (status, [content_type], body).into_response();
+        let mut response = status.into_response();
         let headers = response.headers_mut();
         match self {
             Self::NoToken => {
@@ -102,6 +100,8 @@ impl IntoResponse for Refusal {
             }
             _ => {}
         }
+        // The body is written by `trace::traced`, which knows the trace.
+        response.extensions_mut().insert(problem);
         response
     }
 }

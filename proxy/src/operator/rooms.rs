@@ -123,7 +123,7 @@ async fn apply(
     room: &RoomSettings,
     caller: &Caller,
     headers: &HeaderMap,
-    Patch { change, note }: Patch,
+    Patch { change, asked, note }: Patch,
 ) -> Result<Response, Refusal> {
     let change = Change { if_version: if_version(headers)?, ..change };
     let control = app.calls.tune(room, &change).await?;
@@ -133,7 +133,7 @@ async fn apply(
         who,
         room = %room.name,
         version = control.version,
-        change = ?change,
+        asked,
         note = note.unwrap_or_default(),
         "an operator changed a room"
     );
@@ -225,7 +225,9 @@ fn object(body: Result<Bytes, BytesRejection>) -> Result<Map<String, Value>, Ref
 }
 
 fn if_version(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
-    let Some(given) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    let Some(given) = headers.get(header::IF_MATCH) else {
+        return Ok(None);
+    };
     let given = given.to_str().map_err(|_| Refusal::IfMatch)?.trim();
     if given == "*" {
         return Ok(None);
