@@ -50,6 +50,9 @@ pub(super) fn proxy(ca_file: Option<String>) -> Arc<HttpProxy<Forwarder>> {
 #[derive(Default)]
 pub(super) struct Progress {
     trip: Option<Box<Trip>>,
+    /// The server that has, or is to get, the request.
+    current: Option<Arc<Backend>>,
+    /// Those that took no connection.
     tried: Vec<Arc<Backend>>,
 }
 
@@ -88,7 +91,7 @@ impl ProxyHttp for Forwarder {
         let backend = upstream.pick(&ctx.tried).await;
         let backend = backend.ok_or_else(|| Error::explain(ErrorType::ConnectNoRoute, "no upstream left"))?;
         let peer = backend.peer(upstream.settings(), trip.streams);
-        ctx.tried.push(backend);
+        ctx.current = Some(backend);
         Ok(Box::new(peer))
     }
 
@@ -100,8 +103,9 @@ impl ProxyHttp for Forwarder {
         ctx: &mut Progress,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        if let Some(backend) = ctx.tried.last() {
+        if let Some(backend) = ctx.current.take() {
             backend.learn(false);
+            ctx.tried.push(backend);
         }
         let attempts = ctx.trip().map_or(1, |trip| trip.forward.upstream.settings().attempts);
         tracing::warn!(upstream = %peer._address, error = error.reason_str(), "an upstream cannot be reached");
@@ -118,7 +122,7 @@ impl ProxyHttp for Forwarder {
         _: Option<&Digest>,
         ctx: &mut Progress,
     ) -> pingora::Result<()> {
-        if let Some(backend) = ctx.tried.last().filter(|backend| backend.is_down()) {
+        if let Some(backend) = ctx.current.as_ref().filter(|backend| backend.is_down()) {
             backend.learn(true);
         }
         Ok(())

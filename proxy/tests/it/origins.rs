@@ -91,6 +91,30 @@ async fn an_origin_that_comes_back_is_used_again() {
     drop(reached);
 }
 
+#[tokio::test]
+async fn a_kept_connection_that_died_is_made_up_for_unless_it_could_buy_twice() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut client = Client::of(stream);
+                client.until(b"\r\n\r\n").await;
+                client.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+                // It promised to stay, and leaves when the next request comes.
+                client.until(b"\r\n\r\n").await;
+            });
+        }
+    });
+    let rig = Rig::forwarding(&[address]);
+    let mut client = Client::connect(rig.address).await;
+    for _ in 0..3 {
+        assert_eq!(client.ask("GET /", "").await.status, 200);
+    }
+    let bought = client.ask("POST /buy", "Content-Length: 0\r\n").await;
+    assert_eq!((bought.status, bought.json()["code"].as_str()), (502, Some("upstream-failed")));
+}
+
 /// A certificate for `localhost` that vouches for itself, as PEM files.
 struct Certificate {
     folder: tempfile::TempDir,
