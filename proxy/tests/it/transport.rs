@@ -132,6 +132,56 @@ async fn large_bodies_stream_both_ways() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_never_cross() {
+    let origin =
+        Origin::with(
+            |request| async move { reply(200, [request.target.as_bytes(), &request.body].concat()) },
+        )
+        .await;
+    let to_origin = upstream(&[origin.address]);
+    let rig = Rig::start(move |head, _| match head.path.as_str() {
+        "/wait" => answer(503, "queued"),
+        _ => Plan::Forward(forward(&to_origin)),
+    });
+    let edge = rig.address;
+    let visitors = (0..8).map(|visitor| {
+        tokio::spawn(async move {
+            let mut client = Client::connect(edge).await;
+            for round in 0..60 {
+                let (target, body) = (format!("/{visitor}/{round}"), "x".repeat(round * 97));
+                let request = match round % 4 {
+                    0 => format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"),
+                    1 => format!("HEAD {target} HTTP/1.1\r\nHost: a\r\n\r\n"),
+                    2 => format!(
+                        "POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}",
+                        body.len()
+                    ),
+                    _ => {
+                        let head =
+                            format!("PUT {target} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+                        format!("{head}{:x}\r\n{body}\r\n0\r\n\r\n", body.len())
+                    }
+                };
+                client.send(format!("{request}GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+                let answered = client.response(round % 4 == 1).await;
+                let expected = if round % 4 > 1 { format!("{target}{body}") } else { target };
+                match round % 4 {
+                    1 => assert_eq!(
+                        answered.header("content-length"),
+                        Some(expected.len().to_string().as_str())
+                    ),
+                    _ => assert_eq!(answered.text(), expected),
+                }
+                assert_eq!(client.response(false).await.text(), "queued");
+            }
+        })
+    });
+    for visitor in visitors {
+        visitor.await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn an_expected_100_comes_from_the_origin() {
     let origin = Origin::with(|request| async move { reply(200, request.body) }).await;
