@@ -71,7 +71,7 @@ local function lapse_turns()
     local records, tickets = view_records(lapsed), {}
     for _, visitor in ipairs(lapsed) do
         local record = records.of[visitor]
-        if record then tickets[#tickets + 1] = record.ticket end
+        if record then tickets[#tickets + 1] = ticket_of(record) end
     end
     if #tickets > 0 then count_missed(tickets) end
     call('HDEL', OWNER, unpack(lapsed))
@@ -98,7 +98,7 @@ local function pass_over_silent(wanted)
         for _, visitor in ipairs(visitors) do
             if #silent == MAX_SET_ASIDE then break end
             local record = records.of[visitor]
-            if record and nodes[record.node] then
+            if record and nodes[node_of(record)] then
                 present = present + 1
             else
                 silent[#silent + 1] = visitor
@@ -156,7 +156,7 @@ local function give_turns()
     for i, visitor in ipairs(taken) do
         given[2 * i - 1] = text(deadline - room.shift)
         given[2 * i] = visitor
-        shown[i] = string.format('["%s",%.0f]', visitor, deadline)
+        shown[i] = format('["%s",%d]', visitor, deadline)
     end
     call('ZADD', TURNS, unpack(given))
     room.offer = take(room.offer, #taken, clock, room.rate)
@@ -180,7 +180,7 @@ local function measure()
         rank = min(next_rank(rank), waiting)
         scores[#scores + 1] = text(tonumber(call('ZRANGE', LINE, rank - 1, rank - 1, 'WITHSCORES')[2]))
     end
-    return string.format('{"waiting":%.0f,"scores":[', waiting) .. table.concat(scores, ',') .. ']}'
+    return format('{"waiting":%d,"scores":[', waiting) .. table.concat(scores, ',') .. ']}'
 end
 
 bridge_gap()

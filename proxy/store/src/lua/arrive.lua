@@ -7,31 +7,36 @@
 -- and two edges may present the same ticket at once.
 -- Refuses when memory is full (no allow-oom): it is what fills it.
 
+local EACH = 6
+
 -- No tick comes while nobody waits.
 end_sessions()
 forget()
 
-local arrivals, visitors, tickets = {}, {}, {}
-for i = ITEMS, #ARGV, 6 do
-    local arrival = {
-        visitor = ARGV[i], ticket = ARGV[i + 1], score = tonumber(ARGV[i + 2]), confirmed_at = tonumber(ARGV[i + 3]),
-        may_enter = ARGV[i + 4] == '1', may_wait = ARGV[i + 5] == '1',
-    }
-    arrivals[#arrivals + 1] = arrival
-    visitors[#visitors + 1] = arrival.visitor
-    tickets[#tickets + 1] = arrival.ticket
-end
+local visitors = {}
+for i = ITEMS, #ARGV, EACH do visitors[#visitors + 1] = ARGV[i] end
 
 local active, turns = view(ACTIVE, visitors), view(TURNS, visitors)
 local line, returns = view(LINE, visitors), view(RETURNS, visitors)
-local spent, records = view(SPENT, tickets), view_records(visitors)
+
+-- Records matter of those who stand somewhere, spent tickets of those who do not.
+local standing, tickets = {}, {}
+for i, visitor in ipairs(visitors) do
+    if active.score[visitor] or turns.score[visitor] or line.score[visitor] or returns.score[visitor] then
+        standing[#standing + 1] = visitor
+    end
+    if not (turns.score[visitor] or line.score[visitor] or returns.score[visitor]) then
+        tickets[#tickets + 1] = ARGV[ITEMS + EACH * (i - 1) + 1]
+    end
+end
+local records, spent = view_records(standing), view(SPENT, tickets)
 
 local function waiting(score, returning, new)
     return { 'waiting', score, returning and 1 or 0, new and 1 or 0 }
 end
 
 -- What the visitor already is, if anything.
-local function standing(visitor)
+local function stands(visitor)
     local ends, cap = session_of(active, records, visitor)
     if ends then return { 'session', ends, cap } end
     local deadline = turn_of(turns, visitor)
@@ -41,16 +46,15 @@ local function standing(visitor)
     return nil
 end
 
-local function looked_after_here(visitor)
+local function look_after(visitor)
     local record = records.of[visitor]
-    if record and record.node ~= node then
-        put_record(records, visitor, { node = node, ticket = record.ticket, cap = record.cap })
+    if record and node_of(record) ~= node then
+        put_record(records, visitor, node .. sub(record, 25))
     end
 end
 
-local function is_void(arrival)
-    return room.front > arrival.score + rules.return_window
-        and clock > arrival.confirmed_at + rules.return_window
+local function is_void(score, confirmed_at)
+    return room.front > score + rules.return_window and clock > confirmed_at + rules.return_window
 end
 
 local function can_let_in()
@@ -60,39 +64,41 @@ local function can_let_in()
         and tokens(room.offer, clock, room.rate) > 0
 end
 
-local function let_in(arrival)
+local function let_in(visitor, ticket)
     room.entry = take(room.entry, 1, clock, room.rate)
     room.offer = take(room.offer, 1, clock, room.rate)
     room.admitted = room.admitted + 1
     room.entered = room.entered + 1
-    put(spent, arrival.ticket, spent_until())
+    put(spent, ticket, spent_until())
     local ends = to_whole_second(clock + min(rules.confirm_window, rules.session_duration))
     local cap = cap_from()
-    put(active, arrival.visitor, ends)
-    put_record(records, arrival.visitor, { node = node, ticket = arrival.ticket, cap = cap })
+    put(active, visitor, ends)
+    put_record(records, visitor, pack_record(node, ticket, cap))
     return { 'let_in', ends, cap }
 end
 
-local function arrive_one(arrival)
-    local visitor = arrival.visitor
-    local stands = standing(visitor)
-    if stands then
-        looked_after_here(visitor)
-        return stands
+local function arrive(visitor, ticket, score, confirmed_at, may_enter, may_wait)
+    local known = stands(visitor)
+    if known then
+        look_after(visitor)
+        return known
     end
-    if spent.score[arrival.ticket] then return { 'spent' } end
-    if is_void(arrival) then return { 'void' } end
-    if arrival.may_enter and can_let_in() then return let_in(arrival) end
-    if not arrival.may_wait then return { 'busy' } end
+    if spent.score[ticket] then return { 'spent' } end
+    if is_void(score, confirmed_at) then return { 'void' } end
+    if may_enter and can_let_in() then return let_in(visitor, ticket) end
+    if not may_wait then return { 'busy' } end
     if line.size + returns.size >= rules.max_waiting then return { 'full' } end
-    put_record(records, visitor, { node = node, ticket = arrival.ticket, cap = 0 })
-    local returning = arrival.score <= room.front
-    put(returning and returns or line, visitor, arrival.score)
-    return waiting(arrival.score, returning, true)
+    put_record(records, visitor, pack_record(node, ticket, 0))
+    local returning = score <= room.front
+    put(returning and returns or line, visitor, score)
+    return waiting(score, returning, true)
 end
 
 local answers = {}
-for i, arrival in ipairs(arrivals) do answers[i] = arrive_one(arrival) end
+for i = ITEMS, #ARGV, EACH do
+    answers[#answers + 1] = arrive(ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]),
+        ARGV[i + 4] == '1', ARGV[i + 5] == '1')
+end
 
 flush(active)
 flush(line)

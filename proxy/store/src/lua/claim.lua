@@ -23,12 +23,12 @@ local function begin_session(claim)
     drop(turns, claim.visitor)
     -- The ticket that stood in the line bought the session, even if the visitor shows another.
     local record = records.of[claim.visitor]
-    if record then put(spent, record.ticket, spent_until()) end
+    if record then put(spent, ticket_of(record), spent_until()) end
     put(spent, claim.ticket, spent_until())
     local cap = cap_from()
     local ends = min(to_whole_second(clock + rules.session_duration), cap)
     put(active, claim.visitor, ends)
-    put_record(records, claim.visitor, { node = node, ticket = claim.ticket, cap = cap })
+    put_record(records, claim.visitor, pack_record(node, claim.ticket, cap))
     return { 'session', ends, cap }
 end
 

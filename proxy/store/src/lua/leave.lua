@@ -22,7 +22,7 @@ local ended = {}
 
 local function absent(visitor)
     local record = records.of[visitor]
-    if not record or record.node ~= node then return end
+    if not record or node_of(record) ~= node then return end
     if drop(line, visitor) or drop(returns, visitor) then
         room.abandoned = room.abandoned + 1
         put_record(records, visitor, nil)
@@ -32,7 +32,7 @@ end
 local function finish(visitor, ticket)
     local record = records.of[visitor]
     local tickets = {}
-    if record then tickets[1] = record.ticket end
+    if record then tickets[1] = ticket_of(record) end
     -- Whoever came with another ticket while the session went on holds a pass that names that one.
     if ticket and ticket ~= tickets[1] then tickets[#tickets + 1] = ticket end
     for _, spend in ipairs(tickets) do put(spent, spend, spent_until()) end
@@ -46,7 +46,7 @@ local function finish(visitor, ticket)
     put(active, visitor, clock + LEAVE_GRACE - SLOT_GRACE)
     for _, revoke in ipairs(tickets) do
         put(revoked, revoke, cap)
-        ended[#ended + 1] = string.format('["%s",%.0f]', revoke, cap)
+        ended[#ended + 1] = format('["%s",%d]', revoke, cap)
     end
 end
 

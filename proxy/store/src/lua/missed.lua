@@ -7,7 +7,7 @@
 local seen = tonumber(ARGV[1])
 local newest = tonumber(redis.call('HGET', KEYS[1], 'seq')) or 0
 if newest <= seen then return {} end
-local entries = redis.call('XRANGE', KEYS[2], string.format('%.0f', seen + 1), '+')
+local entries = redis.call('XRANGE', KEYS[2], string.format('%d', seen + 1), '+')
 if #entries == 0 or tonumber(string.match(entries[1][1], '^%d+')) ~= seen + 1 then return false end
 local events = {}
 for i, entry in ipairs(entries) do events[i] = entry[2][2] end

@@ -31,7 +31,7 @@ local function renew_one(renewal)
         withdraw(turns, line, returns, visitor)
     end
     put(active, visitor, ends)
-    put_record(records, visitor, { node = node, ticket = ticket, cap = renewal.cap })
+    put_record(records, visitor, pack_record(node, ticket, renewal.cap))
     return { 'session', ends, renewal.cap }
 end
 

@@ -5,7 +5,7 @@
 
 local revoked, listed = call('ZRANGE', REVOKED, 0, -1, 'WITHSCORES'), {}
 for i = 1, #revoked, 2 do
-    listed[#listed + 1] = string.format('["%s",%.0f]', revoked[i], tonumber(revoked[i + 1]))
+    listed[#listed + 1] = format('["%s",%d]', revoked[i], tonumber(revoked[i + 1]))
 end
 return answer('{' .. head_json() .. ',' .. counts_json() .. ',"control":' .. control_json()
     .. ',"revoked":[' .. table.concat(listed, ',') .. '],"settling_until":' .. settling_json() .. '}')

@@ -25,6 +25,13 @@ fn check(info: &str) -> Result<(), StoreError> {
             "the store is Redis {version}; it must be {OLDEST_MAJOR}.0 or newer"
         )));
     }
+    if let Some(bits) = field(info, "arch_bits")
+        && bits != "64"
+    {
+        return Err(StoreError::Failed(format!(
+            "the store is a {bits}-bit server, whose scripts cannot count microseconds; it must be 64-bit"
+        )));
+    }
     match field(info, "maxmemory_policy") {
         Some(policy) if policy.starts_with("allkeys-") => Err(StoreError::Failed(format!(
             "the store has maxmemory-policy {policy}: it would evict places; set it to noeviction"
@@ -75,8 +82,10 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_is_too_old_is_refused() {
+    fn a_server_that_is_too_old_or_too_small_is_refused() {
         let error = check(&info("6.2.14", "noeviction")).unwrap_err();
         assert!(error.to_string().contains("7.0 or newer"), "{error}");
+        let error = check("redis_version:7.0.15\r\narch_bits:32\r\n").unwrap_err();
+        assert!(error.to_string().contains("64-bit"), "{error}");
     }
 }
