@@ -78,8 +78,10 @@ impl Connection {
     ) -> Result<Option<RawHead>, Refusal> {
         let mut searched = 0;
         loop {
-            if searched == 0 {
+            // Less than a whole empty line was searched: there may be one at the start.
+            if searched < 2 {
                 self.skip_empty_lines();
+                searched = 0;
             }
             if let Some(end) = find_end(&self.arrived, &mut searched)? {
                 if end > MAX_HEAD_BYTES {

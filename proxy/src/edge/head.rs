@@ -53,6 +53,9 @@ pub(super) fn find_end(bytes: &[u8], searched: &mut usize) -> Result<Option<usiz
 impl RawHead {
     /// `bytes` is one whole head with the empty line that ends it.
     pub(super) fn parse(bytes: BytesMut) -> Result<Self, Refusal> {
+        if bytes.first().is_none_or(u8::is_ascii_whitespace) {
+            return Err(Refusal::Malformed("it does not start with a request line"));
+        }
         let shared = Bytes::copy_from_slice(&bytes);
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let mut request = httparse::Request::new(&mut fields);

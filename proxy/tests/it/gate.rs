@@ -148,6 +148,20 @@ async fn the_origin_sees_the_place_that_was_matched() {
 }
 
 #[tokio::test]
+async fn empty_lines_before_a_request_are_passed_over() {
+    let origin = Origin::start().await;
+    let rig = Rig::forwarding(&[origin.address]);
+    let mut client = Client::connect(rig.address).await;
+    for (first, then) in [("", "\r\n\r\n"), ("\r", "\n"), ("\r\n\r", "\n\r\n")] {
+        client.send(first).await;
+        // Let the edge read what is there. It must make no difference if it does not.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        client.send(format!("{then}GET /x/../y HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+        assert_eq!(client.response(false).await.text(), "GET /y", "{first:?} {then:?}");
+    }
+}
+
+#[tokio::test]
 async fn slow_and_huge_heads_are_ended() {
     let rig = Rig::with(|options| options.limits.head = Duration::from_millis(200), |_, _| answer(200, "ok"));
     let mut slow = Client::connect(rig.address).await;
