@@ -22,17 +22,13 @@ pub struct Budget {
 impl Budget {
     /// A bucket that is empty at `now`.
     pub fn empty(now: Micros, rate: u32, burst: u32) -> Self {
-        Self {
-            tat: Micros(now.0 + cost(u64::from(burst), rate)),
-        }
+        Self { tat: Micros(now.0 + cost(u64::from(burst), rate)) }
     }
 
     /// The later of two: what both have taken counts.
     #[must_use]
     pub fn max(self, other: Self) -> Self {
-        Self {
-            tat: self.tat.max(other.tat),
-        }
+        Self { tat: self.tat.max(other.tat) }
     }
 
     /// Tokens that may be taken at `now`.

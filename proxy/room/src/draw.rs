@@ -32,14 +32,8 @@ impl Seed {
 
     /// The drawn score of a visitor: uniform in the band that ends at `opens_at`.
     pub fn score(&self, visitor: VisitorId, opens_at: Micros) -> u64 {
-        let digest = Sha256::new()
-            .chain_update(self.0)
-            .chain_update(visitor.to_string())
-            .finalize();
-        let lot = digest
-            .iter()
-            .take(8)
-            .fold(0_u64, |lot, byte| lot << 8 | u64::from(*byte));
+        let digest = Sha256::new().chain_update(self.0).chain_update(visitor.to_string()).finalize();
+        let lot = digest.iter().take(8).fold(0_u64, |lot, byte| lot << 8 | u64::from(*byte));
         opens_at.0.saturating_sub(1 + lot % BAND_MICROS)
     }
 }
@@ -53,9 +47,7 @@ pub fn score(ticket: &Ticket, rules: &Rules, seed: Option<&Seed>) -> u64 {
     };
     if ticket.confirmed_at.is_some_and(|at| at < opens_at) {
         // A head start is a band of its own before the others.
-        return seed
-            .score(ticket.visitor, opens_at)
-            .saturating_sub(ticket.head_start_micros);
+        return seed.score(ticket.visitor, opens_at).saturating_sub(ticket.head_start_micros);
     }
     by_arrival.max(opens_at.0)
 }
@@ -69,16 +61,8 @@ mod tests {
     const OPENING: Micros = Micros(1_767_225_600_000_000);
 
     fn rules() -> Rules {
-        let schedule = Schedule {
-            opens_at: Some(OPENING),
-            ..Schedule::default()
-        };
-        Rules::new(Draft {
-            queueing_method: Method::Random,
-            schedule,
-            ..Draft::default()
-        })
-        .unwrap()
+        let schedule = Schedule { opens_at: Some(OPENING), ..Schedule::default() };
+        Rules::new(Draft { queueing_method: Method::Random, schedule, ..Draft::default() }).unwrap()
     }
 
     fn ticket(number: u32, stamp: u64, confirmed_at: Option<u64>) -> Ticket {
@@ -101,22 +85,11 @@ mod tests {
         let seed = Seed([7; 32]);
         let before = OPENING.0 - 1000;
         let scores: Vec<u64> = (0..2000)
-            .map(|n| {
-                score(
-                    &ticket(n, before + u64::from(n) / 2, Some(before)),
-                    &rules(),
-                    Some(&seed),
-                )
-            })
+            .map(|n| score(&ticket(n, before + u64::from(n) / 2, Some(before)), &rules(), Some(&seed)))
             .collect();
-        assert!(
-            scores.iter().all(|&score| score < OPENING.0),
-            "ahead of every later arrival"
-        );
-        let early_in_front = scores[..1000]
-            .iter()
-            .filter(|&&score| score < OPENING.0 - BAND_MICROS / 2)
-            .count();
+        assert!(scores.iter().all(|&score| score < OPENING.0), "ahead of every later arrival");
+        let early_in_front =
+            scores[..1000].iter().filter(|&&score| score < OPENING.0 - BAND_MICROS / 2).count();
         assert!(
             (400..600).contains(&early_in_front),
             "{early_in_front} of the first thousand in the better half"

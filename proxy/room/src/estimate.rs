@@ -45,10 +45,7 @@ impl Forecast {
         let ahead = ahead as f64;
         let median = ahead / speed;
         let spread = ahead.sqrt() / speed + median * SPEED_ERROR;
-        Estimate {
-            p50_seconds: median.ceil() as u64,
-            p90_seconds: (median + P90 * spread).ceil() as u64,
-        }
+        Estimate { p50_seconds: median.ceil() as u64, p90_seconds: (median + P90 * spread).ceil() as u64 }
     }
 }
 
@@ -88,9 +85,6 @@ mod tests {
 
     #[test]
     fn updates_come_each_second_at_the_front_and_rarely_far_behind() {
-        assert_eq!(
-            [0, 50, 100, 500, 100_000].map(next_update_secs),
-            [1, 1, 2, 10, 60]
-        );
+        assert_eq!([0, 50, 100, 500, 100_000].map(next_update_secs), [1, 1, 2, 10, 60]);
     }
 }

@@ -84,15 +84,8 @@ mod tests {
     use crate::rules::Draft;
 
     const NOW: Micros = Micros(1_767_225_600_000_000);
-    const OPEN: Door = Door {
-        phase: Phase::Open,
-        closed: false,
-        queueing: false,
-    };
-    const BUSY: Door = Door {
-        queueing: true,
-        ..OPEN
-    };
+    const OPEN: Door = Door { phase: Phase::Open, closed: false, queueing: false };
+    const BUSY: Door = Door { queueing: true, ..OPEN };
 
     fn pass(left_secs: u64) -> Pass {
         Pass {
@@ -123,35 +116,20 @@ mod tests {
     }
 
     fn with_pass(left_secs: u64) -> Held {
-        Held {
-            pass: Some(pass(left_secs)),
-            ticket: None,
-        }
+        Held { pass: Some(pass(left_secs)), ticket: None }
     }
 
     #[test]
     fn a_pass_is_forwarded_whatever_the_door_and_renewed_when_an_eighth_is_used() {
         let closed = Door { closed: true, ..BUSY };
         for (left_secs, renew) in [(526, false), (524, true)] {
-            let forward = Verdict::Forward {
-                pass: pass(left_secs),
-                renew,
-            };
+            let forward = Verdict::Forward { pass: pass(left_secs), renew };
             assert_eq!(verdict(Draft::default(), closed, with_pass(left_secs)), forward);
         }
         let mut at_cap = pass(10);
         at_cap.hard_cap_secs = at_cap.expires_at_secs;
-        let held = Held {
-            pass: Some(at_cap.clone()),
-            ticket: None,
-        };
-        assert_eq!(
-            verdict(Draft::default(), OPEN, held),
-            Verdict::Forward {
-                pass: at_cap,
-                renew: false
-            }
-        );
+        let held = Held { pass: Some(at_cap.clone()), ticket: None };
+        assert_eq!(verdict(Draft::default(), OPEN, held), Verdict::Forward { pass: at_cap, renew: false });
     }
 
     #[test]
@@ -169,20 +147,10 @@ mod tests {
     #[test]
     fn a_ticket_is_presented_while_its_stamp_stands() {
         let good = ticket(NOW);
-        let held = Held {
-            pass: None,
-            ticket: Some(good.clone()),
-        };
+        let held = Held { pass: None, ticket: Some(good.clone()) };
         assert_eq!(verdict(Draft::default(), BUSY, held), Verdict::Present(good));
-        let late = Held {
-            pass: None,
-            ticket: Some(ticket(Micros(NOW.0 - 1))),
-        };
-        assert_eq!(
-            verdict(Draft::default(), BUSY, late),
-            Verdict::Wait,
-            "a fresh stamp"
-        );
+        let late = Held { pass: None, ticket: Some(ticket(Micros(NOW.0 - 1))) };
+        assert_eq!(verdict(Draft::default(), BUSY, late), Verdict::Wait, "a fresh stamp");
     }
 
     #[test]
@@ -193,36 +161,14 @@ mod tests {
 
     #[test]
     fn a_room_stands_aside_rejects_or_is_closed_as_its_operator_says() {
-        let method = |queueing_method| Draft {
-            queueing_method,
-            ..Draft::default()
-        };
+        let method = |queueing_method| Draft { queueing_method, ..Draft::default() };
+        assert_eq!(verdict(method(Method::Passthrough), BUSY, Held::default()), Verdict::Aside);
         assert_eq!(
-            verdict(method(Method::Passthrough), BUSY, Held::default()),
+            verdict(Draft { suspended: true, ..Draft::default() }, BUSY, Held::default()),
             Verdict::Aside
         );
-        assert_eq!(
-            verdict(
-                Draft {
-                    suspended: true,
-                    ..Draft::default()
-                },
-                BUSY,
-                Held::default()
-            ),
-            Verdict::Aside
-        );
-        assert_eq!(
-            verdict(method(Method::Reject), OPEN, Held::default()),
-            Verdict::Closed
-        );
-        let before = Door {
-            phase: Phase::Closed,
-            ..OPEN
-        };
-        assert_eq!(
-            verdict(Draft::default(), before, Held::default()),
-            Verdict::Closed
-        );
+        assert_eq!(verdict(method(Method::Reject), OPEN, Held::default()), Verdict::Closed);
+        let before = Door { phase: Phase::Closed, ..OPEN };
+        assert_eq!(verdict(Draft::default(), before, Held::default()), Verdict::Closed);
     }
 }

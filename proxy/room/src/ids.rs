@@ -119,16 +119,10 @@ impl FromStr for RoomName {
     fn from_str(text: &str) -> Result<Self, IdError> {
         let ends_well = |c: Option<char>| c.is_some_and(|c| c != '-');
         let valid = text.len() <= 63
-            && text
-                .bytes()
-                .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+            && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
             && ends_well(text.chars().next())
             && ends_well(text.chars().last());
-        if valid {
-            Ok(Self(text.into()))
-        } else {
-            Err(IdError::RoomName)
-        }
+        if valid { Ok(Self(text.into())) } else { Err(IdError::RoomName) }
     }
 }
 
@@ -165,13 +159,9 @@ mod tests {
 
     #[test]
     fn an_id_of_another_shape_is_refused() {
-        for text in [
-            "",
-            "0f",
-            "0F0F0F0F0F0F0F0F0F0F0F0F",
-            "zz0f0f0f0f0f0f0f0f0f0f0f",
-            "ä0f0f0f0f0f0f0f0f0f0f0",
-        ] {
+        for text in
+            ["", "0f", "0F0F0F0F0F0F0F0F0F0F0F0F", "zz0f0f0f0f0f0f0f0f0f0f0f", "ä0f0f0f0f0f0f0f0f0f0f0"]
+        {
             assert_eq!(text.parse::<VisitorId>(), Err(IdError::NotHex), "{text}");
         }
     }

@@ -31,11 +31,7 @@ impl From<Measured> for Ruler {
     fn from(Measured { waiting, scores }: Measured) -> Self {
         // Both are cut to the shorter, so that a mangled message places badly instead of failing.
         let ranks: Vec<u64> = ranks(waiting).take(scores.len()).collect();
-        Self {
-            waiting,
-            scores,
-            ranks,
-        }
+        Self { waiting, scores, ranks }
     }
 }
 
@@ -44,14 +40,8 @@ impl Ruler {
     pub fn measure(waiting: u64, sorted: impl Iterator<Item = u64>) -> Self {
         let mut wanted = ranks(waiting).peekable();
         let is_point = |index: usize| wanted.next_if_eq(&(index as u64 + 1)).is_some();
-        let scores = sorted
-            .enumerate()
-            .scan(is_point, |is_point, (i, s)| Some(is_point(i).then_some(s)));
-        Measured {
-            waiting,
-            scores: scores.flatten().collect(),
-        }
-        .into()
+        let scores = sorted.enumerate().scan(is_point, |is_point, (i, s)| Some(is_point(i).then_some(s)));
+        Measured { waiting, scores: scores.flatten().collect() }.into()
     }
 
     /// Length of the line.
@@ -78,17 +68,11 @@ impl Ruler {
 /// The ranks that are measured in a line of `waiting`: strictly growing, the last is `waiting`.
 pub fn ranks(waiting: u64) -> impl Iterator<Item = u64> {
     let first = (waiting > 0).then_some(1);
-    std::iter::successors(first, move |&rank| {
-        (rank < waiting).then(|| step(rank).min(waiting))
-    })
+    std::iter::successors(first, move |&rank| (rank < waiting).then(|| step(rank).min(waiting)))
 }
 
 const fn step(rank: u64) -> u64 {
-    if rank < EXACT {
-        rank + 1
-    } else {
-        rank + rank / FRACTION
-    }
+    if rank < EXACT { rank + 1 } else { rank + rank / FRACTION }
 }
 
 #[cfg(test)]
@@ -111,10 +95,7 @@ mod tests {
     #[test]
     fn who_left_is_not_counted_and_who_is_new_stands_last() {
         let ruler = Ruler::measure(3, [10, 20, 30].into_iter());
-        assert_eq!(
-            [5, 10, 15, 20, 30, 31].map(|score| ruler.place(score)),
-            [1, 1, 2, 2, 3, 4]
-        );
+        assert_eq!([5, 10, 15, 20, 30, 31].map(|score| ruler.place(score)), [1, 1, 2, 2, 3, 4]);
     }
 
     proptest! {

@@ -155,12 +155,7 @@ const HOUR: u64 = 3600;
 
 impl Rules {
     pub fn new(draft: Draft) -> Result<Self, RuleError> {
-        counted(
-            "new_users_per_minute",
-            draft.new_users_per_minute,
-            1,
-            MAX_PER_MINUTE,
-        )?;
+        counted("new_users_per_minute", draft.new_users_per_minute, 1, MAX_PER_MINUTE)?;
         counted("total_active_users", draft.total_active_users, 1, MAX_PEOPLE)?;
         counted("max_waiting", draft.max_waiting, 1, MAX_PEOPLE)?;
         counted("missed_turns", u32::from(draft.missed_turns), 0, 10)?;
@@ -186,9 +181,7 @@ impl Rules {
     /// Entries that may come at once at `rate`, the rate now in force.
     pub fn burst_at(&self, rate: u32) -> u32 {
         let a_ticks_worth = rate.div_ceil(600);
-        self.burst
-            .unwrap_or_else(|| rate.div_ceil(60))
-            .max(1 + a_ticks_worth)
+        self.burst.unwrap_or_else(|| rate.div_ceil(60)).max(1 + a_ticks_worth)
     }
 
     /// Turns that may be open at once at `rate`: as many as one claim window could use.
@@ -202,10 +195,7 @@ fn counted(setting: &'static str, value: u32, least: u32, most: u32) -> Result<(
     if (least..=most).contains(&value) {
         return Ok(());
     }
-    Err(RuleError {
-        setting,
-        reason: format!("is {value}; it must be from {least} to {most}"),
-    })
+    Err(RuleError { setting, reason: format!("is {value}; it must be from {least} to {most}") })
 }
 
 fn lasting(setting: &'static str, value: Duration, least_secs: u64, most_secs: u64) -> Result<(), RuleError> {
@@ -214,27 +204,15 @@ fn lasting(setting: &'static str, value: Duration, least_secs: u64, most_secs: u
     }
     let shown = |secs| humantime::format_duration(Duration::from_secs(secs));
     let value = humantime::format_duration(value);
-    let reason = format!(
-        "is {value}; it must be from {} to {}",
-        shown(least_secs),
-        shown(most_secs)
-    );
+    let reason = format!("is {value}; it must be from {} to {}", shown(least_secs), shown(most_secs));
     Err(RuleError { setting, reason })
 }
 
 fn in_order(schedule: &Schedule) -> Result<(), RuleError> {
     let after = |late: Option<Micros>, early: Option<Micros>| late.zip(early).is_none_or(|(l, e)| l > e);
-    let fail = |setting, reason: &str| {
-        Err(RuleError {
-            setting,
-            reason: reason.into(),
-        })
-    };
+    let fail = |setting, reason: &str| Err(RuleError { setting, reason: reason.into() });
     if schedule.prequeue_at.is_some() && schedule.opens_at.is_none() {
-        return fail(
-            "schedule.prequeue_at",
-            "needs `opens_at`: a pre-queue ends with the opening",
-        );
+        return fail("schedule.prequeue_at", "needs `opens_at`: a pre-queue ends with the opening");
     }
     if !after(schedule.opens_at, schedule.prequeue_at) {
         return fail("schedule.opens_at", "must be later than `prequeue_at`");
@@ -256,20 +234,10 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_setting_and_its_range() {
-        let error = Rules::new(Draft {
-            new_users_per_minute: 0,
-            ..Draft::default()
-        })
-        .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "`new_users_per_minute` is 0; it must be from 1 to 10000000"
-        );
-        let error = Rules::new(Draft {
-            session_max: Duration::from_secs(5),
-            ..Draft::default()
-        })
-        .unwrap_err();
+        let error = Rules::new(Draft { new_users_per_minute: 0, ..Draft::default() }).unwrap_err();
+        assert_eq!(error.to_string(), "`new_users_per_minute` is 0; it must be from 1 to 10000000");
+        let error =
+            Rules::new(Draft { session_max: Duration::from_secs(5), ..Draft::default() }).unwrap_err();
         assert_eq!(error.setting, "session_max");
     }
 
@@ -278,27 +246,16 @@ mod tests {
         let rules = Rules::default();
         assert_eq!(rules.burst_at(1800), 30);
         assert_eq!(rules.burst_at(1), 2);
-        let tight = Rules::new(Draft {
-            burst: Some(1),
-            ..Draft::default()
-        })
-        .unwrap();
+        let tight = Rules::new(Draft { burst: Some(1), ..Draft::default() }).unwrap();
         assert_eq!(tight.burst_at(6000), 11);
     }
 
     #[test]
     fn a_schedule_walks_through_its_phases() {
         let at = |secs| Some(Micros::from_secs(secs));
-        let schedule = Schedule {
-            prequeue_at: at(10),
-            opens_at: at(20),
-            closes_at: at(30),
-        };
+        let schedule = Schedule { prequeue_at: at(10), opens_at: at(20), closes_at: at(30) };
         let phases = [5, 10, 20, 30].map(|secs| schedule.phase(Micros::from_secs(secs)));
-        assert_eq!(
-            phases,
-            [Phase::Closed, Phase::Prequeue, Phase::Open, Phase::Closed]
-        );
+        assert_eq!(phases, [Phase::Closed, Phase::Prequeue, Phase::Open, Phase::Closed]);
         assert_eq!(Schedule::default().phase(Micros::ZERO), Phase::Open);
     }
 }

@@ -11,10 +11,7 @@ pub(crate) struct SortedSet<T: Ord + Hash> {
 
 impl<T: Ord + Hash> Default for SortedSet<T> {
     fn default() -> Self {
-        Self {
-            by_score: BTreeSet::new(),
-            score_of: HashMap::new(),
-        }
+        Self { by_score: BTreeSet::new(), score_of: HashMap::new() }
     }
 }
 
@@ -61,11 +58,7 @@ impl<T: Ord + Hash + Copy> SortedSet<T> {
 
     /// Removes and gives the first members whose score is at most `limit`, `most` of them.
     pub(crate) fn drain_to(&mut self, limit: u64, most: usize) -> Vec<T> {
-        let due = self
-            .by_score
-            .iter()
-            .take_while(|(score, _)| *score <= limit)
-            .take(most);
+        let due = self.by_score.iter().take_while(|(score, _)| *score <= limit).take(most);
         let due: Vec<T> = due.map(|&(_, member)| member).collect();
         for member in &due {
             self.remove(member);

@@ -181,14 +181,8 @@ mod tests {
 
     #[test]
     fn a_server_message_carries_its_type_beside_its_fields() {
-        let bye = serde_json::to_value(ServerMessage::Bye {
-            reconnect_in_ms: 1500,
-        })
-        .unwrap();
-        assert_eq!(
-            bye,
-            serde_json::json!({ "type": "server.bye", "reconnect_in_ms": 1500 })
-        );
+        let bye = serde_json::to_value(ServerMessage::Bye { reconnect_in_ms: 1500 }).unwrap();
+        assert_eq!(bye, serde_json::json!({ "type": "server.bye", "reconnect_in_ms": 1500 }));
         let ping: ClientMessage = serde_json::from_str(r#"{"type":"client.ping"}"#).unwrap();
         assert_eq!(ping, ClientMessage::Ping);
     }
