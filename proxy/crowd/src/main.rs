@@ -18,11 +18,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // Help and version come as errors too; nobody can be told if the terminal is gone.
             let _ = error.print();
-            return if error.use_stderr() {
-                USAGE.into()
-            } else {
-                ExitCode::SUCCESS
-            };
+            return if error.use_stderr() { USAGE.into() } else { ExitCode::SUCCESS };
         }
     };
     let Command::Run(args) = cli.command;
