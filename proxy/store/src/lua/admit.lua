@@ -4,7 +4,7 @@
 -- One script: turns are given by the budgets and the slots of the whole fleet, each visitor to one edge's tick only.
 -- Work is bounded: at most so many of each kind as the constants say; what is left is done by the next tick.
 
-local MAX_TURNS = 500
+local MAX_TURNS = 2000
 local MAX_SET_ASIDE = 200
 local RETURNS_SHARE = 4
 local SILENT_NODE = 10 * SECOND

@@ -8,6 +8,7 @@
 )]
 
 mod conformance;
+mod edges;
 mod events;
 mod faults;
 mod fleets;
