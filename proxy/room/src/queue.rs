@@ -28,7 +28,7 @@ pub use session::{Claim, Claimed, Renewal, Renewed};
 pub use state::Queue;
 
 /// Turns that one tick gives at most.
-pub const MAX_TURNS_A_TICK: u64 = 500;
+pub const MAX_TURNS_A_TICK: u64 = 2000;
 /// Places that one tick passes over at most because their edge is silent.
 pub const MAX_SET_ASIDE: usize = 200;
 /// Ended sessions, lapsed turns and old records that one tick clears at most of each kind.

@@ -149,7 +149,8 @@ impl Deref for Rules {
     }
 }
 
-const MAX_PER_MINUTE: u32 = 10_000_000;
+/// As many as one tick each tenth of a second can admit, and some to spare (see `queue::MAX_TURNS_A_TICK`).
+const MAX_PER_MINUTE: u32 = 1_000_000;
 const MAX_PEOPLE: u32 = 100_000_000;
 const HOUR: u64 = 3600;
 
@@ -235,7 +236,7 @@ mod tests {
     #[test]
     fn a_refusal_names_the_setting_and_its_range() {
         let error = Rules::new(Draft { new_users_per_minute: 0, ..Draft::default() }).unwrap_err();
-        assert_eq!(error.to_string(), "`new_users_per_minute` is 0; it must be from 1 to 10000000");
+        assert_eq!(error.to_string(), "`new_users_per_minute` is 0; it must be from 1 to 1000000");
         let error =
             Rules::new(Draft { session_max: Duration::from_secs(5), ..Draft::default() }).unwrap_err();
         assert_eq!(error.setting, "session_max");
