@@ -65,7 +65,8 @@ async fn a_waiter_that_says_too_much_is_closed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_waiter_costs_little() {
-    const WAITERS: usize = 2000;
+    // Two descriptors each: within the usual limit of 1024.
+    const WAITERS: usize = 200;
     let rig = Rig::start(|_, _| echo());
     let resident = || {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -82,10 +83,13 @@ async fn a_waiter_costs_little() {
             waiters.push(client.stream);
         }
     };
-    open(200).await;
+    open(50).await;
     let before = resident();
     open(WAITERS).await;
-    println!("{:.1} KiB a waiter, its client included", (resident() - before) as f64 / WAITERS as f64);
+    println!(
+        "{:.1} KiB a waiter, its client included (rough, and only if run alone)",
+        resident().saturating_sub(before) as f64 / WAITERS as f64
+    );
     let last = tokio_tungstenite::WebSocketStream::from_raw_socket(
         waiters.pop().unwrap(),
         Role::Client,
