@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`listener`] | accepts, caps, PROXY protocol, TLS |
 //! | [`connection`] | one connection: head, plan, answer |
-//! | [`head`], [`fields`], [`path`], [`hops`], [`trace`], [`framed`] | bytes to facts; pure |
+//! | [`head`], [`fields`], [`path`], [`hops`], [`framed`] | bytes to facts; pure |
 //! | [`answer`], [`refusal`], [`failure`] | what the edge says itself |
 //! | [`websocket`] | the socket of one waiter |
 //! | [`forward`], [`dress`], [`one_request`], [`trip`] | requests that Pingora carries to an origin |
@@ -26,7 +26,6 @@ pub mod path;
 mod proxy_protocol;
 pub mod refusal;
 pub mod tls;
-mod trace;
 mod trip;
 mod tunnel;
 pub mod upstream;

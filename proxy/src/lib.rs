@@ -24,3 +24,4 @@ pub mod socket;
 pub mod standing;
 pub mod telemetry;
 pub mod ticker;
+mod trace;

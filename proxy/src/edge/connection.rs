@@ -18,12 +18,12 @@ use super::head::{MAX_HEAD_BYTES, RawHead, find_end};
 use super::hops::Hops;
 use super::one_request::OneRequest;
 use super::refusal::Refusal;
-use super::trace::Trace;
 use super::trip::{Cut, Trip};
 use super::websocket::Handshake;
 use super::{Shared, answer, tunnel};
 use crate::metrics::{self, Verdict};
 use crate::request::{Answer, Forward, Head, Plan, SocketPlan};
+use crate::trace::Trace;
 
 /// The largest body of a call to the edge itself.
 const MAX_BODY_BYTES: usize = 4 * 1024;

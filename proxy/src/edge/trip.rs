@@ -7,8 +7,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::hops::Hops;
-use super::trace::Trace;
 use crate::request::{Decide, Forward};
+use crate::trace::Trace;
 
 pub(super) struct Trip {
     pub(super) forward: Forward,

@@ -6,15 +6,15 @@ use crate::random;
 
 /// The trace that a request belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Trace {
+pub(crate) struct Trace {
     /// 32 hexadecimal digits.
-    pub(super) id: String,
+    pub(crate) id: String,
     /// For the origin, when the edge began the trace; a valid one that came is passed on as it is.
-    pub(super) begun: Option<String>,
+    pub(crate) begun: Option<String>,
 }
 
 impl Trace {
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut lines = headers.get_all("traceparent").iter();
         match (lines.next().and_then(|line| trace_id(line.as_bytes())), lines.next()) {
             (Some(id), None) => Self { id, begun: None },
