@@ -51,7 +51,7 @@ async fn edges_that_let_people_in_at_once_share_the_slots_and_number_their_event
 async fn a_user_with_these_rights_is_enough() {
     let (server, clock) = (RedisServer::start(), TestClock::default());
     let rights = "on >pass ~vestibule:* &vestibule:* -@all +@read +@write +@pubsub +@scripting +@connection \
-                  +info +time -@dangerous +info";
+                  +time -@dangerous +info";
     let mut command = vec!["ACL", "SETUSER", "edge"];
     command.extend(rights.split_whitespace());
     assert_eq!(server.cli(&command), "OK");
