@@ -14,14 +14,13 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use http::StatusCode;
-use room::ids::{RoomName, VisitorId};
-use room::queue::Leave;
+use room::ids::RoomName;
 use room::time::Micros;
 
 use crate::hall::Hall;
 use crate::house::House;
 use crate::metrics::{self, Verdict as Counted};
-use crate::request::{Command, Decide, Forward, Head, Plan};
+use crate::request::{Command, Decide, Forward, ForwardPass, Head, Plan};
 
 use self::presented::Presented;
 
@@ -70,11 +69,12 @@ impl Decide for Desk {
         gated::plan(visit).await
     }
 
-    async fn command(&self, room: &RoomName, visitor: VisitorId, command: Command) {
+    async fn command(&self, room: &RoomName, pass: &ForwardPass, command: Command) {
+        let visitor = pass.visitor;
         let house = self.house.load_full();
         let Some(hall) = house.halls.get(room) else { return };
         tracing::info!(%room, %visitor, ?command, "the origin ended a session");
-        if let Err(error) = hall.link.leave(&[Leave::Ended(visitor, None)]).await {
+        if let Err(error) = hall.end(visitor, Some(pass.ticket)).await {
             tracing::warn!(%room, %visitor, %error, "the session ends by its time");
         }
     }

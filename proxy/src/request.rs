@@ -10,7 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use room::ids::{RoomName, VisitorId};
+use room::ids::{RoomName, TicketId, VisitorId};
 use room::time::Micros;
 
 use crate::edge::upstream::Upstream;
@@ -84,6 +84,8 @@ pub struct ForwardPass {
     pub token: String,
     /// For `Vestibule-Visitor`.
     pub visitor: VisitorId,
+    /// The ticket that bought the session.
+    pub ticket: TicketId,
     /// When tunnels and streams of this session are cut.
     pub until: Micros,
 }
@@ -119,7 +121,7 @@ pub trait Decide: Send + Sync + 'static {
     async fn plan(&self, head: &Head, body: &[u8]) -> Plan;
 
     /// Obeys the origin's word on the session that a request was forwarded with.
-    async fn command(&self, room: &RoomName, visitor: VisitorId, command: Command);
+    async fn command(&self, room: &RoomName, pass: &ForwardPass, command: Command);
 
     /// Whether `path` (normalised) is one of the edge's own calls.
     fn is_reserved(&self, path: &str) -> bool;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, StatusCode};
 use room::gate::{self, Held, Verdict};
 use room::queue::Arrived;
+use room::rules::{Method, Phase};
 use room::time::Micros;
 use room::token::Ticket;
 use room::wire::{Standing, State};
@@ -96,7 +97,7 @@ impl Visit<'_> {
             && let Err(wait) = self.charge_join()
         {
             let ticket = ticket.deferred(self.now, self.settings.rules.confirm_window);
-            return Plan::Answer(self.wait_unconfirmed(ticket).retry_after(wait.0));
+            return Plan::Answer(self.waiting(&self.tell(Who::Unconfirmed), Some(&ticket), Some(wait.0)));
         }
         match self.present(ticket, true, true).await {
             Outcome::In(minted) => self.forward_minted(&minted, true),
@@ -124,8 +125,8 @@ impl Visit<'_> {
 
     fn forward_with(&self, shown: Shown) -> Plan {
         let until = Micros::from_secs(shown.pass.expires_at_secs);
-        let visitor = shown.pass.visitor;
-        self.forward(Some(ForwardPass { token: shown.token, visitor, until }), Vec::new())
+        let (visitor, ticket) = (shown.pass.visitor, shown.pass.ticket);
+        self.forward(Some(ForwardPass { token: shown.token, visitor, ticket, until }), Vec::new())
     }
 
     fn forward_minted(&self, minted: &Minted, is_new: bool) -> Plan {
@@ -191,7 +192,13 @@ impl Visit<'_> {
         answer.retry_after(Duration::from_secs(REFRESH_SECS.into())).with_cookies(cookie)
     }
 
-    fn closed(&self) -> Answer {
+    /// Whether nobody new is taken, whatever they hold.
+    pub(super) fn is_closed(&self) -> bool {
+        let door = self.hall.door();
+        self.settings.rules.queueing_method == Method::Reject || door.closed || door.phase == Phase::Closed
+    }
+
+    pub(super) fn closed(&self) -> Answer {
         self.hall.metrics.request(Counted::Rejected);
         let mut standing = self.tell(Who::Unconfirmed);
         standing.state = State::Closed;

@@ -50,6 +50,7 @@ impl Minted {
         ForwardPass {
             token: self.token.clone(),
             visitor: self.pass.visitor,
+            ticket: self.pass.ticket,
             until: Micros::from_secs(self.pass.expires_at_secs),
         }
     }

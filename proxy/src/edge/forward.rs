@@ -267,7 +267,7 @@ impl Trip {
     pub(super) async fn obey(&self, command: Command) {
         let (room, pass) = (&self.forward.room, &self.forward.pass);
         if let (true, Some(room), Some(pass)) = (self.forward.trust_commands, room, pass) {
-            self.decide.command(room, pass.visitor, command).await;
+            self.decide.command(room, pass, command).await;
         }
     }
 }

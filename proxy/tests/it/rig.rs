@@ -61,8 +61,8 @@ impl Decide for Script {
         (self.plan)(head, body)
     }
 
-    async fn command(&self, room: &RoomName, visitor: VisitorId, command: Command) {
-        self.commands.lock().unwrap().push((room.clone(), visitor, command));
+    async fn command(&self, room: &RoomName, pass: &ForwardPass, command: Command) {
+        self.commands.lock().unwrap().push((room.clone(), pass.visitor, command));
     }
 
     fn is_reserved(&self, path: &str) -> bool {
@@ -111,7 +111,12 @@ pub(crate) fn echo() -> Plan {
 /// A session that ends in `seconds`.
 pub(crate) fn pass(seconds: f64) -> ForwardPass {
     let until = Micros::from(std::time::SystemTime::now()) + Duration::from_secs_f64(seconds);
-    ForwardPass { token: "the.signed.pass".into(), visitor: VISITOR.parse().unwrap(), until }
+    ForwardPass {
+        token: "the.signed.pass".into(),
+        visitor: VISITOR.parse().unwrap(),
+        ticket: VISITOR.parse().unwrap(),
+        until,
+    }
 }
 
 pub(crate) fn forward(upstream: &Arc<Upstream>) -> Forward {
