@@ -11,7 +11,7 @@ use crate::support::history::{histories, play};
 use crate::support::servers::RedisServer;
 use crate::support::world::{TestClock, call, caller, connect, new_room, single, waiter};
 
-/// Plays random histories on a store and on one in memory.
+/// Plays random histories on a store and on one in memory. `PROPTEST_CASES` asks for more of them.
 pub(crate) fn conforms(
     runtime: &tokio::runtime::Runtime,
     clock: &TestClock,
@@ -20,7 +20,8 @@ pub(crate) fn conforms(
     length: usize,
 ) {
     let memory = Memory::with_clock(clock.as_clock());
-    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    let config = Config { cases: asked.unwrap_or(cases), failure_persistence: None, ..Config::default() };
     TestRunner::new(config)
         .run(&histories(length), |history| {
             let clock_before = clock.now();
