@@ -14,6 +14,7 @@ use room::queue::{
     Arrival, Arrived, Change, Claim, Claimed, Control, Counts, Event, FileValues, Head, Leave, Mode, Renewal,
     Renewed, Survey,
 };
+use room::ruler::Ruler;
 use room::rules::Phase;
 use room::time::Micros;
 use room::wire::ServerMessage;
@@ -270,11 +271,10 @@ impl Hall {
             return;
         }
         self.revoke(&event.revoked);
-        if let (Some(known), Some(ruler)) = (self.known(), &event.ruler)
+        if let (Some(known), Some(ruler)) = (self.known(), measured(event))
             && known.ruler_at < event.head.clock
         {
-            let ruler = Some(Arc::new(ruler.clone()));
-            let newer = Known { ruler, ruler_at: event.head.clock, ..Known::clone(&known) };
+            let newer = Known { ruler: Some(ruler), ruler_at: event.head.clock, ..Known::clone(&known) };
             self.known.store(Some(Arc::new(newer)));
         }
         let (settings, known) = (self.settings(), self.known());
@@ -356,7 +356,7 @@ impl Known {
         if event.control.paused.is_none() {
             forecast.observe(event.head.clock, moved);
         }
-        let measured = event.ruler.clone().map(|ruler| (Some(Arc::new(ruler)), event.head.clock));
+        let measured = measured(event).map(|ruler| (Some(ruler), event.head.clock));
         let kept = || before.map_or((None, Micros::ZERO), |known| (known.ruler.clone(), known.ruler_at));
         let (ruler, ruler_at) = measured.unwrap_or_else(kept);
         Self {
@@ -369,4 +369,11 @@ impl Known {
             settling_until: event.settling_until,
         }
     }
+}
+
+/// The line, if the event measured it. While a store that started anew gathers its people the line is short, and
+/// positions shown by it could not be taken back: the ruler from before is the better one.
+fn measured(event: &Event) -> Option<Arc<Ruler>> {
+    let ruler = event.ruler.as_ref().filter(|_| event.settling_until.is_none())?;
+    Some(Arc::new(ruler.clone()))
 }

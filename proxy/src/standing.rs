@@ -104,17 +104,22 @@ impl Shown {
     }
 }
 
-/// The rank by the ruler; `None` while a place is being secured: those who came a moment earlier may not have
-/// confirmed theirs yet.
+/// The rank by the ruler; `None` before the opening, which may draw lots, and while a place is being secured: those
+/// who came a moment earlier may not have confirmed theirs yet.
 fn place(known: Option<&Known>, rules: &Rules, who: Who, now: Micros) -> Option<u64> {
     let Who::InLine { score, stamp, returning } = who else {
         return None;
     };
+    if rules.schedule.phase(now) == Phase::Prequeue {
+        return None;
+    }
     if returning {
         return Some(1);
     }
-    let ruler = known?.ruler.as_ref()?;
-    (now.since(stamp) >= rules.settle_window).then(|| ruler.place(score))
+    let known = known?;
+    // When the line was measured, not now: somebody newer than that is not in it.
+    let settled = known.ruler_at > stamp && known.ruler_at.since(stamp) >= rules.settle_window;
+    known.ruler.as_ref().filter(|_| settled).map(|ruler| ruler.place(score))
 }
 
 /// The instant for which all of it holds: of a position, when the line was measured.

@@ -102,12 +102,15 @@ fn asked_room(head: &Head, body: &[u8]) -> Result<Option<RoomName>, Refused> {
 }
 
 impl Visit<'_> {
-    /// The ticket that a call presents. One that comes back too late starts anew; a new place is charged to the
-    /// address, and over that limit the stamp is kept for a later try.
+    /// The ticket that a call presents. One that comes back too late starts anew. A new place needs a room that takes
+    /// somebody, and is charged to the address: over that limit the stamp is kept for a later try.
     pub(super) fn charged(&self, ticket: Ticket) -> Result<Ticket, Refused> {
         let ticket = if ticket.stands(self.now) { ticket } else { self.fresh_ticket() };
         if ticket.confirmed_at.is_some() {
             return Ok(ticket);
+        }
+        if self.is_closed() {
+            return Err(Box::new(self.closed()));
         }
         let Err(wait) = self.charge_join() else { return Ok(ticket) };
         let kept = ticket.deferred(self.now, self.settings.rules.confirm_window);

@@ -13,7 +13,7 @@ async fn an_app_goes_the_whole_way_with_headers_alone() {
     let entered = app.call("POST enter").await.json();
     let pass = entered["token"].as_str().unwrap();
     let mut inside = site.visitor().with("queue-pass", pass);
-    assert_eq!(inside.fetch("/api").await.text(), "GET /api");
+    assert_eq!(inside.fetch("/api").await.shows(), "GET /api");
     let forwarded = site.origin.only();
     assert!(forwarded.all("queue-pass").is_empty() && forwarded.all("queue-ticket").is_empty());
     assert_eq!(forwarded.one("vestibule-pass"), pass);

@@ -18,7 +18,7 @@ async fn a_session_slides_while_it_is_used_and_ends_at_its_cap() {
     for _ in 0..4 {
         site.pass_time(Duration::from_secs(6)).await;
         let before = holder.pass().unwrap().to_owned();
-        assert_eq!(holder.visit("/").await.text(), "GET /");
+        assert_eq!(holder.visit("/").await.shows(), "GET /");
         renewals += usize::from(holder.pass() != Some(&before));
     }
     assert!(renewals >= 2, "the cookie is set again when half of it is used");
@@ -49,7 +49,7 @@ async fn without_renewal_a_session_ends_by_its_time_however_it_is_used() {
     let (site, mut holder) = full("session_duration = \"10s\"\ndisable_session_renewal = true").await;
     let first = pass_of(&site, &holder);
     site.pass_time(Duration::from_secs(6)).await;
-    assert_eq!(holder.visit("/").await.text(), "GET /");
+    assert_eq!(holder.visit("/").await.shows(), "GET /");
     assert_eq!(pass_of(&site, &holder).expires_at_secs, first.expires_at_secs);
     site.pass_time(Duration::from_secs(5)).await;
     assert!(holder.visit("/").await.is_page());
@@ -70,9 +70,9 @@ async fn whoever_was_let_in_and_dropped_the_cookie_holds_the_slot_no_longer_than
 #[tokio::test]
 async fn whoever_comes_back_with_the_pass_has_the_whole_session() {
     let (site, mut holder) = full("confirm_window = \"5s\"").await;
-    assert_eq!(holder.visit("/").await.text(), "GET /");
+    assert_eq!(holder.visit("/").await.shows(), "GET /");
     site.pass_time(Duration::from_secs(60)).await;
-    assert_eq!(holder.visit("/").await.text(), "GET /");
+    assert_eq!(holder.visit("/").await.shows(), "GET /");
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn leaving_frees_the_slot_and_the_pass_no_longer_opens_the_gate() {
         assert_eq!(copy.fetch("/kept").await.status, 503, "{call}: a copy of the pass is worth nothing");
         site.pass_time(Duration::from_secs(2)).await;
         assert_eq!(site.survey().await.active, 0);
-        assert_eq!(site.visitor().visit("/").await.text(), "GET /", "the next one is let in");
+        assert_eq!(site.visitor().visit("/").await.shows(), "GET /", "the next one is let in");
         assert!(site.origin.requests().iter().all(|request| request.target != "/kept"));
     }
 }
@@ -97,7 +97,7 @@ async fn the_slots_are_never_more_than_the_limit() {
     let site = Site::open("total_active_users = 3").await;
     let mut inside = 0;
     for _ in 0..10 {
-        inside += usize::from(site.visitor().visit("/").await.text() == "GET /");
+        inside += usize::from(site.visitor().visit("/").await.shows() == "GET /");
     }
     assert_eq!(inside, 3);
     until("the edge heard", || site.counts().active == 3).await;

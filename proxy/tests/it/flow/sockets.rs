@@ -50,7 +50,7 @@ async fn a_screen_shows_securing_then_places_that_never_grow_then_the_turn_which
     assert!(turn["claim_expires_at"].is_string());
 
     let shop = visitor.visit("/tickets").await;
-    assert_eq!(shop.text(), "GET /tickets");
+    assert_eq!(shop.shows(), "GET /tickets");
     let forwarded = site.origin.requests().pop().unwrap();
     let keys = visitor.call("GET jwks.json").await.text();
     let verifier = room::token::PassVerifier::from_jwks(&keys).unwrap();

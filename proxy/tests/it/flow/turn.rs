@@ -28,7 +28,7 @@ async fn enter_gives_the_pass_and_again_the_same_session() {
     assert!(left > Duration::from_secs(590) && left <= Duration::from_secs(601), "{left:?}");
     let again = visitor.call("POST enter").await;
     assert_eq!((again.status, again.json()), (200, entered));
-    assert_eq!(visitor.visit("/").await.text(), "GET /");
+    assert_eq!(visitor.visit("/").await.shows(), "GET /");
     assert_eq!(site.survey().await.entered, 1);
 }
 
@@ -37,7 +37,7 @@ async fn a_reload_at_ones_turn_claims_and_is_forwarded() {
     let site = Site::open("").await;
     let mut visitor = with_turn(&site).await;
     let shop = visitor.visit("/shop?item=1").await;
-    assert_eq!((shop.status, shop.text().as_str()), (200, "GET /shop?item=1"));
+    assert_eq!((shop.status, shop.shows().as_str()), (200, "GET /shop?item=1"));
     assert_eq!(site.origin.only().one("vestibule-pass"), visitor.pass().unwrap());
     assert_eq!(visitor.call("GET status").await.standing().state, State::Admitted);
 }

@@ -187,6 +187,11 @@ impl Response {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
+    /// What a person sees, short enough for a failure's message.
+    pub(crate) fn shows(&self) -> String {
+        if self.is_page() { "the waiting page".into() } else { self.text() }
+    }
+
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
     }
