@@ -2,10 +2,10 @@
 # The groups of ./scripts/test: what each runs, how long it may take, and how its results are counted.
 
 # shellcheck disable=SC2034 # scripts/test reads it
-all_groups=(lint core store edge backend crowd docs demo e2e)
+all_groups=(lint core store edge backend crowd demo e2e)
 
 # On two cores, from a clean clone. Together under the half hour that continuous integration allows.
-declare -A budget_minutes=([build]=7 [lint]=5 [core]=2 [store]=3 [edge]=4 [backend]=3 [crowd]=1 [docs]=2 [demo]=4 [e2e]=2)
+declare -A budget_minutes=([build]=7 [lint]=5 [core]=2 [store]=3 [edge]=4 [backend]=3 [crowd]=2 [demo]=4 [e2e]=2)
 
 # shellcheck disable=SC2154 # common.sh sets it
 logs=$root/target/test
@@ -78,7 +78,6 @@ group_store() { run_tests_of store; }
 group_edge() { run_tests_of vestibule; }
 group_backend() { run_tests_of box-office; }
 group_crowd() { run_tests_of crowd; }
-group_docs() { cargo test --workspace --locked --doc; }
 group_demo() { scripts/lib/demo-test; }
 group_e2e() { proxy/e2e/run; }
 
