@@ -50,7 +50,7 @@ pub struct Hall {
     meter: Mutex<Meter>,
     /// Somebody came to wait: the ticker need not sleep.
     pub woken: Notify,
-    arrivals: Batch<Arrival, Arrived>,
+    arrivals: Batch<Arrival, (Arrived, u64)>,
     claims: Batch<Claim, Claimed>,
     renewals: Batch<Renewal, Renewed>,
 }
@@ -193,13 +193,17 @@ impl Hall {
         self.revoked.read().unwrap_or_else(PoisonError::into_inner).contains_key(&ticket)
     }
 
-    /// Presents one ticket, with others that come at the same time.
-    pub async fn arrive(&self, arrival: Arrival) -> Result<Arrived, StoreError> {
-        let arrived = self.arrivals.call(arrival).await;
-        if let Ok(Arrived::Waiting(_)) = arrived {
+    /// Presents one ticket, with others that come at the same time. Whoever waits now, or may claim, is kept in the
+    /// hub.
+    pub async fn arrive(&self, arrival: Arrival, stamp: Micros) -> Result<Arrived, StoreError> {
+        let (arrived, number) = self.arrivals.call(arrival).await?;
+        // Whom the edge presents again by itself is not there to be let in.
+        let kept = Arrival { may_enter: false, ..arrival };
+        self.hub.keep(kept, stamp, &arrived, number, self.now());
+        if let Arrived::Waiting(_) = arrived {
             self.woken.notify_one();
         }
-        arrived
+        Ok(arrived)
     }
 
     pub async fn claim(&self, claim: Claim) -> Result<Claimed, StoreError> {

@@ -3,6 +3,8 @@
 //! A tick comes in, everybody concerned is told; once a second the due ones are placed by the ruler. The hub never
 //! waits: what it says goes into mailboxes.
 
+mod turns;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,6 +20,8 @@ use crate::mailbox::Mailbox;
 use crate::metrics::WsType;
 use crate::standing::{Known, Shown, Who, compose};
 
+use self::turns::RecentTurns;
+
 /// Nothing is left to say (RFC 6455 §7.4.1).
 const NORMAL: u16 = 1000;
 /// More than this many screens of one ticket: the oldest is told that another took over.
@@ -29,7 +33,13 @@ const AFTER_TURN: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default)]
 pub struct Hub {
-    waiters: Mutex<HashMap<VisitorId, Waiter>>,
+    here: Mutex<Here>,
+}
+
+#[derive(Debug, Default)]
+struct Here {
+    waiters: HashMap<VisitorId, Waiter>,
+    turns: RecentTurns,
 }
 
 /// Whose turn came, for those who measure.
@@ -67,40 +77,30 @@ pub struct View<'a> {
 }
 
 impl Hub {
-    /// Notes where the store says that a visitor stands, and composes what to tell.
-    pub fn note(&self, arrival: Arrival, stamp: Micros, arrived: &Arrived, view: View<'_>) -> Standing {
-        let who = match *arrived {
-            Arrived::Waiting(Place { score, returning, .. }) => Who::InLine { score, stamp, returning },
-            Arrived::Turn(turn) => Who::Turn { deadline: turn.deadline },
-            Arrived::Session(_) | Arrived::LetIn(_) => {
-                return view.tell(Who::Admitted, &mut Shown::default());
-            }
-            Arrived::Spent | Arrived::Void => return view.tell(Who::Expired, &mut Shown::default()),
-            Arrived::Busy | Arrived::Full => return view.tell(Who::Unconfirmed, &mut Shown::default()),
-        };
-        let mut waiters = self.waiters();
-        let waiter =
-            waiters.entry(arrival.visitor).or_insert_with(|| Waiter::new(arrival, stamp, who, view.now));
+    /// Keeps a visitor who waits or whose turn it is, as the store's answer after event `number` says. Others are not
+    /// kept.
+    pub fn keep(&self, arrival: Arrival, stamp: Micros, arrived: &Arrived, number: u64, now: Micros) {
+        let mut here = self.here();
+        let Some(who) = here.stands(arrival.visitor, stamp, arrived, number) else { return };
+        let new = || Waiter::new(arrival, stamp, who, now);
+        let waiter = here.waiters.entry(arrival.visitor).or_insert_with(new);
         waiter.arrival = arrival;
         waiter.who = who;
-        waiter.seen = view.now;
-        waiter.standing(view)
+        waiter.seen = now;
     }
 
     /// What a visitor who waits here is to be told, without asking the store; counts as presence.
     pub fn look(&self, visitor: VisitorId, view: View<'_>) -> Option<Standing> {
-        let mut waiters = self.waiters();
-        let waiter = waiters.get_mut(&visitor)?;
+        let mut here = self.here();
+        let waiter = here.waiters.get_mut(&visitor)?;
         waiter.seen = view.now;
         Some(waiter.standing(view))
     }
 
     /// Opens a screen of a visitor who was noted, and sends the first standing.
     pub fn attach(&self, visitor: VisitorId, mailbox: &Arc<Mailbox>, view: View<'_>) -> bool {
-        let mut waiters = self.waiters();
-        let Some(waiter) = waiters.get_mut(&visitor) else {
-            return false;
-        };
+        let mut here = self.here();
+        let Some(waiter) = here.waiters.get_mut(&visitor) else { return false };
         waiter.screens.push(Arc::clone(mailbox));
         if waiter.screens.len() > MAX_SCREENS {
             waiter.screens.remove(0).close(close::REPLACED);
@@ -111,7 +111,7 @@ impl Hub {
     }
 
     pub fn detach(&self, visitor: VisitorId, mailbox: &Arc<Mailbox>, now: Micros) {
-        if let Some(waiter) = self.waiters().get_mut(&visitor) {
+        if let Some(waiter) = self.here().waiters.get_mut(&visitor) {
             waiter.screens.retain(|screen| !Arc::ptr_eq(screen, mailbox));
             waiter.seen = now;
         }
@@ -119,7 +119,9 @@ impl Hub {
 
     /// The visitor claimed, left, or is spent: every screen is told, nothing is kept.
     pub fn forget(&self, visitor: VisitorId, who: Who, view: View<'_>) {
-        if let Some(waiter) = self.waiters().remove(&visitor) {
+        let mut here = self.here();
+        here.turns.forget(visitor);
+        if let Some(waiter) = here.waiters.remove(&visitor) {
             let standing = view.tell(who, &mut Shown::default());
             let told = Told::update(standing);
             for screen in &waiter.screens {
@@ -131,22 +133,23 @@ impl Hub {
 
     /// Tells everybody whom an event names; with a ruler, everybody who is due.
     pub fn hear(&self, event: &Event, view: View<'_>) -> Called {
-        let mut waiters = self.waiters();
+        let mut here = self.here();
         let mut called = Called::default();
         for (visitor, deadline) in &event.turns {
-            if let Some(waiter) = waiters.get_mut(visitor) {
+            here.turns.note(*visitor, event.head.seq, *deadline, view.now);
+            if let Some(waiter) = here.waiters.get_mut(visitor) {
                 waiter.who = Who::Turn { deadline: *deadline };
                 waiter.post(view);
                 called.turns += 1;
                 called.estimate_errors.extend(waiter.estimate_error(view.now));
             }
         }
-        drop(waiters);
+        drop(here);
         for visitor in &event.lapsed {
             self.forget(*visitor, Who::Expired, view);
         }
         if event.ruler.is_some() {
-            for waiter in self.waiters().values_mut().filter(|waiter| waiter.is_due(view.now)) {
+            for waiter in self.here().waiters.values_mut().filter(|waiter| waiter.is_due(view.now)) {
                 waiter.post(view);
             }
         }
@@ -156,14 +159,14 @@ impl Hub {
     /// Says one thing to everybody, before any update that waits.
     pub fn announce(&self, kind: WsType, message: &ServerMessage) {
         let text = encode(message);
-        for screen in self.waiters().values().flat_map(|waiter| &waiter.screens) {
+        for screen in self.here().waiters.values().flat_map(|waiter| &waiter.screens) {
             screen.urgent(kind, text.clone());
         }
     }
 
     /// Tells everybody at once: the room was paused, resumed, changed.
     pub fn tell_all(&self, view: View<'_>) {
-        for waiter in self.waiters().values_mut() {
+        for waiter in self.here().waiters.values_mut() {
             waiter.post(view);
         }
     }
@@ -171,7 +174,7 @@ impl Hub {
     /// Takes out those who are away: their places are given back. Also drops what is over.
     pub fn absent(&self, now: Micros) -> Vec<VisitorId> {
         let mut away = Vec::new();
-        self.waiters().retain(|visitor, waiter| {
+        self.here().waiters.retain(|visitor, waiter| {
             if let Who::Turn { deadline } = waiter.who {
                 return now < deadline + AFTER_TURN;
             }
@@ -187,23 +190,25 @@ impl Hub {
 
     /// Everybody's ticket, to be presented to a store that forgot.
     pub fn arrivals(&self) -> Vec<Arrival> {
-        self.waiters().values().map(|waiter| waiter.arrival).collect()
+        self.here().waiters.values().map(|waiter| waiter.arrival).collect()
     }
 
     /// Takes in where a visitor stands whose ticket the edge presented by itself: no sign of presence.
-    pub fn restate(&self, visitor: VisitorId, arrived: &Arrived, view: View<'_>) {
+    pub fn restate(&self, visitor: VisitorId, arrived: &Arrived, number: u64, view: View<'_>) {
         match *arrived {
             Arrived::Session(_) | Arrived::LetIn(_) => self.forget(visitor, Who::Admitted, view),
             Arrived::Spent | Arrived::Void => self.forget(visitor, Who::Expired, view),
             // The line is full: the visitor keeps the ticket, and asks again by the page.
             Arrived::Full | Arrived::Busy => {}
             Arrived::Waiting(_) | Arrived::Turn(_) => {
-                if let Some(waiter) = self.waiters().get_mut(&visitor) {
-                    let before = waiter.who;
-                    waiter.who = waiter.stands(arrived).unwrap_or(before);
-                    if waiter.who != before {
-                        waiter.post(view);
-                    }
+                let mut here = self.here();
+                let Some(stamp) = here.waiters.get(&visitor).map(|waiter| waiter.stamp) else { return };
+                let stands = here.stands(visitor, stamp, arrived, number);
+                if let (Some(who), Some(waiter)) = (stands, here.waiters.get_mut(&visitor))
+                    && who != waiter.who
+                {
+                    waiter.who = who;
+                    waiter.post(view);
                 }
             }
         }
@@ -211,7 +216,7 @@ impl Hub {
 
     /// Says goodbye to every screen; `spread` gives each its own moment to come back.
     pub fn bye(&self, mut spread: impl FnMut() -> Duration) {
-        for screen in self.waiters().values().flat_map(|waiter| &waiter.screens) {
+        for screen in self.here().waiters.values().flat_map(|waiter| &waiter.screens) {
             let reconnect_in_ms = spread().as_millis() as u64;
             let bye = ServerMessage::Bye { reconnect_in_ms };
             screen.urgent(WsType::Bye, encode(&bye));
@@ -220,15 +225,31 @@ impl Hub {
     }
 
     pub fn len(&self) -> usize {
-        self.waiters().len()
+        self.here().waiters.len()
     }
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    fn waiters(&self) -> MutexGuard<'_, HashMap<VisitorId, Waiter>> {
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    fn here(&self) -> MutexGuard<'_, Here> {
+        self.here.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Here {
+    /// What an answer of the store makes of a visitor, if they still wait. A turn given since wins.
+    fn stands(&self, visitor: VisitorId, stamp: Micros, arrived: &Arrived, number: u64) -> Option<Who> {
+        match *arrived {
+            Arrived::Waiting(Place { score, returning, .. }) => {
+                Some(match self.turns.after(visitor, number) {
+                    Some(deadline) => Who::Turn { deadline },
+                    None => Who::InLine { score, stamp, returning },
+                })
+            }
+            Arrived::Turn(turn) => Some(Who::Turn { deadline: turn.deadline }),
+            _ => None,
+        }
     }
 }
 
@@ -244,17 +265,6 @@ impl Waiter {
             next_update: Duration::ZERO,
             promised: None,
             screens: Vec::new(),
-        }
-    }
-
-    /// What an answer of the store makes of this waiter, if it still waits.
-    fn stands(&self, arrived: &Arrived) -> Option<Who> {
-        match *arrived {
-            Arrived::Waiting(Place { score, returning, .. }) => {
-                Some(Who::InLine { score, stamp: self.stamp, returning })
-            }
-            Arrived::Turn(turn) => Some(Who::Turn { deadline: turn.deadline }),
-            _ => None,
         }
     }
 

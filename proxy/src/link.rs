@@ -51,62 +51,49 @@ impl Link {
         clock: Arc<RoomClock>,
     ) -> Self {
         let room = settings.load().name.clone();
-        Self {
-            room,
-            node,
-            store,
-            settings,
-            clock,
-            memory: Mutex::default(),
-        }
+        Self { room, node, store, settings, clock, memory: Mutex::default() }
     }
 
-    pub async fn arrive(&self, arrivals: &[Arrival]) -> Result<Vec<Arrived>, StoreError> {
+    /// Where each stands, with the number of the newest event at that moment.
+    pub async fn arrive(&self, arrivals: &[Arrival]) -> Result<Vec<(Arrived, u64)>, StoreError> {
         let trip = self.set_out(StoreOp::Arrive);
-        self.back(&trip, self.store.arrive(trip.call(), arrivals).await, head_of)
-            .map(|answer| answer.value)
+        let answer = self.back(&trip, self.store.arrive(trip.call(), arrivals).await)?;
+        Ok(answer.value.into_iter().map(|arrived| (arrived, answer.head.seq)).collect())
     }
 
     pub async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
         let trip = self.set_out(StoreOp::Claim);
-        self.back(&trip, self.store.claim(trip.call(), claims).await, head_of)
-            .map(|answer| answer.value)
+        self.back(&trip, self.store.claim(trip.call(), claims).await).map(|answer| answer.value)
     }
 
     pub async fn leave(&self, leaves: &[Leave]) -> Result<(), StoreError> {
         let trip = self.set_out(StoreOp::Leave);
-        self.back(&trip, self.store.leave(trip.call(), leaves).await, head_of)
-            .map(|answer| answer.value)
+        self.back(&trip, self.store.leave(trip.call(), leaves).await).map(|answer| answer.value)
     }
 
     pub async fn renew(&self, renewals: &[Renewal]) -> Result<Vec<Renewed>, StoreError> {
         let trip = self.set_out(StoreOp::Renew);
-        self.back(&trip, self.store.renew(trip.call(), renewals).await, head_of)
-            .map(|answer| answer.value)
+        self.back(&trip, self.store.renew(trip.call(), renewals).await).map(|answer| answer.value)
     }
 
     pub async fn admit(&self) -> Result<Event, StoreError> {
         let trip = self.set_out(StoreOp::Admit);
-        self.back(&trip, self.store.admit(trip.call()).await, |event| {
-            Some(event.head)
-        })
+        self.back(&trip, self.store.admit(trip.call()).await)
     }
 
     pub async fn survey(&self) -> Result<Survey, StoreError> {
         let trip = self.set_out(StoreOp::Survey);
-        self.back(&trip, self.store.survey(trip.call()).await, |survey| {
-            Some(survey.head)
-        })
+        self.back(&trip, self.store.survey(trip.call()).await)
     }
 
     pub async fn tune(&self, change: &Change) -> Result<Control, TuneError> {
         let trip = self.set_out(StoreOp::Tune);
-        self.back(&trip, self.store.tune(trip.call(), change).await, |_| None)
+        self.back(&trip, self.store.tune(trip.call(), change).await)
     }
 
     pub async fn missed(&self, seq: u64) -> Result<Option<Vec<Event>>, StoreError> {
         let trip = self.set_out(StoreOp::Missed);
-        self.back(&trip, self.store.missed(&self.room, seq).await, |_| None)
+        self.back(&trip, self.store.missed(&self.room, seq).await)
     }
 
     pub fn listen(&self) -> tokio::sync::broadcast::Receiver<Arc<Event>> {
@@ -121,12 +108,8 @@ impl Link {
 
     /// Notes an event that came without a call.
     pub fn witness(&self, head: Head) {
-        let witness = Witness {
-            incarnation: head.incarnation,
-            seq: head.seq,
-            clock: head.clock,
-            front: head.front,
-        };
+        let witness =
+            Witness { incarnation: head.incarnation, seq: head.seq, clock: head.clock, front: head.front };
         self.remembered().witness = Some(witness);
     }
 
@@ -140,30 +123,17 @@ impl Link {
             witness: memory.witness,
             hold: settings.rules.queue_all || phase != Phase::Open,
         };
-        let at_most = memory
-            .last_call
-            .map_or(Duration::MAX, |last| last.elapsed() + OVERLAP);
-        Trip {
-            op,
-            settings,
-            caller,
-            at_most,
-            sent: Instant::now(),
-        }
+        let at_most = memory.last_call.map_or(Duration::MAX, |last| last.elapsed() + OVERLAP);
+        Trip { op, settings, caller, at_most, sent: Instant::now() }
     }
 
-    fn back<T, E: Kind>(
-        &self,
-        trip: &Trip,
-        result: Result<T, E>,
-        head: impl FnOnce(&T) -> Option<Head>,
-    ) -> Result<T, E> {
+    fn back<T: Tells, E: Kind>(&self, trip: &Trip, result: Result<T, E>) -> Result<T, E> {
         let received = Instant::now();
         metrics::edge().store_took(trip.op, received - trip.sent);
         match &result {
             Ok(value) => {
                 self.remembered().last_call = Some(trip.sent);
-                if let Some(head) = head(value) {
+                if let Some(head) = value.head() {
                     self.clock.calibrate(head.clock, trip.sent, received);
                     self.witness(head);
                 }
@@ -198,9 +168,33 @@ impl Trip {
     }
 }
 
-fn head_of<T>(answer: &Answer<T>) -> Option<Head> {
-    Some(answer.head)
+/// What an answer tells of where the room stands.
+trait Tells {
+    fn head(&self) -> Option<Head> {
+        None
+    }
 }
+
+impl<T> Tells for Answer<T> {
+    fn head(&self) -> Option<Head> {
+        Some(self.head)
+    }
+}
+
+impl Tells for Event {
+    fn head(&self) -> Option<Head> {
+        Some(self.head)
+    }
+}
+
+impl Tells for Survey {
+    fn head(&self) -> Option<Head> {
+        Some(self.head)
+    }
+}
+
+impl Tells for Control {}
+impl Tells for Option<Vec<Event>> {}
 
 /// The label of a failure.
 trait Kind {

@@ -56,14 +56,7 @@ struct Ticker {
 impl Ticker {
     fn new(hall: Arc<Hall>) -> Self {
         let now = Instant::now();
-        Self {
-            hall,
-            due: now,
-            spoke: now,
-            sweep: now,
-            retry: RETRY_LEAST,
-            offered: false,
-        }
+        Self { hall, due: now, spoke: now, sweep: now, retry: RETRY_LEAST, offered: false }
     }
 
     async fn serve(&mut self, mut events: broadcast::Receiver<Arc<Event>>) {
@@ -101,11 +94,7 @@ impl Ticker {
             Heard::Gap { after, before } => self.read_back(after, before).await,
             Heard::Anew => self.present_again().await,
         }
-        let next = if self.is_busy() {
-            TICK + random::below(JITTER)
-        } else {
-            SURVEY_EVERY
-        };
+        let next = if self.is_busy() { TICK + random::below(JITTER) } else { SURVEY_EVERY };
         self.due = (Instant::now() + next).min(self.spoke + SPEAK_EVERY);
     }
 
@@ -160,11 +149,7 @@ impl Ticker {
             // While this edge was not heard, the places that it looks after may have been passed over.
             self.present_again().await;
         }
-        let next = if self.is_busy() {
-            TICK + random::below(JITTER)
-        } else {
-            SURVEY_EVERY
-        };
+        let next = if self.is_busy() { TICK + random::below(JITTER) } else { SURVEY_EVERY };
         self.due = self.spoke + next;
     }
 
@@ -203,8 +188,8 @@ impl Ticker {
                 Ok(arrived) => {
                     let (settings, known) = (self.hall.settings(), self.hall.known());
                     let view = self.hall.view(&settings, known.as_deref());
-                    for (arrival, arrived) in batch.iter().zip(&arrived) {
-                        self.hall.hub.restate(arrival.visitor, arrived, view);
+                    for (arrival, (arrived, number)) in batch.iter().zip(&arrived) {
+                        self.hall.hub.restate(arrival.visitor, arrived, *number, view);
                     }
                 }
                 // The next life, or the next gap, brings the rest.
@@ -232,10 +217,6 @@ impl Ticker {
 
     fn tick_age(&self) -> Duration {
         let heard = self.hall.known().map_or(Micros::ZERO, |known| known.head.clock);
-        if self.is_busy() {
-            self.hall.now().since(heard)
-        } else {
-            Duration::ZERO
-        }
+        if self.is_busy() { self.hall.now().since(heard) } else { Duration::ZERO }
     }
 }

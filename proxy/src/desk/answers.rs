@@ -29,29 +29,15 @@ fn typed(status: StatusCode, kind: &'static str, value: &impl Serialize) -> Answ
     let headers = vec![
         (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        (
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        ),
-        (
-            HeaderName::from_static("x-robots-tag"),
-            HeaderValue::from_static("noindex"),
-        ),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (HeaderName::from_static("x-robots-tag"), HeaderValue::from_static("noindex")),
     ];
-    Answer {
-        status,
-        headers,
-        body: body.into(),
-    }
+    Answer { status, headers, body: body.into() }
 }
 
 pub fn empty(status: StatusCode) -> Answer {
     let headers = vec![(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
-    Answer {
-        status,
-        headers,
-        body: Bytes::new(),
-    }
+    Answer { status, headers, body: Bytes::new() }
 }
 
 /// A standing as the client asked for it, with a `code` where it stands for an error.
@@ -77,31 +63,14 @@ pub fn standing(head: &Head, status: StatusCode, code: Option<&str>, standing: &
     }
     let hosted = wants_hosted_names(&head.headers).then(|| Hosted {
         in_waiting_room: true,
-        wait_time: standing
-            .estimate
-            .map_or(0, |estimate| estimate.p50_seconds.div_ceil(60)),
+        wait_time: standing.estimate.map_or(0, |estimate| estimate.p50_seconds.div_ceil(60)),
         wait_time_known: standing.estimate.is_some(),
         queue_is_full: code == Some("full"),
         refresh_interval_seconds: standing.next_update_seconds,
     });
-    let kind = if hosted.is_some() {
-        HOSTED_NAMES
-    } else {
-        "application/json"
-    };
-    let mut answer = typed(
-        status,
-        kind,
-        &Body {
-            code,
-            standing,
-            hosted,
-        },
-    );
-    answer.headers.push((
-        header::VARY,
-        HeaderValue::from_static("Accept, Accept-Encoding, Cookie"),
-    ));
+    let kind = if hosted.is_some() { HOSTED_NAMES } else { "application/json" };
+    let mut answer = typed(status, kind, &Body { code, standing, hosted });
+    answer.headers.push((header::VARY, HeaderValue::from_static("Accept, Accept-Encoding, Cookie")));
     answer
 }
 
@@ -121,8 +90,7 @@ impl Answer {
 
     #[must_use]
     pub fn with_cookies(mut self, cookies: impl IntoIterator<Item = HeaderValue>) -> Self {
-        self.headers
-            .extend(cookies.into_iter().map(|cookie| (header::SET_COOKIE, cookie)));
+        self.headers.extend(cookies.into_iter().map(|cookie| (header::SET_COOKIE, cookie)));
         self
     }
 }
@@ -142,9 +110,7 @@ pub fn is_prefetch(head: &Head) -> bool {
 
 pub fn accepts_gzip(headers: &HeaderMap) -> bool {
     let offers = text(headers, "accept-encoding").unwrap_or_default().split(',');
-    offers
-        .map(Offer::read)
-        .any(|offer| matches!(offer.name, "gzip" | "*") && offer.quality > 0.0)
+    offers.map(Offer::read).any(|offer| matches!(offer.name, "gzip" | "*") && offer.quality > 0.0)
 }
 
 fn wants_hosted_names(headers: &HeaderMap) -> bool {
@@ -155,10 +121,7 @@ fn wants_hosted_names(headers: &HeaderMap) -> bool {
 fn prefers_html(headers: &HeaderMap) -> bool {
     let accept = text(headers, "accept").unwrap_or_default();
     let best = |kinds: &[&str]| {
-        let offers = accept
-            .split(',')
-            .map(Offer::read)
-            .filter(|offer| kinds.contains(&offer.name));
+        let offers = accept.split(',').map(Offer::read).filter(|offer| kinds.contains(&offer.name));
         offers.map(|offer| offer.quality).fold(0.0, f64::max)
     };
     let html = best(&["text/html", "application/xhtml+xml"]);
@@ -174,9 +137,8 @@ impl<'a> Offer<'a> {
     fn read(text: &'a str) -> Self {
         let mut parts = text.split(';').map(str::trim);
         let name = parts.next().unwrap_or_default();
-        let quality = parts
-            .find_map(|part| part.strip_prefix("q="))
-            .map_or(1.0, |q| q.parse().unwrap_or(0.0));
+        let quality =
+            parts.find_map(|part| part.strip_prefix("q=")).map_or(1.0, |q| q.parse().unwrap_or(0.0));
         Self { name, quality }
     }
 }
@@ -213,18 +175,10 @@ mod tests {
 
     #[test]
     fn gzip_is_sent_to_those_who_take_it() {
-        for (offer, taken) in [
-            ("gzip, br", true),
-            ("br", false),
-            ("gzip;q=0", false),
-            ("*", true),
-            ("", false),
-        ] {
-            assert_eq!(
-                accepts_gzip(&headers(&[("accept-encoding", offer)])),
-                taken,
-                "{offer}"
-            );
+        for (offer, taken) in
+            [("gzip, br", true), ("br", false), ("gzip;q=0", false), ("*", true), ("", false)]
+        {
+            assert_eq!(accepts_gzip(&headers(&[("accept-encoding", offer)])), taken, "{offer}");
         }
     }
 }

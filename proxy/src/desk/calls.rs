@@ -1,5 +1,7 @@
 //! The calls under the reserved prefix.
 
+#![allow(clippy::unnecessary_box_returns, reason = "`Refused` is the error of a result wherever it is made")]
+
 use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode, header};
@@ -18,7 +20,7 @@ use super::presented;
 use super::turnstile::Outcome;
 use super::{Visit, answers, cookies, socket_call};
 
-/// A call that cannot be answered as asked.
+/// A call that cannot be answered as asked: boxed, as the rare side of a result.
 type Refused = Box<Answer>;
 
 pub(super) async fn plan(house: &House, head: &Head, call: &str, body: &[u8]) -> Plan {
@@ -136,7 +138,7 @@ impl Visit<'_> {
 
     fn joined(&self, ticket: &Ticket, arrived: &Arrived) -> Answer {
         let (cookie, token) = self.ticket_cookie(ticket);
-        let mut standing = self.note(ticket, arrived);
+        let mut standing = self.told(ticket, arrived);
         standing.ticket = Some(token);
         let (status, code) = match arrived {
             Arrived::Full | Arrived::Busy => (StatusCode::SERVICE_UNAVAILABLE, Some("full")),
@@ -162,7 +164,7 @@ impl Visit<'_> {
         }
         Ok(match self.present(self.charged(ticket)?, false, true).await {
             Outcome::Waits { arrived, ticket, changed } => {
-                let standing = self.note(&ticket, &arrived);
+                let standing = self.told(&ticket, &arrived);
                 let cookie = changed.then(|| self.ticket_cookie(&ticket).0).flatten();
                 self.ok(&standing).with_cookies(cookie)
             }
@@ -192,15 +194,14 @@ impl Visit<'_> {
                     "The turn was not taken in time, or the ticket was used. Join again for a new place.",
                 )))
             }
-            Outcome::Waits { arrived: Arrived::Full, .. } => Ok(self.unavailable()),
+            Outcome::Waits { arrived: Arrived::Full, .. } | Outcome::Unknown { .. } => Ok(self.unavailable()),
             Outcome::Waits { arrived, ticket, changed } => {
-                let standing = self.note(&ticket, &arrived);
+                let standing = self.told(&ticket, &arrived);
                 let wait = Duration::from_secs(standing.next_update_seconds.into());
                 let cookie = changed.then(|| self.ticket_cookie(&ticket).0).flatten();
                 Err(Box::new(self.not_yet(wait).with_cookies(cookie)))
             }
             Outcome::Soon { retry_at, .. } => Err(Box::new(self.not_yet(retry_at.since(self.now)))),
-            Outcome::Unknown { .. } => Ok(self.unavailable()),
         }
     }
 

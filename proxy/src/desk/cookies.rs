@@ -21,13 +21,8 @@ pub(super) fn values<'a>(
     kind: Kind,
     room: Option<&'a RoomName>,
 ) -> impl Iterator<Item = &'a str> {
-    let lines = headers
-        .get_all(header::COOKIE)
-        .iter()
-        .filter_map(|line| line.to_str().ok());
-    let pairs = lines
-        .flat_map(|line| line.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='));
+    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+    let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
     let ours = pairs.filter_map(move |(name, value)| {
         let name = name.strip_prefix(SECURE_PREFIX).unwrap_or(name);
         let of_room = name.strip_prefix(stem(kind))?;
@@ -44,11 +39,7 @@ pub(super) fn set(
     max_age_secs: u64,
     secure: bool,
 ) -> Option<HeaderValue> {
-    let (prefix, flag) = if secure {
-        (SECURE_PREFIX, "; Secure")
-    } else {
-        ("", "")
-    };
+    let (prefix, flag) = if secure { (SECURE_PREFIX, "; Secure") } else { ("", "") };
     let stem = stem(kind);
     let text =
         format!("{prefix}{stem}{room}={token}; Path=/; HttpOnly; SameSite=Lax; Max-Age={max_age_secs}{flag}");
@@ -68,15 +59,9 @@ mod tests {
             header::COOKIE,
             HeaderValue::from_static("a=b; vestibule_pass_e1=one; vestibule_pass_e2=two"),
         );
-        headers.append(
-            header::COOKIE,
-            HeaderValue::from_static("__Host-vestibule_pass_e1=three;x"),
-        );
+        headers.append(header::COOKIE, HeaderValue::from_static("__Host-vestibule_pass_e1=three;x"));
         let e1 = "e1".parse().unwrap();
-        assert_eq!(
-            values(&headers, Kind::Pass, Some(&e1)).collect::<Vec<_>>(),
-            ["one", "three"]
-        );
+        assert_eq!(values(&headers, Kind::Pass, Some(&e1)).collect::<Vec<_>>(), ["one", "three"]);
         assert_eq!(values(&headers, Kind::Pass, None).count(), 3);
         assert_eq!(values(&headers, Kind::Ticket, None).count(), 0);
     }
@@ -87,12 +72,6 @@ mod tests {
         let value = set(Kind::Ticket, &e1, "t", 60, true).unwrap();
         let expected = "__Host-vestibule_ticket_e1=t; Path=/; HttpOnly; SameSite=Lax; Max-Age=60; Secure";
         assert_eq!(value.to_str().unwrap(), expected);
-        assert!(
-            !set(Kind::Ticket, &e1, "t", 60, false)
-                .unwrap()
-                .to_str()
-                .unwrap()
-                .contains("Secure")
-        );
+        assert!(!set(Kind::Ticket, &e1, "t", 60, false).unwrap().to_str().unwrap().contains("Secure"));
     }
 }

@@ -72,7 +72,7 @@ impl Visit<'_> {
         match verdict {
             Verdict::Present(ticket) => self.present_and_go(ticket).await,
             Verdict::Knock => self.knock().await,
-            Verdict::Wait => Plan::Answer(self.wait_unconfirmed(self.fresh_ticket())),
+            Verdict::Wait => Plan::Answer(self.wait_unconfirmed(&self.fresh_ticket())),
             Verdict::Glance => Plan::Answer(self.waiting(&self.tell(Who::Unconfirmed), None, None)),
             Verdict::Closed | Verdict::Aside | Verdict::Forward { .. } => Plan::Answer(self.closed()),
         }
@@ -82,12 +82,12 @@ impl Visit<'_> {
     async fn knock(&self) -> Plan {
         let ticket = self.fresh_ticket();
         if self.charge_join().is_err() {
-            return Plan::Answer(self.wait_unconfirmed(ticket));
+            return Plan::Answer(self.wait_unconfirmed(&ticket));
         }
         match self.present(ticket, true, false).await {
             Outcome::In(minted) => self.forward_minted(&minted, true),
             Outcome::Waits { ticket, .. } | Outcome::Soon { ticket, .. } | Outcome::Unknown { ticket } => {
-                Plan::Answer(self.wait_unconfirmed(ticket))
+                Plan::Answer(self.wait_unconfirmed(&ticket))
             }
         }
     }
@@ -104,14 +104,14 @@ impl Visit<'_> {
             Outcome::Waits { arrived: Arrived::Spent | Arrived::Void, .. } => {
                 // The old place is over; this visit begins another.
                 if self.hall.door().queueing {
-                    Plan::Answer(self.wait_unconfirmed(self.fresh_ticket()))
+                    Plan::Answer(self.wait_unconfirmed(&self.fresh_ticket()))
                 } else {
                     self.knock().await
                 }
             }
             Outcome::Waits { arrived: Arrived::Full, ticket, .. } => Plan::Answer(self.full(&ticket)),
             Outcome::Waits { arrived, ticket, changed } => {
-                let standing = self.note(&ticket, &arrived);
+                let standing = self.told(&ticket, &arrived);
                 Plan::Answer(self.waiting(&standing, changed.then_some(&ticket), None))
             }
             Outcome::Soon { ticket, retry_at } => {
@@ -119,7 +119,7 @@ impl Visit<'_> {
                 let wait = retry_at.since(self.now);
                 Plan::Answer(self.waiting(&standing, Some(&ticket), Some(wait)))
             }
-            Outcome::Unknown { ticket } => Plan::Answer(self.wait_unconfirmed(ticket)),
+            Outcome::Unknown { ticket } => Plan::Answer(self.wait_unconfirmed(&ticket)),
         }
     }
 
@@ -146,8 +146,8 @@ impl Visit<'_> {
     }
 
     /// A stamped ticket and the page that is the same for everybody: nothing was stored.
-    fn wait_unconfirmed(&self, ticket: Ticket) -> Answer {
-        self.waiting(&self.tell(Who::Unconfirmed), Some(&ticket), None)
+    fn wait_unconfirmed(&self, ticket: &Ticket) -> Answer {
+        self.waiting(&self.tell(Who::Unconfirmed), Some(ticket), None)
     }
 
     /// The waiting page, or a standing for those who are no browser.

@@ -32,15 +32,14 @@ pub(super) async fn plan(visit: Visit<'_>) -> Result<Plan, Box<Answer>> {
         return Ok(said_and_closed(None, close::NO_TICKET));
     };
     match visit.present(visit.charged(ticket)?, false, true).await {
-        Outcome::Waits { arrived: arrived @ (Arrived::Waiting(_) | Arrived::Turn(_)), ticket, changed } => {
-            visit.note(&ticket, &arrived);
+        Outcome::Waits { arrived: Arrived::Waiting(_) | Arrived::Turn(_), ticket, changed } => {
             Ok(visit.open(&ticket, changed))
         }
         Outcome::Waits { arrived: Arrived::Full | Arrived::Busy, .. } => {
             Ok(said_and_closed(None, close::FULL))
         }
         Outcome::Waits { arrived, ticket, .. } => {
-            let standing = visit.note(&ticket, &arrived);
+            let standing = visit.told(&ticket, &arrived);
             Ok(said_and_closed(Some(standing), NORMAL))
         }
         Outcome::In(_) => Ok(said_and_closed(Some(visit.tell(crate::standing::Who::Admitted)), NORMAL)),
@@ -56,7 +55,8 @@ impl Visit<'_> {
         };
         let Ok(origin) = origin.to_str() else { return false };
         let public = self.house.settings.server.public_origin.iter();
-        if public.chain(&self.settings.allowed_origins).any(|ours| ours.as_str().eq_ignore_ascii_case(origin)) {
+        if public.chain(&self.settings.allowed_origins).any(|ours| ours.as_str().eq_ignore_ascii_case(origin))
+        {
             return true;
         }
         let Some((_, authority)) = origin.split_once("://") else {

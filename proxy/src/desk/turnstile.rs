@@ -80,7 +80,7 @@ impl Visit<'_> {
         let was_confirmed = ticket.confirmed_at.is_some();
         let confirmed = ticket.clone().confirmed(self.now.max(ticket.stamp));
         let arrival = self.arrival(&confirmed, may_enter, may_wait);
-        match self.hall.arrive(arrival).await {
+        match self.hall.arrive(arrival, confirmed.stamp).await {
             Ok(Arrived::LetIn(session)) => {
                 self.count_entry(&confirmed);
                 Outcome::In(self.mint(&confirmed, session))
@@ -109,7 +109,7 @@ impl Visit<'_> {
         Outcome::Unknown { ticket }
     }
 
-    pub(super) fn arrival(&self, ticket: &Ticket, may_enter: bool, may_wait: bool) -> Arrival {
+    fn arrival(&self, ticket: &Ticket, may_enter: bool, may_wait: bool) -> Arrival {
         let rules = &self.settings.rules;
         let seed = rules.schedule.opens_at.and_then(|at| self.house.ring.draw_seed(&ticket.room, at));
         Arrival {
@@ -192,10 +192,17 @@ impl Visit<'_> {
         (cookies::set(Kind::Ticket, &self.hall.name, &token, left, self.head.secure), token)
     }
 
-    /// What a visitor is told after presenting a ticket; noted in the hub.
-    pub(super) fn note(&self, ticket: &Ticket, arrived: &Arrived) -> Standing {
-        let arrival = self.arrival(ticket, true, true);
-        self.with_view(|view| self.hall.hub.note(arrival, ticket.stamp, arrived, view))
+    /// What a visitor is told after presenting a ticket.
+    pub(super) fn told(&self, ticket: &Ticket, arrived: &Arrived) -> Standing {
+        let kept = self.with_view(|view| self.hall.hub.look(ticket.visitor, view));
+        kept.unwrap_or_else(|| {
+            self.tell(match arrived {
+                Arrived::Session(_) | Arrived::LetIn(_) => Who::Admitted,
+                Arrived::Spent | Arrived::Void => Who::Expired,
+                // Somebody just left by another tab, or was not to wait.
+                _ => Who::Unconfirmed,
+            })
+        })
     }
 
     /// What somebody is told whom the hub does not know.
