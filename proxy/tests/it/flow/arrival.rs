@@ -53,6 +53,24 @@ async fn a_navigation_to_a_full_room_gets_the_page_and_an_unconfirmed_ticket() {
 }
 
 #[tokio::test]
+async fn entries_beyond_the_burst_wait_and_come_in_at_the_rate() {
+    let site = Site::open("new_users_per_minute = 60\nburst = 3").await;
+    let mut let_in = 0;
+    for _ in 0..6 {
+        let_in += usize::from(site.visitor().visit("/").await.shows() == "GET /");
+    }
+    assert_eq!(let_in, 3);
+    let mut waiting = [site.visitor(), site.visitor(), site.visitor()];
+    for visitor in &mut waiting {
+        visitor.join().await;
+    }
+    site.pass_time(Duration::from_secs(4)).await;
+    for visitor in &mut waiting {
+        assert_eq!(visitor.visit("/").await.shows(), "GET /");
+    }
+}
+
+#[tokio::test]
 async fn the_second_load_takes_the_place_and_confirms_the_ticket() {
     let (site, _holder) = full("").await;
     let mut visitor = site.visitor();

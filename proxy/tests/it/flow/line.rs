@@ -83,6 +83,26 @@ async fn the_place_is_that_of_the_first_contact_not_of_the_moment_it_was_taken()
 }
 
 #[tokio::test]
+async fn a_position_that_was_shown_never_grows() {
+    let (site, _holder) = full("").await;
+    let mut slow = site.visitor();
+    slow.visit("/").await;
+    let mut visitor = site.visitor();
+    visitor.join().await;
+    let mut screen = visitor.watch().await;
+    site.pass_time(Duration::from_secs(7)).await;
+    assert_eq!(visitor.status().await.position, Some(1));
+    assert_eq!(slow.call("POST join").await.status, 201, "within the confirm window, so in front");
+    for _ in 0..3 {
+        site.pass_time(Duration::from_secs(2)).await;
+        assert_eq!(visitor.status().await.position, Some(1));
+        let pushed = screen.standing("a place", |standing| standing.waiting == 2).await;
+        assert_eq!(pushed.position, Some(1));
+    }
+    assert_eq!(slow.status().await.position, Some(1));
+}
+
+#[tokio::test]
 async fn those_who_ask_keep_their_place_and_those_who_went_away_give_it_back() {
     let (site, _holder) = full("").await;
     let (mut present, mut absent) = (site.visitor(), site.visitor());

@@ -52,12 +52,6 @@ impl Visitor {
     }
 
     #[must_use]
-    pub(crate) fn at_host(mut self, host: &str) -> Self {
-        self.host = host.into();
-        self
-    }
-
-    #[must_use]
     pub(crate) fn with_cookie(mut self, name: &str, value: &str) -> Self {
         self.cookies.insert(name.into(), value.into());
         self
