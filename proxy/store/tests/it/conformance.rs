@@ -49,7 +49,7 @@ async fn a_long_line_is_measured_and_served_alike() {
     let memory = Memory::with_clock(clock.as_clock());
     let room = new_room();
     let rules =
-        Rules::new(Draft { new_users_per_minute: 60_000, total_active_users: 100_000, ..Draft::default() })
+        Rules::new(Draft { new_users_per_minute: 180_000, total_active_users: 100_000, ..Draft::default() })
             .unwrap();
     let (present, silent) = (caller(0, None), caller(1, None));
     let crowd: Vec<_> = (0..4321).map(waiter).collect();
@@ -59,7 +59,7 @@ async fn a_long_line_is_measured_and_served_alike() {
         assert_eq!(redis.arrive(call, arrivals).await.unwrap(), memory.arrive(call, arrivals).await.unwrap());
     }
     // The room gives no turns until one of the edges has been silent for long.
-    for tick in 0..50 {
+    for tick in 0..45 {
         let hold = tick < 30;
         let call = call(&room, &rules, Caller { hold, ..present });
         let (left, right) = (redis.admit(call).await.unwrap(), memory.admit(call).await.unwrap());

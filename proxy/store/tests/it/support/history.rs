@@ -66,7 +66,7 @@ pub(crate) fn histories(length: usize) -> impl Strategy<Value = History> {
 
 fn rules() -> impl Strategy<Value = Rules> {
     let limits = (
-        select(vec![1, 7, 60, 600, 6000, 100_000, 1_000_000]),
+        select(vec![1, 7, 60, 60, 120, 600, 6000, 1_000_000]),
         select(vec![1, 2, 4, 1000, 1000]),
         option::of(select(vec![1, 3, 50])),
         select(vec![1, 4, 1000]),
