@@ -97,10 +97,7 @@ impl House {
 
     /// Says goodbye to all who wait here, each to come back at a moment of its own.
     pub fn bye(&self) {
-        for hall in self.halls.values() {
-            let spread = Duration::from_secs(5);
-            hall.hub.bye(|| Duration::from_millis(500) + crate::random::below(spread));
-        }
+        self.halls.values().for_each(|hall| bye(hall));
     }
 
     /// Whether every room has heard from the store and still does.
@@ -113,9 +110,15 @@ impl House {
             if !next.halls.contains_key(name) {
                 // The ticker may have ended by itself.
                 let _ = stop.send(true);
+                self.halls.get(name).iter().for_each(|hall| bye(hall));
             }
         }
     }
+}
+
+fn bye(hall: &Hall) {
+    let spread = Duration::from_secs(5);
+    hall.hub.bye(|| Duration::from_millis(500) + crate::random::below(spread));
 }
 
 /// The same servers keep their connections and what is known of their health.

@@ -28,6 +28,9 @@ const NORMAL: u16 = 1000;
 const MAX_SCREENS: usize = 3;
 /// Nobody is away before this, however often they look.
 const AWAY_AT_LEAST: Duration = Duration::from_secs(15);
+/// Whoever only asks is presented again after this long: the store holds that edge for the one that looks after the
+/// place which presented it last, and another may have done so since.
+const LOOKS_AFTER: Duration = Duration::from_secs(5);
 /// A turn is remembered this long after its deadline, for the visitor who asks late.
 const AFTER_TURN: Duration = Duration::from_secs(30);
 
@@ -61,6 +64,8 @@ struct Waiter {
     due: Micros,
     /// When the visitor last asked, or closed a socket.
     seen: Micros,
+    /// When the visitor's ticket was last presented by this edge.
+    presented: Micros,
     next_update: Duration,
     /// The first wait that was shown, and when.
     promised: Option<(Micros, Duration)>,
@@ -86,7 +91,7 @@ impl Hub {
         let waiter = here.waiters.entry(arrival.visitor).or_insert_with(new);
         waiter.arrival = arrival;
         waiter.who = who;
-        waiter.seen = now;
+        (waiter.seen, waiter.presented) = (now, now);
     }
 
     /// What a visitor who waits here is to be told, without asking the store; counts as presence.
@@ -95,6 +100,14 @@ impl Hub {
         let waiter = here.waiters.get_mut(&visitor)?;
         waiter.seen = view.now;
         Some(waiter.standing(view))
+    }
+
+    /// Whether the place is surely looked after by this edge: by an open screen, or because it was just presented.
+    pub fn looks_after(&self, visitor: VisitorId, now: Micros) -> bool {
+        self.here()
+            .waiters
+            .get(&visitor)
+            .is_some_and(|waiter| !waiter.screens.is_empty() || now.since(waiter.presented) <= LOOKS_AFTER)
     }
 
     /// Opens a screen of a visitor who was noted, and sends the first standing.
@@ -176,7 +189,12 @@ impl Hub {
         let mut away = Vec::new();
         self.here().waiters.retain(|visitor, waiter| {
             if let Who::Turn { deadline } = waiter.who {
-                return now < deadline + AFTER_TURN;
+                let is_open = now < deadline + AFTER_TURN;
+                if !is_open {
+                    // Claimed at another edge.
+                    waiter.screens.iter().for_each(|screen| screen.close(NORMAL));
+                }
+                return is_open;
             }
             let is_away = waiter.screens.is_empty()
                 && now.since(waiter.seen) > AWAY_AT_LEAST.max(waiter.next_update * 2);
@@ -262,6 +280,7 @@ impl Waiter {
             shown: Shown::default(),
             due: now,
             seen: now,
+            presented: now,
             next_update: Duration::ZERO,
             promised: None,
             screens: Vec::new(),

@@ -153,22 +153,26 @@ impl Visit<'_> {
     /// Where the visitor stands: from what this edge knows, else by presenting the ticket.
     async fn status(&self) -> Result<Answer, Refused> {
         let Some(ticket) = self.presented.ticket.clone() else {
-            if self.presented.pass.is_some() {
+            let pass = self.presented.pass.as_ref();
+            if pass.is_some_and(|shown| !self.hall.is_revoked(shown.pass.ticket)) {
                 return Ok(self.ok(&self.tell(Who::Admitted)));
             }
             return Err(self.no_ticket());
         };
         let near = self.with_view(|view| self.hall.hub.look(ticket.visitor, view));
-        if let Some(standing) = near {
-            return Ok(self.ok(&standing));
+        if let Some(standing) = &near
+            && self.hall.hub.looks_after(ticket.visitor, self.now)
+        {
+            return Ok(self.ok(standing));
         }
-        Ok(match self.present(self.charged(ticket)?, false, true).await {
-            Outcome::Waits { arrived, ticket, changed } => {
+        Ok(match (self.present(self.charged(ticket)?, false, true).await, near) {
+            (Outcome::Waits { arrived, ticket, changed }, _) => {
                 let standing = self.told(&ticket, &arrived);
                 let cookie = changed.then(|| self.ticket_cookie(&ticket).0).flatten();
                 self.ok(&standing).with_cookies(cookie)
             }
-            other => self.other(other),
+            (Outcome::Unknown { .. }, Some(standing)) => self.ok(&standing),
+            (other, _) => self.other(other),
         })
     }
 

@@ -7,6 +7,7 @@ mod calls;
 mod commands;
 mod limits;
 mod line;
+mod moving;
 mod operator;
 mod reload;
 mod rules;

@@ -135,18 +135,15 @@ impl Site {
         self.hall().link.survey().await.unwrap().counts
     }
 
+    /// Another edge on the same memory store, with the same clock.
+    pub(crate) async fn beside(&self, room: &str) -> Self {
+        let (store, ahead) = (Arc::clone(&self.store), Arc::clone(&self.ahead));
+        Self::on(store, ahead, Arc::clone(&self.origin), &one_room(room)).await
+    }
+
     /// Lets the store's clock run ahead, with a tick for every second, until this edge has heard all of it.
     pub(crate) async fn pass_time(&self, span: Duration) {
-        let hall = self.hall();
-        let mut left = span;
-        while !left.is_zero() {
-            let step = left.min(Duration::from_secs(1));
-            self.ahead.fetch_add(as_micros(step), Ordering::Relaxed);
-            let event = hall.link.admit().await.unwrap();
-            let heard = || hall.known().is_some_and(|known| known.head.seq >= event.head.seq);
-            until("the edge heard the tick", heard).await;
-            left -= step;
-        }
+        pass_time_at(&[self], span).await;
     }
 
     /// Lets time pass until `condition` holds: for what the edge does in its own time, after some of the store's.
@@ -190,6 +187,23 @@ impl Site {
     /// The same, without waiting.
     pub(crate) fn begin_stop(&self) {
         self.stop.send(true).unwrap();
+    }
+}
+
+/// Lets the clock that these edges share run ahead. Each of them speaks every second, as a living edge does.
+pub(crate) async fn pass_time_at(edges: &[&Site], span: Duration) {
+    let halls: Vec<_> = edges.iter().map(|edge| edge.hall()).collect();
+    let mut left = span;
+    while !left.is_zero() {
+        let step = left.min(Duration::from_secs(1));
+        edges[0].ahead.fetch_add(as_micros(step), Ordering::Relaxed);
+        let mut seq = 0;
+        for hall in &halls {
+            seq = hall.link.admit().await.unwrap().head.seq;
+        }
+        let heard = |hall: &Arc<Hall>| hall.known().is_some_and(|known| known.head.seq >= seq);
+        until("the edges heard the ticks", || halls.iter().all(heard)).await;
+        left -= step;
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use room::queue::Change;
-use room::wire::State;
+use room::wire::{State, close};
 
 use crate::rig::Origin;
 use crate::site::{Site, full, until};
@@ -50,11 +50,16 @@ async fn a_new_upstream_serves_the_next_request_of_a_session() {
 
 #[tokio::test]
 async fn a_room_that_appears_is_served_and_one_that_goes_is_no_more() {
-    let site = Site::open("match = [{ path = \"/one\" }]").await;
+    let site = Site::open("match = [{ path = \"/one\" }]\nqueue_all = true").await;
+    let mut waiting = site.visitor();
+    waiting.join().await;
+    let mut screen = waiting.watch().await;
     assert_eq!(site.visitor().visit("/two").await.status, 404);
     let two = "[room.e2]\nupstream = [\"http://ORIGIN\"]\nmatch = [{ path = \"/two\" }]";
     site.reload_whole(two).await;
     assert_eq!(site.visitor().visit("/two").await.shows(), "GET /two");
+    screen.next_of("server.bye").await;
+    assert_eq!(screen.closed().await, close::RESTART, "whoever waited is not left with a silent screen");
     assert_eq!(site.visitor().visit("/one").await.status, 404);
     assert_eq!(site.visitor().call("POST join?room=e1").await.status, 404);
 }

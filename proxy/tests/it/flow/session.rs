@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use room::token::Pass;
+use room::wire::State;
 
 use crate::site::{Site, Visitor, full, until};
 
@@ -85,11 +86,37 @@ async fn leaving_frees_the_slot_and_the_pass_no_longer_opens_the_gate() {
         assert!(holder.pass().is_none(), "the cookie is taken away");
         let mut copy = site.visitor().with_cookie("vestibule_pass_e1", &pass);
         assert_eq!(copy.fetch("/kept").await.status, 503, "{call}: a copy of the pass is worth nothing");
+        let mut other = site.visitor().with_cookie("vestibule_pass_e1", &pass);
+        assert_eq!(other.call("GET status").await.status, 401, "{call}: nobody is in by it");
         site.pass_time(Duration::from_secs(2)).await;
         assert_eq!(site.survey().await.active, 0);
         assert_eq!(site.visitor().visit("/").await.shows(), "GET /", "the next one is let in");
         assert!(site.origin.requests().iter().all(|request| request.target != "/kept"));
     }
+}
+
+#[tokio::test]
+async fn a_beacon_with_any_body_is_a_goodbye_too() {
+    let (site, mut holder) = full("").await;
+    let beacon = [("content-type", "text/plain;charset=UTF-8")];
+    assert_eq!(holder.request("POST", "/_queue/leave", &beacon, "tab closed").await.status, 204);
+    site.pass_time(Duration::from_secs(2)).await;
+    assert_eq!(site.survey().await.active, 0);
+}
+
+#[tokio::test]
+async fn whoever_is_in_and_joins_again_is_told_so() {
+    let site = Site::open("").await;
+    let mut visitor = site.visitor();
+    visitor.join().await;
+    visitor.status_until("the turn", |standing| standing.claim_expires_at.is_some()).await;
+    let turn = visitor.call("POST join").await;
+    assert_eq!((turn.status, turn.standing().state), (200, State::Turn));
+    visitor.call("POST enter").await;
+    let inside = visitor.call("POST join").await;
+    assert_eq!((inside.status, inside.standing().state), (200, State::Admitted));
+    let survey = site.survey().await;
+    assert_eq!((survey.waiting, survey.active), (0, 1));
 }
 
 #[tokio::test]
