@@ -40,9 +40,7 @@ impl RoomClock {
     pub fn stamp(&self) -> Micros {
         let now = self.now().0;
         let next = |last: u64| Some(now.max(last + 1));
-        let before = self
-            .last_stamp
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        let before = self.last_stamp.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
         Micros(now.max(before.unwrap_or_default() + 1))
     }
 
@@ -53,13 +51,8 @@ impl RoomClock {
         let first = self.calibrated.fetch_add(1, Ordering::Relaxed) == 0;
         let current = self.at_base.load(Ordering::Relaxed);
         let difference = measured.cast_signed().wrapping_sub(current.cast_signed());
-        let step = if first || difference.abs() > JUMP_MICROS {
-            difference
-        } else {
-            difference / SMOOTHING
-        };
-        self.at_base
-            .store(current.saturating_add_signed(step), Ordering::Relaxed);
+        let step = if first || difference.abs() > JUMP_MICROS { difference } else { difference / SMOOTHING };
+        self.at_base.store(current.saturating_add_signed(step), Ordering::Relaxed);
     }
 
     /// How far the store's clock is from this machine's, in seconds.
@@ -91,10 +84,7 @@ mod tests {
         let before = clock.now();
         tell(Duration::from_millis(80));
         let moved = clock.now().since(before);
-        assert!(
-            moved >= Duration::from_millis(9) && moved < Duration::from_millis(60),
-            "{moved:?}"
-        );
+        assert!(moved >= Duration::from_millis(9) && moved < Duration::from_millis(60), "{moved:?}");
     }
 
     #[test]

@@ -58,14 +58,7 @@ impl Decide for Desk {
         };
         let presented = presented::of_room(&house, head, hall);
         let settings = hall.settings();
-        let visit = Visit {
-            head,
-            house: &house,
-            hall,
-            settings,
-            presented,
-            now: hall.now(),
-        };
+        let visit = Visit { head, house: &house, hall, settings, presented, now: hall.now() };
         gated::plan(visit).await
     }
 

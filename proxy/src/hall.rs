@@ -53,6 +53,7 @@ pub struct Hall {
     arrivals: Batch<Arrival, (Arrived, u64)>,
     claims: Batch<Claim, Claimed>,
     renewals: Batch<Renewal, Renewed>,
+    leaves: Batch<Leave, ()>,
 }
 
 impl fmt::Debug for Hall {
@@ -89,7 +90,7 @@ impl Hall {
         let clock = Arc::new(RoomClock::default());
         let link = Arc::new(Link::new(node, store, Arc::clone(&settings), Arc::clone(&clock)));
         let trip = |link: &Arc<Link>| Arc::clone(link);
-        let (to_arrive, to_claim, to_renew) = (trip(&link), trip(&link), trip(&link));
+        let (to_arrive, to_claim, to_renew, to_leave) = (trip(&link), trip(&link), trip(&link), trip(&link));
         Arc::new(Self {
             page: Page::new(&name, queue_path),
             metrics: metrics::room(Some(&name)),
@@ -115,6 +116,10 @@ impl Hall {
             renewals: Batch::spawn(move |items| {
                 let link = trip(&to_renew);
                 async move { link.renew(&items).await }
+            }),
+            leaves: Batch::spawn(move |items: Vec<Leave>| {
+                let link = trip(&to_leave);
+                async move { link.leave(&items).await.map(|()| vec![(); items.len()]) }
             }),
             link,
         })
@@ -216,7 +221,7 @@ impl Hall {
 
     /// Ends place, turn or session of one visitor.
     pub async fn end(&self, visitor: VisitorId, ticket: Option<TicketId>) -> Result<(), StoreError> {
-        self.link.leave(&[Leave::Ended(visitor, ticket)]).await?;
+        self.leaves.call(Leave::Ended(visitor, ticket)).await?;
         let (settings, known) = (self.settings(), self.known());
         self.hub.forget(visitor, Who::Expired, self.view(&settings, known.as_deref()));
         Ok(())

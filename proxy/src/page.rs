@@ -52,29 +52,15 @@ impl Page {
 
     /// The same bytes for everybody who has just come: nothing is made for a flood.
     pub fn for_newcomer(&self, accepts_gzip: bool) -> Shown {
-        let body = if accepts_gzip {
-            &self.newcomer_gzip
-        } else {
-            &self.newcomer
-        };
-        Shown {
-            body: body.clone(),
-            gzip: accepts_gzip,
-        }
+        let body = if accepts_gzip { &self.newcomer_gzip } else { &self.newcomer };
+        Shown { body: body.clone(), gzip: accepts_gzip }
     }
 
     /// With words for one visitor, for browsers without scripts.
     pub fn with(&self, words: &str, accepts_gzip: bool) -> Shown {
         let text = [&self.before, escape(words).as_str(), &self.after].concat();
-        let body = if accepts_gzip {
-            compress(text.as_bytes())
-        } else {
-            text.into()
-        };
-        Shown {
-            body,
-            gzip: accepts_gzip,
-        }
+        let body = if accepts_gzip { compress(text.as_bytes()) } else { text.into() };
+        Shown { body, gzip: accepts_gzip }
     }
 
     /// The headers of every page.
@@ -121,10 +107,7 @@ fn compress(bytes: &[u8]) -> Bytes {
 
 /// For text and for attributes in double quotes.
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

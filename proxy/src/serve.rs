@@ -88,9 +88,7 @@ pub async fn serve(
     ready: impl FnOnce(&Addresses) -> io::Result<()>,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
-    let Loaded {
-        settings, warnings, ..
-    } = source.load()?;
+    let Loaded { settings, warnings, .. } = source.load()?;
     let log_level = telemetry::install(&settings.telemetry.log_level).map_err(internal)?;
     let exposition = Exposition::install().map_err(internal)?;
     for warning in warnings {
@@ -101,10 +99,7 @@ pub async fn serve(
     let site = listen(settings.server.listen, edge::bind)?;
     let operator = TcpListener::bind(settings.operator.listen)
         .await
-        .map_err(|cause| ServeError::Listen {
-            address: settings.operator.listen,
-            cause,
-        })?;
+        .map_err(|cause| ServeError::Listen { address: settings.operator.listen, cause })?;
     let store = open_store(&settings).await?;
     let (stopping, stopped) = watch::channel(false);
     let reload = Reload::start(source, settings, stopped.clone()).map_err(internal)?;
@@ -163,10 +158,8 @@ impl Running {
         let node = NodeId::from_random(random::bytes());
         let readiness = Readiness::default();
         let tls = settings.server.tls.as_ref();
-        let tls = tls
-            .map(|tls| TlsIdentity::load(&tls.cert_file, &tls.key_file))
-            .transpose()
-            .map_err(internal)?;
+        let tls =
+            tls.map(|tls| TlsIdentity::load(&tls.cert_file, &tls.key_file)).transpose().map_err(internal)?;
         let trusted_proxies = TrustedProxies::new(settings.server.trusted_proxies.clone());
         let house = House::build(settings, &store, node, None).map_err(internal)?;
         let house = Arc::new(ArcSwap::from_pointee(house));
@@ -174,26 +167,11 @@ impl Running {
         options.tls.clone_from(&tls);
         options.trusted_proxies = trusted_proxies.clone();
         options.proxy_protocol = house.load().settings.server.proxy_protocol;
-        options.on_stop = Box::new(goodbye(
-            Arc::clone(&house),
-            readiness.clone(),
-            options.limits.linger,
-        ));
+        options.on_stop = Box::new(goodbye(Arc::clone(&house), readiness.clone(), options.limits.linger));
         let desk = Arc::new(Desk::new(Arc::clone(&house)));
         let edge = edge::serve(options, desk, stop.clone()).map_err(internal)?;
-        tokio::spawn(until_ready(
-            Arc::clone(&house),
-            readiness.hold("the store has not answered yet"),
-        ));
-        Ok(Self {
-            house,
-            store,
-            node,
-            edge,
-            readiness,
-            trusted_proxies,
-            tls,
-        })
+        tokio::spawn(until_ready(Arc::clone(&house), readiness.hold("the store has not answered yet")));
+        Ok(Self { house, store, node, edge, readiness, trusted_proxies, tls })
     }
 
     /// What follows the settings.
@@ -250,8 +228,7 @@ impl Renovation {
     }
 
     async fn apply(&self, settings: Arc<Settings>) {
-        self.trusted_proxies
-            .replace(settings.server.trusted_proxies.clone());
+        self.trusted_proxies.replace(settings.server.trusted_proxies.clone());
         if let (Some(identity), Some(tls)) = (&self.tls, &settings.server.tls)
             && let Err(error) = identity.reload(&tls.cert_file, &tls.key_file)
         {
@@ -277,10 +254,7 @@ pub async fn open_store(settings: &Settings) -> Result<Arc<dyn Store>, ServeErro
         StoreSettings::Redis(redis) => {
             let options = RedisOptions {
                 username: redis.username.clone(),
-                password: redis
-                    .password
-                    .as_ref()
-                    .map(|password| password.reveal().to_owned()),
+                password: redis.password.as_ref().map(|password| password.reveal().to_owned()),
                 key_prefix: redis.key_prefix.clone(),
                 timeout: redis.timeout,
                 ..RedisOptions::new(topology(&redis.topology))
@@ -297,13 +271,10 @@ pub async fn open_store(settings: &Settings) -> Result<Arc<dyn Store>, ServeErro
 fn topology(topology: &settings::Topology) -> store::redis::Topology {
     let texts = |urls: &[StoreUrl]| urls.iter().map(|url| url.reveal().to_owned()).collect();
     match topology {
-        settings::Topology::Single { url } => store::redis::Topology::Single {
-            url: url.reveal().to_owned(),
-        },
-        settings::Topology::Sentinel { urls, master } => store::redis::Topology::Sentinel {
-            urls: texts(urls),
-            master: master.clone(),
-        },
+        settings::Topology::Single { url } => store::redis::Topology::Single { url: url.reveal().to_owned() },
+        settings::Topology::Sentinel { urls, master } => {
+            store::redis::Topology::Sentinel { urls: texts(urls), master: master.clone() }
+        }
         settings::Topology::Cluster { urls } => store::redis::Topology::Cluster { urls: texts(urls) },
     }
 }

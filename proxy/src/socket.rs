@@ -24,14 +24,7 @@ const MAX_FRAMES_A_MINUTE: u32 = 240;
 /// Serves the socket until either side closes it.
 pub async fn run(socket: WaiterSocket, mailbox: Arc<Mailbox>) {
     metrics::edge().ws_connections.increment(1);
-    Session {
-        socket,
-        heard: Instant::now(),
-        minute: Instant::now(),
-        frames: 0,
-    }
-    .serve(&mailbox)
-    .await;
+    Session { socket, heard: Instant::now(), minute: Instant::now(), frames: 0 }.serve(&mailbox).await;
     metrics::edge().ws_connections.decrement(1);
 }
 
@@ -67,10 +60,7 @@ impl Session {
                 self.write(Message::Text(text)).await
             }
             Mail::Close(code) => {
-                let frame = CloseFrame {
-                    code: code.into(),
-                    reason: "".into(),
-                };
+                let frame = CloseFrame { code: code.into(), reason: "".into() };
                 // The connection ends either way.
                 let _ = timeout(SEND_PATIENCE, self.socket.close(Some(frame))).await;
                 Err(Over)

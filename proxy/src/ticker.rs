@@ -86,7 +86,7 @@ impl Ticker {
         self.hall.known().is_some_and(|known| known.counts.active > 0)
     }
 
-    /// An event, ours or another edge's: it puts off our own tick.
+    /// An event, ours or another edge's; a tick puts off our own.
     async fn heard(&mut self, event: &Event) {
         match self.hall.hear(event) {
             Heard::Old => return,
@@ -94,8 +94,10 @@ impl Ticker {
             Heard::Gap { after, before } => self.read_back(after, before).await,
             Heard::Anew => self.present_again().await,
         }
-        let next = if self.is_busy() { TICK + random::below(JITTER) } else { SURVEY_EVERY };
-        self.due = (Instant::now() + next).min(self.spoke + SPEAK_EVERY);
+        if event.is_tick() {
+            let next = if self.is_busy() { TICK + random::below(JITTER) } else { SURVEY_EVERY };
+            self.due = (Instant::now() + next).min(self.spoke + SPEAK_EVERY);
+        }
     }
 
     /// Calls the store: a tick, or a look at an idle room.
@@ -169,7 +171,19 @@ impl Ticker {
                     self.hall.hear_late(event);
                 }
             }
-            Ok(None) | Err(_) => self.present_again().await,
+            Ok(None) => self.begin_again().await,
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    /// Too much was missed to be read back: everything is asked for.
+    async fn begin_again(&mut self) {
+        match self.hall.link.survey_anew().await {
+            Ok(survey) => {
+                self.hall.hear_survey(&survey);
+                self.present_again().await;
+            }
+            Err(error) => self.failed(&error),
         }
     }
 

@@ -50,7 +50,8 @@ impl Meter {
         let wanted = last.wanted + if waits { span } else { 0 };
         let sample = Sample { at, entered, allowed: last.allowed + allowed, wanted };
         self.last = Some(sample);
-        self.level = (self.level - allowed).max(0.0) + (entered - last.entered) as f64;
+        // When in the span they came is not known: all of it may have been before them.
+        self.level = (self.level + (entered - last.entered) as f64 - allowed).max(0.0);
         // What is counted once is not counted again.
         let over = (self.level - f64::from(burst)).max(0.0).floor();
         self.level -= over;
@@ -98,8 +99,16 @@ mod tests {
         let mut meter = Meter::default();
         read(&mut meter, 0, 0);
         assert_eq!(read(&mut meter, 100, 10).over, 0, "the burst");
-        assert_eq!(read(&mut meter, 200, 15).over, 4, "one token came back");
+        assert_eq!(read(&mut meter, 200, 15).over, 3, "two tokens came back");
         assert_eq!(read(&mut meter, 300, 15).over, 0);
+    }
+
+    #[test]
+    fn entries_are_not_counted_against_a_span_that_was_looked_at_only_at_its_end() {
+        let mut meter = Meter::default();
+        read(&mut meter, 0, 0);
+        assert_eq!(read(&mut meter, 2000, 30).over, 0, "twenty by the rate, ten by the burst");
+        assert_eq!(read(&mut meter, 2100, 31).over, 0);
     }
 
     #[test]

@@ -200,6 +200,14 @@ pub struct Event {
     pub settling_until: Option<Micros>,
 }
 
+impl Event {
+    /// Whether this is a tick, and not the news of an ended session. (News of a changed room look like a tick that
+    /// gave nothing.)
+    pub fn is_tick(&self) -> bool {
+        self.revoked.is_empty()
+    }
+}
+
 /// What the operator has set on the running room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Control {
@@ -279,7 +287,8 @@ pub struct Survey {
     #[serde(flatten)]
     pub counts: Counts,
     pub control: Control,
-    /// Every session that was ended before its time and whose pass could still be shown, by its ticket.
+    /// Every session that was ended before its time and whose pass could still be shown, by its ticket. Only for a
+    /// caller who knows nothing yet: the others hear of them by events.
     #[serde(default)]
     pub revoked: Vec<(TicketId, Micros)>,
     #[serde(default)]

@@ -1,9 +1,6 @@
 //! What a token must and must not do.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "tests: a failure here is the failure of the test"
-)]
+#![allow(clippy::unwrap_used, reason = "tests: a failure here is the failure of the test")]
 
 use room::ids::{Incarnation, TicketId, VisitorId};
 use room::time::Micros;
@@ -11,13 +8,7 @@ use room::token::{Alg, Key, KeyError, KeyRing, Kind, Pass, PassVerifier, Ticket,
 use std::time::Duration;
 
 fn key(name: &str, kind: Kind, alg: Alg, use_: Use, fill: u8) -> Key {
-    Key {
-        kid: name.into(),
-        kind,
-        alg,
-        use_,
-        secret: vec![fill; 32],
-    }
+    Key { kid: name.into(), kind, alg, use_, secret: vec![fill; 32] }
 }
 
 fn ring() -> KeyRing {
@@ -64,37 +55,19 @@ fn a_ticket_and_a_pass_read_back_as_they_were_signed() {
 #[test]
 fn a_token_of_one_kind_is_never_one_of_the_other() {
     let ring = ring();
-    assert_eq!(
-        ring.pass(&ring.sign_ticket(&ticket()), NOW),
-        Err(TokenError::Malformed)
-    );
-    assert_eq!(
-        ring.ticket(&ring.sign_pass(&pass()), NOW),
-        Err(TokenError::Malformed)
-    );
+    assert_eq!(ring.pass(&ring.sign_ticket(&ticket()), NOW), Err(TokenError::Malformed));
+    assert_eq!(ring.ticket(&ring.sign_pass(&pass()), NOW), Err(TokenError::Malformed));
     assert_eq!(Kind::claimed_by(&ring.sign_ticket(&ticket())), Some(Kind::Ticket));
     assert_eq!(Kind::claimed_by(&ring.sign_pass(&pass())), Some(Kind::Pass));
-    assert_eq!(
-        Kind::claimed_by("eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.e30.c2ln"),
-        None
-    );
+    assert_eq!(Kind::claimed_by("eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.e30.c2ln"), None);
 }
 
 #[test]
 fn a_token_expires_by_the_callers_clock_to_the_second() {
     let ring = ring();
     let token = ring.sign_pass(&pass());
-    assert!(
-        ring.pass(
-            &token,
-            Micros::from_secs(pass().expires_at_secs) - Duration::from_micros(1)
-        )
-        .is_ok()
-    );
-    assert_eq!(
-        ring.pass(&token, Micros::from_secs(pass().expires_at_secs)),
-        Err(TokenError::Expired)
-    );
+    assert!(ring.pass(&token, Micros::from_secs(pass().expires_at_secs) - Duration::from_micros(1)).is_ok());
+    assert_eq!(ring.pass(&token, Micros::from_secs(pass().expires_at_secs)), Err(TokenError::Expired));
 }
 
 #[test]
@@ -125,14 +98,8 @@ fn unsigned_foreign_and_monstrous_tokens_are_refused() {
         key("p1", Kind::Pass, Alg::EdDsa, Use::Sign, 4),
     ])
     .unwrap();
-    assert_eq!(
-        ring.pass(&foreign.sign_pass(&pass()), NOW),
-        Err(TokenError::BadSignature)
-    );
-    assert_eq!(
-        ring.ticket(&foreign.sign_ticket(&ticket()), NOW),
-        Err(TokenError::BadSignature)
-    );
+    assert_eq!(ring.pass(&foreign.sign_pass(&pass()), NOW), Err(TokenError::BadSignature));
+    assert_eq!(ring.ticket(&foreign.sign_ticket(&ticket()), NOW), Err(TokenError::BadSignature));
 }
 
 #[test]
@@ -143,16 +110,10 @@ fn a_public_key_used_as_a_shared_secret_signs_nothing() {
     let public = room::token::secret_from_text(jwks["keys"][0]["x"].as_str().unwrap()).unwrap();
     let confused = KeyRing::new(&[
         key("t1", Kind::Ticket, Alg::Hs256, Use::Sign, 1),
-        Key {
-            secret: public,
-            ..key("p1", Kind::Pass, Alg::Hs256, Use::Sign, 0)
-        },
+        Key { secret: public, ..key("p1", Kind::Pass, Alg::Hs256, Use::Sign, 0) },
     ])
     .unwrap();
-    assert_eq!(
-        ring.pass(&confused.sign_pass(&pass()), NOW),
-        Err(TokenError::Malformed)
-    );
+    assert_eq!(ring.pass(&confused.sign_pass(&pass()), NOW), Err(TokenError::Malformed));
 }
 
 #[test]
@@ -160,23 +121,15 @@ fn an_origin_verifies_with_the_published_keys_alone() {
     let ring = ring();
     let verifier = PassVerifier::from_jwks(&serde_json::to_string(ring.jwks()).unwrap()).unwrap();
     assert_eq!(verifier.verify(&ring.sign_pass(&pass()), NOW), Ok(pass()));
-    assert!(
-        !serde_json::to_string(ring.jwks()).unwrap().contains("\"d\""),
-        "no private part is published"
-    );
+    assert!(!serde_json::to_string(ring.jwks()).unwrap().contains("\"d\""), "no private part is published");
 }
 
 #[test]
 fn a_key_is_published_then_signs_then_retires() {
     let ticket_key = key("t1", Kind::Ticket, Alg::Hs256, Use::Sign, 1);
     let pass_key = |kid, use_, fill| key(kid, Kind::Pass, Alg::EdDsa, use_, fill);
-    let ring_of = |old, new| {
-        KeyRing::new(&[
-            ticket_key.clone(),
-            pass_key("old", old, 2),
-            pass_key("new", new, 3),
-        ])
-    };
+    let ring_of =
+        |old, new| KeyRing::new(&[ticket_key.clone(), pass_key("old", old, 2), pass_key("new", new, 3)]);
     let published = ring_of(Use::Sign, Use::Verify).unwrap();
     let switched = ring_of(Use::Verify, Use::Sign).unwrap();
     let retired = KeyRing::new(&[ticket_key.clone(), pass_key("new", Use::Sign, 3)]).unwrap();
@@ -193,61 +146,12 @@ fn keys_that_do_not_go_together_make_no_ring() {
     let p = |fill| key("p1", Kind::Pass, Alg::EdDsa, Use::Sign, fill);
     let error = |keys: &[Key]| KeyRing::new(keys).unwrap_err();
     assert_eq!(error(&[t(1)]), KeyError::Signers("pass", 0));
-    assert_eq!(
-        error(&[
-            t(1),
-            p(2),
-            Key {
-                kid: "p2".into(),
-                ..p(3)
-            }
-        ]),
-        KeyError::Signers("pass", 2)
-    );
-    assert_eq!(
-        error(&[t(1), p(1)]),
-        KeyError::SharedSecret("t1".into(), "p1".into())
-    );
-    assert_eq!(
-        error(&[
-            t(1),
-            Key {
-                kid: "t1".into(),
-                ..p(2)
-            }
-        ]),
-        KeyError::Twice("t1".into())
-    );
-    assert_eq!(
-        error(&[
-            Key {
-                alg: Alg::EdDsa,
-                ..t(1)
-            },
-            p(2)
-        ]),
-        KeyError::TicketAlgorithm("t1".into())
-    );
-    assert_eq!(
-        error(&[
-            Key {
-                secret: vec![1; 31],
-                ..t(1)
-            },
-            p(2)
-        ]),
-        KeyError::TooShort("t1".into(), 31)
-    );
-    assert_eq!(
-        error(&[
-            t(1),
-            Key {
-                secret: vec![2; 33],
-                ..p(2)
-            }
-        ]),
-        KeyError::Seed("p1".into())
-    );
+    assert_eq!(error(&[t(1), p(2), Key { kid: "p2".into(), ..p(3) }]), KeyError::Signers("pass", 2));
+    assert_eq!(error(&[t(1), p(1)]), KeyError::SharedSecret("t1".into(), "p1".into()));
+    assert_eq!(error(&[t(1), Key { kid: "t1".into(), ..p(2) }]), KeyError::Twice("t1".into()));
+    assert_eq!(error(&[Key { alg: Alg::EdDsa, ..t(1) }, p(2)]), KeyError::TicketAlgorithm("t1".into()));
+    assert_eq!(error(&[Key { secret: vec![1; 31], ..t(1) }, p(2)]), KeyError::TooShort("t1".into(), 31));
+    assert_eq!(error(&[t(1), Key { secret: vec![2; 33], ..p(2) }]), KeyError::Seed("p1".into()));
 }
 
 #[test]

@@ -213,6 +213,7 @@ impl Visit<'_> {
     async fn leave(&self) -> Result<Answer, Refused> {
         let by_pass = self.presented.pass.as_ref().map(|shown| (shown.pass.visitor, shown.pass.ticket));
         let by_ticket = self.presented.ticket.as_ref().map(|ticket| (ticket.visitor, ticket.id));
+        let by_ticket = by_ticket.filter(|_| by_ticket != by_pass);
         let leaving: Vec<_> = by_pass.into_iter().chain(by_ticket).collect();
         if leaving.is_empty() {
             return Err(self.no_ticket());

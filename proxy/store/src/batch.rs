@@ -22,9 +22,7 @@ pub struct Batch<T, R> {
 
 impl<T, R> Clone for Batch<T, R> {
     fn clone(&self) -> Self {
-        Self {
-            sender: self.sender.clone(),
-        }
+        Self { sender: self.sender.clone() }
     }
 }
 

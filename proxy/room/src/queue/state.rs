@@ -129,9 +129,13 @@ impl Queue {
             head: self.head,
             counts: self.counts(),
             control: self.control.clone(),
-            revoked: self.revoked.iter().map(|(until, ticket)| (ticket, Micros(until))).collect(),
+            revoked: if caller.witness.is_none() { self.all_revoked() } else { Vec::new() },
             settling_until: self.settling(),
         }
+    }
+
+    fn all_revoked(&self) -> Vec<(TicketId, Micros)> {
+        self.revoked.iter().map(|(until, ticket)| (ticket, Micros(until))).collect()
     }
 
     /// Changes the room as the operator asks; an event tells every edge. No event when nothing changes.

@@ -1,9 +1,10 @@
 -- The room at one glance: `Queue::survey`. Also tells that the node lives.
 --
 -- Answers `room::queue::Survey` as JSON.
--- One script: numbers of one instant. Every ended session is listed whose pass could still be shown.
+-- One script: numbers of one instant. A caller who knows nothing yet is listed every ended session whose pass could
+-- still be shown; the others heard of them by events.
 
-local revoked, listed = call('ZRANGE', REVOKED, 0, -1, 'WITHSCORES'), {}
+local revoked, listed = witness and {} or call('ZRANGE', REVOKED, 0, -1, 'WITHSCORES'), {}
 for i = 1, #revoked, 2 do
     listed[#listed + 1] = format('["%s",%d]', revoked[i], tonumber(revoked[i + 1]))
 end
