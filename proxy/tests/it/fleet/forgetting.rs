@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use room::queue::Change;
+use room::queue::{Change, Event, Head};
+use room::ruler::Ruler;
 use room::wire::{Standing, State};
 
 use super::Fleet;
-use crate::site::{Screen, Visitor, until, until_within};
+use crate::site::{Screen, Visitor, full, until, until_within};
 
 const WAITING: usize = 240;
 /// Long enough for an edge to notice, to settle and to bring everybody back, several times over.
@@ -106,4 +107,30 @@ async fn redis_is_killed_and_comes_back_empty_and_those_who_wait_keep_places_and
     }
     assert_eq!(newcomer.call("POST join").await.status, 201);
     assert_eq!(holder.visit("/after").await.shows(), "GET /after");
+}
+
+#[tokio::test]
+async fn a_line_measured_while_its_people_still_gather_is_shown_to_nobody() {
+    let (site, _holder) = full("settle_window = \"0s\"").await;
+    let mut visitors = [site.visitor(), site.visitor(), site.visitor()];
+    for visitor in &mut visitors {
+        visitor.join().await;
+    }
+    site.pass_time(Duration::from_secs(3)).await;
+    let [.., last] = &mut visitors;
+    assert_eq!(last.status().await.position, Some(3));
+    let hall = site.hall();
+    let known = hall.known().unwrap();
+    let head = Head { seq: known.head.seq + 1, ..known.head };
+    hall.hear(&Event {
+        head,
+        counts: known.counts,
+        control: known.control.clone(),
+        turns: Vec::new(),
+        lapsed: Vec::new(),
+        revoked: Vec::new(),
+        ruler: Some(Ruler::measure(1, [head.clock.0 + 1].into_iter())),
+        settling_until: Some(head.clock + Duration::from_secs(3)),
+    });
+    assert_eq!(last.status().await.position, Some(3));
 }
