@@ -110,6 +110,14 @@ impl Hub {
             .is_some_and(|waiter| !waiter.screens.is_empty() || now.since(waiter.presented) <= LOOKS_AFTER)
     }
 
+    /// The tickets of those among `visitors` who are seen here.
+    pub fn seen_here(&self, visitors: &[VisitorId], now: Micros) -> Vec<Arrival> {
+        let here = self.here();
+        let waiters = visitors.iter().filter_map(|visitor| here.waiters.get(visitor));
+        let seen = |waiter: &&Waiter| !waiter.screens.is_empty() || now.since(waiter.seen) < AWAY_AT_LEAST;
+        waiters.filter(seen).map(|waiter| waiter.arrival).collect()
+    }
+
     /// Opens a screen of a visitor who was noted, and sends the first standing.
     pub fn attach(&self, visitor: VisitorId, mailbox: &Arc<Mailbox>, view: View<'_>) -> bool {
         let mut here = self.here();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use room::ids::VisitorId;
-use room::queue::{Event, Leave};
+use room::queue::{Arrival, Event, Leave};
 use room::rules::TICK;
 use room::time::Micros;
 use store::StoreError;
@@ -94,6 +94,7 @@ impl Ticker {
             Heard::Gap { after, before } => self.read_back(after, before).await,
             Heard::Anew => self.present_again().await,
         }
+        self.contradict(&event.absent).await;
         if event.is_tick() {
             let next = if self.is_busy() { TICK + random::below(JITTER) } else { SURVEY_EVERY };
             self.due = (Instant::now() + next).min(self.spoke + SPEAK_EVERY);
@@ -169,6 +170,7 @@ impl Ticker {
             Ok(Some(events)) => {
                 for event in events.iter().filter(|event| event.head.seq < before) {
                     self.hall.hear_late(event);
+                    self.contradict(&event.absent).await;
                 }
             }
             Ok(None) => self.begin_again().await,
@@ -197,6 +199,18 @@ impl Ticker {
     async fn present_again(&mut self) {
         let waiters = self.hall.hub.arrivals();
         tracing::info!(room = %self.hall.name, waiters = waiters.len(), "presenting every ticket again");
+        self.present(&waiters).await;
+    }
+
+    /// Another edge gave these up: whoever is seen here keeps the place.
+    async fn contradict(&mut self, absent: &[VisitorId]) {
+        if !absent.is_empty() {
+            let here = self.hall.hub.seen_here(absent, self.hall.now());
+            self.present(&here).await;
+        }
+    }
+
+    async fn present(&mut self, waiters: &[Arrival]) {
         for batch in waiters.chunks(MOST) {
             match self.hall.link.arrive(batch).await {
                 Ok(arrived) => {

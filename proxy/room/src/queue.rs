@@ -192,6 +192,9 @@ pub struct Event {
     /// could still be shown.
     #[serde(default)]
     pub revoked: Vec<(TicketId, Micros)>,
+    /// Places given up because their edge had not seen the visitor for a while: another edge may.
+    #[serde(default)]
+    pub absent: Vec<VisitorId>,
     /// The line, once a second.
     #[serde(default)]
     pub ruler: Option<Ruler>,
@@ -201,10 +204,10 @@ pub struct Event {
 }
 
 impl Event {
-    /// Whether this is a tick, and not the news of an ended session. (News of a changed room look like a tick that
-    /// gave nothing.)
+    /// Whether this is a tick, and not the news of departures. (News of a changed room look like a tick that gave
+    /// nothing.)
     pub fn is_tick(&self) -> bool {
-        self.revoked.is_empty()
+        self.revoked.is_empty() && self.absent.is_empty()
     }
 }
 

@@ -15,28 +15,30 @@ pub enum Leave {
 
 impl Queue {
     /// Gives back places, turns and sessions. An event names the sessions that ended before their time, so that
-    /// every edge stops honouring their passes.
+    /// every edge stops honouring their passes, and those who are taken for absent, so that an edge that still sees
+    /// them can say so.
     pub fn leave(&mut self, now: Now, caller: &Caller, leaves: &[Leave]) -> Option<Event> {
         self.hear(now, caller);
-        let revoked: Vec<(TicketId, Micros)> = leaves
-            .iter()
-            .flat_map(|leave| match *leave {
-                Leave::Absent(visitor) => {
-                    self.absent(caller, visitor);
-                    Vec::new()
-                }
-                Leave::Ended(visitor, ticket) => self.end(visitor, ticket),
-            })
-            .collect();
-        (!revoked.is_empty()).then(|| Event { revoked, ..self.event() })
+        let (mut revoked, mut absent) = (Vec::new(), Vec::new());
+        for leave in leaves {
+            match *leave {
+                Leave::Absent(visitor) if self.give_up(caller, visitor) => absent.push(visitor),
+                Leave::Absent(_) => {}
+                Leave::Ended(visitor, ticket) => revoked.extend(self.end(visitor, ticket)),
+            }
+        }
+        let news = !revoked.is_empty() || !absent.is_empty();
+        news.then(|| Event { revoked, absent, ..self.event() })
     }
 
-    fn absent(&mut self, caller: &Caller, visitor: VisitorId) {
+    fn give_up(&mut self, caller: &Caller, visitor: VisitorId) -> bool {
         let is_mine = self.records.get(&visitor).is_some_and(|record| record.node == caller.node);
-        if is_mine && (self.line.remove(&visitor) || self.returns.remove(&visitor)) {
+        let given_up = is_mine && (self.line.remove(&visitor) || self.returns.remove(&visitor));
+        if given_up {
             self.totals.abandoned += 1;
             self.records.remove(&visitor);
         }
+        given_up
     }
 
     fn end(&mut self, visitor: VisitorId, ticket: Option<TicketId>) -> Vec<(TicketId, Micros)> {

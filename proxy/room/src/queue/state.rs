@@ -211,6 +211,7 @@ impl Queue {
             turns: Vec::new(),
             lapsed: Vec::new(),
             revoked: Vec::new(),
+            absent: Vec::new(),
             ruler: None,
             settling_until: self.settling(),
         }

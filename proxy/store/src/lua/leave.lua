@@ -1,7 +1,8 @@
 -- Gives back places, turns and sessions: `Queue::leave`.
 --
 -- ARGV 22...: three for each: "absent" or "ended", visitor, ticket (empty: not known).
--- Answers nothing of its own. Publishes an event when sessions were ended before their time.
+-- Answers nothing of its own. Publishes an event when sessions were ended before their time or visitors were taken
+-- for absent: an edge that still sees them presents their tickets again.
 -- One script: presence counts only from the node that still looks after the visitor, and every edge must hear of
 -- an ended session in the order in which the numbers changed.
 
@@ -18,14 +19,15 @@ local line, returns = view(LINE, visitors), view(RETURNS, visitors)
 -- Tickets are only added to these two, whatever they were before.
 local spent, revoked = view(SPENT, {}), view(REVOKED, {})
 local records = view_records(visitors)
-local ended = {}
+local ended, given_up = {}, {}
 
-local function absent(visitor)
+local function give_up(visitor)
     local record = records.of[visitor]
     if not record or node_of(record) ~= node then return end
     if drop(line, visitor) or drop(returns, visitor) then
         room.abandoned = room.abandoned + 1
         put_record(records, visitor, nil)
+        given_up[#given_up + 1] = '"' .. visitor .. '"'
     end
 end
 
@@ -52,7 +54,7 @@ end
 
 for _, leave in ipairs(leaves) do
     if leave.kind == 'absent' then
-        absent(leave.visitor)
+        give_up(leave.visitor)
     else
         finish(leave.visitor, leave.ticket)
     end
@@ -65,5 +67,7 @@ flush(active)
 flush(spent)
 flush(revoked)
 flush_records(records)
-if #ended > 0 then announce({ revoked = table.concat(ended, ',') }) end
+if #ended > 0 or #given_up > 0 then
+    announce({ revoked = table.concat(ended, ','), absent = table.concat(given_up, ',') })
+end
 return answer('')

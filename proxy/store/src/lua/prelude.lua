@@ -356,7 +356,8 @@ local function announce(lists)
     room.seq = room.seq + 1
     local event = '{' .. head_json() .. ',"counts":{' .. counts_json() .. '},"control":' .. control_json()
         .. ',"turns":[' .. (lists.turns or '') .. '],"lapsed":[' .. (lists.lapsed or '')
-        .. '],"revoked":[' .. (lists.revoked or '') .. '],"ruler":' .. (lists.ruler or 'null')
+        .. '],"revoked":[' .. (lists.revoked or '') .. '],"absent":[' .. (lists.absent or '')
+        .. '],"ruler":' .. (lists.ruler or 'null')
         .. ',"settling_until":' .. settling_json() .. '}'
     call('XADD', TICKS, 'MAXLEN', EVENTS_KEPT, text(room.seq) .. '-0', 'event', event)
     call(publish, CHANNEL, event)
