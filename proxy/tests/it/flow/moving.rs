@@ -39,6 +39,25 @@ async fn whoever_polls_at_two_edges_in_turn_keeps_the_place() {
 }
 
 #[tokio::test]
+async fn whoever_looks_in_at_another_edge_and_goes_keeps_the_place_that_the_first_still_shows() {
+    let (one, mut holder) = full("").await;
+    let two = one.beside("total_active_users = 1").await;
+    let mut visitor = one.visitor();
+    visitor.join().await;
+    let mut screen = visitor.watch().await;
+    visitor.edge = two.address;
+    visitor.status().await;
+    for _ in 0..6 {
+        pass_time_at(&[&one, &two], Duration::from_secs(5)).await;
+    }
+    until("the second edge gave the visitor up", || two.hall().hub.is_empty()).await;
+    assert_eq!(one.survey().await.waiting, 1, "the open screen speaks for the visitor");
+    holder.call("POST leave").await;
+    pass_time_at(&[&one, &two], Duration::from_secs(2)).await;
+    screen.next_of("queue.turn").await;
+}
+
+#[tokio::test]
 async fn a_screen_whose_turn_was_claimed_at_another_edge_does_not_stay_open_for_ever() {
     let one = Site::open("claim_window = \"5s\"").await;
     let two = one.beside("claim_window = \"5s\"").await;
