@@ -5,7 +5,7 @@
 all_groups=(lint core store edge backend crowd demo e2e)
 
 # On two cores, from a clean clone. Together under the half hour that continuous integration allows.
-declare -A budget_minutes=([build]=7 [lint]=5 [core]=2 [store]=3 [edge]=4 [backend]=3 [crowd]=2 [demo]=4 [e2e]=2)
+declare -A budget_minutes=([build]=7 [lint]=5 [core]=2 [store]=3 [edge]=4 [backend]=3 [crowd]=2 [demo]=4 [e2e]=3)
 
 # shellcheck disable=SC2154 # common.sh sets it
 logs=$root/target/test
