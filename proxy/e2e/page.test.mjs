@@ -34,6 +34,7 @@ test("the page is one request, small, and runs under a policy that names its scr
 
   const visit = await open({ join: () => standing() });
   await visit.heading("You are in line");
+  await visit.counts(() => visit.sockets.length, 1);
   assert.deepEqual(visit.requests, ["/sale", "/_queue/join", "/_queue/ws"]);
   assert.deepEqual(visit.complaints, []);
   await visit.close();
@@ -148,7 +149,7 @@ test("a tab that another one replaced does not reconnect by itself", async () =>
   assert.equal(visit.sockets.length, 1);
   await visit.press("Wait here instead");
   await visit.reads("#big", "1,240");
-  assert.equal(visit.sockets.length, 2);
+  await visit.counts(() => visit.sockets.length, 2);
   await visit.close();
 });
 
