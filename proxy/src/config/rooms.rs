@@ -167,7 +167,8 @@ fn rules(section: &mut Section<'_>) -> Option<Rules> {
         schedule: schedule(section.section("schedule")),
     };
     if draft.on_store_loss == OnStoreLoss::Open {
-        let reason = "`on_store_loss = \"open\"` voids the limits: while the store is away each edge admits on its own";
+        let reason = "`on_store_loss = \"open\"` is made to go on without the store, which voids the limits; this \
+                      version does not do so yet and holds";
         section.warning("on_store_loss", reason);
     }
     if draft.suspended && draft.queue_all {
