@@ -59,7 +59,7 @@ report() {
 # Everything compiled once, with the features of the whole workspace; the groups run what came out.
 group_build() {
     need_build_tools
-    need_commands jq:jq
+    need_commands jq:jq curl:curl
     local group
     for group in "$@"; do
         case $group in

@@ -11,7 +11,7 @@ need_rust() {
 # The C libraries under TLS and compression are built from source.
 need_build_tools() {
     need_rust
-    need_commands cc:gcc cc:libc6-dev make:make cmake:cmake
+    need_commands cc:gcc cc:libc6-dev c++:g++ make:make cmake:cmake
 }
 
 need_postgres() { postgres_bin >/dev/null || install_packages postgresql; }
