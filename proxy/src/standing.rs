@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use room::estimate::{Forecast, expected_speed, next_update_secs};
+use room::estimate::{Forecast, next_update_secs};
 use room::ids::RoomName;
 use room::queue::{Control, Counts, Head, Mode};
 use room::ruler::Ruler;
 use room::rules::{Phase, Rules};
 use room::time::Micros;
-use room::wire::{Estimate, Paused, PublicRoom, RoomStatus, Standing, State};
+use room::wire::{Paused, PublicRoom, RoomStatus, Standing, State};
 
 /// The newest that this edge heard of a room: a snapshot, replaced as a whole.
 #[derive(Debug, Clone)]
@@ -21,14 +21,6 @@ pub struct Known {
     pub ruler_at: Micros,
     pub forecast: Forecast,
     pub settling_until: Option<Micros>,
-}
-
-impl Known {
-    fn wait(&self, rules: &Rules, ahead: u64) -> Estimate {
-        let Control { new_users_per_minute: rate, total_active_users: slots, .. } = self.control;
-        let taken = self.counts.turns + self.counts.active;
-        self.forecast.wait(ahead, rate, expected_speed(rate, slots, taken, rules.session_duration))
-    }
 }
 
 /// One visitor, as far as the edge knows.
@@ -72,7 +64,7 @@ pub fn compose(
     let paused = known.and_then(|known| paused(&known.control));
     let estimate = match (known, ahead) {
         (Some(known), Some(ahead)) if paused.is_none() && phase == Phase::Open => {
-            Some(known.wait(rules, ahead))
+            Some(known.forecast.wait(ahead, rate))
         }
         _ => None,
     };

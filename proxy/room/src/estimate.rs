@@ -43,28 +43,17 @@ impl Forecast {
         self.unseen *= keep;
     }
 
-    /// The remaining wait of somebody with `ahead` people before them. While the line was not watched for long, the
-    /// speed that is `expected` of it (people a second) stands in; it never moves much faster than the rate.
-    pub fn wait(&self, ahead: u64, rate_per_minute: u32, expected: f64) -> Estimate {
+    /// The remaining wait of somebody with `ahead` people before them. While the line has not moved the configured
+    /// rate stands in for its speed.
+    pub fn wait(&self, ahead: u64, rate_per_minute: u32) -> Estimate {
         let limit = f64::from(rate_per_minute) / 60.0;
-        let expected = expected.min(limit);
         // Sessions may hold the line below the rate, people who give up may move it faster.
-        let speed = (self.seen + self.unseen * expected).clamp(expected / 100.0, limit * 4.0);
+        let speed = (self.seen + self.unseen * limit).clamp(limit / 100.0, limit * 4.0);
         let ahead = ahead as f64;
         let median = ahead / speed;
         let spread = ahead.sqrt() / speed + median * SPEED_ERROR;
         Estimate { p50_seconds: median.ceil() as u64, p90_seconds: (median + P90 * spread).ceil() as u64 }
     }
-}
-
-/// How fast a line moves, in people a second, before it was watched: at the rate, or, while every slot is taken, as
-/// fast as sessions of full length make room.
-pub fn expected_speed(rate_per_minute: u32, slots: u32, taken: u64, session: Duration) -> f64 {
-    let rate = f64::from(rate_per_minute) / 60.0;
-    if taken < u64::from(slots) {
-        return rate;
-    }
-    rate.min(f64::from(slots) / session.as_secs_f64().max(1.0))
 }
 
 /// How long after `p50_seconds` were told the next update is due: 2 % of the wait, from one second to a minute.
@@ -78,7 +67,7 @@ mod tests {
 
     #[test]
     fn before_anything_moved_the_rate_gives_the_wait() {
-        let estimate = Forecast::default().wait(300, 600, 10.0);
+        let estimate = Forecast::default().wait(300, 600);
         assert_eq!(estimate.p50_seconds, 30);
         assert!(estimate.p90_seconds > 30 && estimate.p90_seconds < 45);
     }
@@ -89,14 +78,7 @@ mod tests {
         for second in 0..120 {
             forecast.observe(Micros::from_secs(second), second * 5);
         }
-        assert_eq!(forecast.wait(300, 600, 10.0).p50_seconds, 60);
-    }
-
-    #[test]
-    fn a_room_whose_slots_are_taken_moves_as_its_sessions_end() {
-        let speed = |taken| expected_speed(600, 60, taken, Duration::from_secs(600));
-        assert!((speed(59) - 10.0).abs() < 1e-9 && (speed(60) - 0.1).abs() < 1e-9);
-        assert_eq!(Forecast::default().wait(3, 600, speed(60)).p50_seconds, 30);
+        assert_eq!(forecast.wait(300, 600).p50_seconds, 60);
     }
 
     #[test]
@@ -104,7 +86,7 @@ mod tests {
         let mut forecast = Forecast::default();
         forecast.observe(Micros(0), 0);
         forecast.observe(Micros(100_000), 10);
-        let told = forecast.wait(300, 600, 10.0).p50_seconds;
+        let told = forecast.wait(300, 600).p50_seconds;
         assert!((20..=30).contains(&told), "{told} s for a wait of 30");
     }
 
@@ -114,7 +96,7 @@ mod tests {
         forecast.observe(Micros::from_secs(1), 100);
         forecast.observe(Micros::from_secs(1), 200);
         forecast.observe(Micros::from_secs(2), 0);
-        assert_eq!(forecast.wait(10, 600, 10.0).p50_seconds, 1);
+        assert_eq!(forecast.wait(10, 600).p50_seconds, 1);
     }
 
     #[test]
