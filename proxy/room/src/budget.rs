@@ -4,8 +4,6 @@
 //! microseconds and rounds against the visitor, so that over any window the tokens taken are at most
 //! `rate × window + burst`, and the Redis scripts, which have only doubles, compute the same numbers.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use crate::time::Micros;
@@ -23,12 +21,6 @@ impl Budget {
     /// A bucket that is empty at `now`.
     pub fn empty(now: Micros, rate: u32, burst: u32) -> Self {
         Self { tat: Micros(now.0 + cost(u64::from(burst), rate)) }
-    }
-
-    /// The later of two: what both have taken counts.
-    #[must_use]
-    pub fn max(self, other: Self) -> Self {
-        Self { tat: self.tat.max(other.tat) }
     }
 
     /// Tokens that may be taken at `now`.
@@ -63,10 +55,6 @@ impl Budget {
             self.tat = Micros(now.0 + missing.div_ceil(u64::from(new)));
         }
     }
-
-    pub fn tat(&self) -> Micros {
-        self.tat
-    }
 }
 
 /// How long `count` tokens take to refill.
@@ -74,13 +62,10 @@ fn cost(count: u64, rate: u32) -> u64 {
     (count * MINUTE_MICROS).div_ceil(u64::from(rate))
 }
 
-/// The span of one token, for pacing displays.
-pub fn interval(rate: u32) -> Duration {
-    Duration::from_micros(cost(1, rate))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use proptest::prelude::*;
 

@@ -62,6 +62,8 @@ fn who_leaves_a_session_frees_its_slot_after_a_second_and_the_event_names_the_ti
     assert!(matches!(bench.arrive(2), Arrived::Waiting(_)));
     let event = bench.leave(Leave::Ended(person(1), None)).unwrap();
     assert_eq!(event.revoked, [(paper(1), session.cap)]);
+    assert!(!event.is_tick(), "it must not put off the next tick");
+    assert!(bench.tick().is_tick());
     bench.wait(Duration::from_millis(900));
     assert!(bench.tick().turns.is_empty(), "an edge may not have heard of it yet");
     bench.wait(Duration::from_millis(100));
@@ -109,7 +111,8 @@ fn an_edge_takes_only_its_own_absent_visitors_out_of_the_line() {
     bench.leave(Leave::Absent(person(1)));
     assert_eq!(bench.queue.counts().waiting, 1, "moved on to another edge");
     bench.node = 1;
-    bench.leave(Leave::Absent(person(1)));
+    let event = bench.leave(Leave::Absent(person(1))).unwrap();
+    assert_eq!(event.absent, [person(1)], "an edge that still sees them can say so");
     assert_eq!(bench.queue.counts().waiting, 0);
     assert!(matches!(bench.present(1, 1, START.0), Arrived::LetIn(_)), "the ticket is still good");
 }
