@@ -1,0 +1,3 @@
+//! Breaks a whole fleet on purpose and proves from outside what held.
+
+fn main() {}
