@@ -6,8 +6,11 @@ use super::{DbError, connect_alone};
 use crate::config::Database;
 
 /// Names `V<number>__<what>`; a migration that has shipped never changes.
-const MIGRATIONS: [(&str, &str); 1] =
-    [("V1__events_orders_holds", include_str!("../../migrations/V1__events_orders_holds.sql"))];
+const MIGRATIONS: [(&str, &str); 3] = [
+    ("V1__events_orders_holds", include_str!("../../migrations/V1__events_orders_holds.sql")),
+    ("V3__outbox_payments", include_str!("../../migrations/V3__outbox_payments.sql")),
+    ("V4__seats", include_str!("../../migrations/V4__seats.sql")),
+];
 
 /// Any constant, the same in every process of this program.
 const ONE_AT_A_TIME: i64 = 0x76_65_73_74_69_62;
