@@ -10,8 +10,9 @@ use crate::time::Micros;
 
 const MINUTE_MICROS: u64 = 60_000_000;
 
-/// A token bucket. Rates are tokens per minute and never zero (see [`crate::rules::Rules`]).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// A token bucket. Rates are tokens per minute and never zero (see [`crate::rules::Rules`]). The greater of two is the
+/// emptier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Budget {
     tat: Micros,

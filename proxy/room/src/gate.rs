@@ -95,6 +95,7 @@ mod tests {
             expires_at_secs: NOW.as_secs() + left_secs,
             hard_cap_secs: NOW.as_secs() + 7200,
             incarnation: Incarnation::from_random([3; 12]),
+            granted_secs: None,
         }
     }
 

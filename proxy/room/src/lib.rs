@@ -7,7 +7,8 @@
 //! |---|---|
 //! | [`ids`], [`time`] | the names of things, and instants in microseconds of the store's clock |
 //! | [`rules`] | what one room's operator asked for, valid by construction |
-//! | [`queue`] | the queue: arrive, admit, claim, leave, renew, tune (the reference for the Redis scripts) |
+//! | [`queue`] | the queue: arrive, admit, claim, leave, renew, restore, tune (the reference for the Redis scripts) |
+//! | [`node`] | what one edge knows of a room, and remembers for a store that forgets |
 //! | [`budget`] | how many may enter (GCRA: a rate is one timestamp) |
 //! | [`meter`] | whether the limit was kept, seen from outside of the queue |
 //! | [`ruler`] | the position of everybody from a few hundred points |
@@ -23,6 +24,7 @@ pub mod estimate;
 pub mod gate;
 pub mod ids;
 pub mod meter;
+pub mod node;
 pub mod queue;
 pub mod ruler;
 pub mod rules;

@@ -12,18 +12,23 @@ mod admit;
 mod arrive;
 mod check;
 mod leave;
+mod life;
 mod session;
 mod state;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Budget;
 use crate::ids::{Incarnation, NodeId, TicketId, VisitorId};
 use crate::ruler::Ruler;
+use crate::rules::Rules;
 use crate::time::Micros;
 
 pub use leave::Leave;
+pub use life::{Report, Restore};
 pub use session::{Claim, Claimed, Renewal, Renewed};
 pub use state::Queue;
 
@@ -45,8 +50,18 @@ pub const LEAVE_GRACE: Duration = Duration::from_secs(1);
 pub const TICK_GAP: Duration = Duration::from_secs(2);
 /// How often the line is measured.
 pub const RULER_EVERY: Duration = Duration::from_secs(1);
-/// How long a store that starts anew gives no turns, so that the known edges can report their waiters first.
-pub const SETTLE: Duration = Duration::from_secs(3);
+/// How long a store that lost data gives no turns at most, so that the known edges can report first.
+pub const SETTLE: Duration = Duration::from_secs(10);
+/// How long a store that several edges share gives no turns when it begins without a witness: an edge that knows of
+/// a former life speaks up by then.
+pub const SETTLE_BLANK: Duration = Duration::from_secs(2);
+/// When nobody called for longer, the store was away: edges may have extended sessions by themselves.
+pub const OUTAGE: Duration = Duration::from_millis(2500);
+/// After an outage the slots of sessions that ended meanwhile are kept so long, until the edges have reported those
+/// that they extended.
+pub const REPORT_WITHIN: Duration = Duration::from_secs(2);
+/// Edges that one event names at most.
+pub const MAX_NODES: usize = 256;
 
 /// The caller's view of time: the store's clock, and how far it may have moved since this caller last called.
 #[derive(Debug, Clone, Copy)]
@@ -65,25 +80,27 @@ impl Now {
     }
 }
 
-/// Who calls, and what it knows: with this a store that lost its data can be told from one that is new.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Who calls, and what it knows: with this a store that lost data can be told from one that is new.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Caller {
     pub node: NodeId,
     /// What a store without data calls its new life.
     pub fresh: Incarnation,
     /// The newest that this node heard; `None` before its first answer.
-    pub witness: Option<Witness>,
+    pub witness: Option<Arc<Witness>>,
     /// The room gives no turns for a reason of the caller's rules (schedule, `queue_all`).
     pub hold: bool,
+    /// No other edge can know this room: the store lives and dies with the caller.
+    pub alone: bool,
 }
 
-/// The newest state of a room that a node knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// The newest state of a room that a node knows: enough to go on from if the store forgets it.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Witness {
-    pub incarnation: Incarnation,
-    pub seq: u64,
-    pub clock: Micros,
-    pub front: u64,
+    pub head: Head,
+    /// The edges that were alive lately.
+    pub nodes: Vec<NodeId>,
+    pub control: Control,
 }
 
 /// A ticket that is presented.
@@ -127,6 +144,20 @@ pub struct Session {
     pub cap: Micros,
 }
 
+impl Session {
+    /// This session as an edge may extend it by itself while the store is away: never beyond one `session_duration`
+    /// after what the store granted, nor beyond the cap. `None` where that gains nothing.
+    pub fn extended_alone(self, granted: Micros, rules: &Rules, now: Micros) -> Option<Self> {
+        if rules.disable_session_renewal {
+            return None;
+        }
+        let span = rules.session_duration;
+        let most = (granted + span).min(self.cap).as_secs();
+        let ends = Micros::from_secs((now + span).as_secs().min(most));
+        (ends > self.ends).then_some(Self { ends, ..self })
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Turn {
     pub deadline: Micros,
@@ -163,15 +194,25 @@ pub struct Counts {
     pub set_aside: u64,
 }
 
-/// What every answer of the store carries beside its own.
+/// Where a room stands: what every answer of the store carries beside its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
     pub incarnation: Incarnation,
     /// Number of the newest event.
     pub seq: u64,
+    /// Number of this call. A store that is at a lower one than it told somebody has lost data.
+    #[serde(default)]
+    pub step: u64,
     pub clock: Micros,
     /// The highest score that got a turn from the line.
     pub front: u64,
+    /// Slots in use: turns, sessions, and those of a former life that may still be in use.
+    #[serde(default)]
+    pub taken: u64,
+    #[serde(default)]
+    pub entry: Budget,
+    #[serde(default)]
+    pub offer: Budget,
 }
 
 /// Something that every edge has to know, in order: numbered without gaps.
@@ -201,6 +242,9 @@ pub struct Event {
     /// Until when a store that started anew gives no turns.
     #[serde(default)]
     pub settling_until: Option<Micros>,
+    /// The edges that were heard lately, once a second; else empty.
+    #[serde(default)]
+    pub nodes: Vec<NodeId>,
 }
 
 impl Event {
@@ -290,10 +334,13 @@ pub struct Survey {
     #[serde(flatten)]
     pub counts: Counts,
     pub control: Control,
-    /// Every session that was ended before its time and whose pass could still be shown, by its ticket. Only for a
-    /// caller who knows nothing yet: the others hear of them by events.
+    /// Every session that was ended before its time and whose pass could still be shown, by its ticket. Only in a
+    /// survey of the whole: who knows the room already hears of them by events.
     #[serde(default)]
     pub revoked: Vec<(TicketId, Micros)>,
     #[serde(default)]
     pub settling_until: Option<Micros>,
+    /// The edges that were heard lately.
+    #[serde(default)]
+    pub nodes: Vec<NodeId>,
 }

@@ -82,6 +82,10 @@ pub struct Pass {
     /// The life of the store that knows the session.
     #[serde(rename = "inc")]
     pub incarnation: Incarnation,
+    /// Seconds since the epoch: what the store granted, where an edge extended the session by itself while the store
+    /// was away.
+    #[serde(rename = "grt", default, skip_serializing_if = "Option::is_none")]
+    pub granted_secs: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -40,6 +40,7 @@ fn pass() -> Pass {
         expires_at_secs: 1_767_226_200,
         hard_cap_secs: 1_767_232_800,
         incarnation: Incarnation::from_random([9; 12]),
+        granted_secs: None,
     }
 }
 

@@ -1,4 +1,4 @@
-use crate::ids::VisitorId;
+use crate::ids::{NodeId, VisitorId};
 use crate::ruler::Ruler;
 use crate::rules::{Rules, TICKET_LIFE};
 use crate::time::Micros;
@@ -12,13 +12,14 @@ use super::{
 impl Queue {
     /// The tick: ends what is over, gives the turns that budget and slots allow, measures the line once a second.
     pub fn admit(&mut self, rules: &Rules, now: Now, caller: &Caller) -> Event {
-        self.hear(now, caller);
+        self.hear(rules, now, caller);
         self.bridge_gap();
         self.end_sessions();
         let lapsed = self.lapse_turns(rules);
         self.forget();
         let turns = if self.gives(caller) { self.give_turns(rules) } else { Vec::new() };
-        Event { turns, lapsed, ruler: self.measure(), ..self.event() }
+        let (ruler, nodes) = self.measure();
+        Event { turns, lapsed, ruler, nodes, ..self.event() }
     }
 
     /// Nobody could claim while no tick came: open turns are extended by the gap. And no edge was silent for as
@@ -39,7 +40,8 @@ impl Queue {
     }
 
     pub(super) fn end_sessions(&mut self) {
-        let over = self.clock() - SLOT_GRACE;
+        let (from, until) = self.ends_held;
+        let over = if self.clock() < until { from } else { self.clock() } - SLOT_GRACE;
         for visitor in self.sessions.drain_to(over.0, MAX_ENDED_A_TICK) {
             self.totals.ended += 1;
             // Whoever stands in the line again keeps the record of the new place.
@@ -52,7 +54,7 @@ impl Queue {
     fn lapse_turns(&mut self, rules: &Rules) -> Vec<VisitorId> {
         let over = self.clock().0.saturating_sub(self.turn_shift);
         let lapsed = self.turns.drain_to(over, MAX_ENDED_A_TICK);
-        self.offer.give_back(lapsed.len() as u64, self.rate());
+        self.head.offer.give_back(lapsed.len() as u64, self.rate());
         self.totals.lapsed += lapsed.len() as u64;
         for visitor in &lapsed {
             let Some(record) = self.records.remove(visitor) else {
@@ -85,6 +87,7 @@ impl Queue {
     fn give_turns(&mut self, rules: &Rules) -> Vec<(VisitorId, Micros)> {
         let (clock, rate) = (self.clock(), self.rate());
         let count = self
+            .head
             .offer
             .tokens(clock, rate, rules.burst_at(rate))
             .min(self.free_slots())
@@ -100,7 +103,7 @@ impl Queue {
             self.turns.insert(visitor, deadline.0 - self.turn_shift);
             given.push((visitor, deadline));
         }
-        self.offer.take(given.len() as u64, clock, rate);
+        self.head.offer.take(given.len() as u64, clock, rate);
         given
     }
 
@@ -141,12 +144,15 @@ impl Queue {
         Some(visitor)
     }
 
-    fn measure(&mut self) -> Option<Ruler> {
-        if self.line.is_empty() || self.clock().since(self.measured) < RULER_EVERY {
-            return None;
+    /// Once a second: the line, and the edges that are alive.
+    fn measure(&mut self) -> (Option<Ruler>, Vec<NodeId>) {
+        if self.clock().since(self.measured) < RULER_EVERY {
+            return (None, Vec::new());
         }
         self.measured = self.clock();
-        Some(Ruler::measure(self.line.len(), self.line.iter().map(|(score, _)| score)))
+        let scores = self.line.iter().map(|(score, _)| score);
+        let ruler = (!self.line.is_empty()).then(|| Ruler::measure(self.line.len(), scores));
+        (ruler, self.nodes_alive())
     }
 
     fn waits(&self, visitor: &VisitorId) -> bool {
@@ -171,6 +177,7 @@ mod tests {
             fresh: Incarnation::from_random([2; 12]),
             witness: None,
             hold: false,
+            alone: true,
         }
     }
 

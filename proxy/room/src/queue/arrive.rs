@@ -8,7 +8,7 @@ impl Queue {
     /// Presents tickets: join, refresh, another tab, another edge, return and recovery are this one call. Whoever
     /// has a session or a turn is told so; whoever has a place keeps it at its own score, whatever the ticket says.
     pub fn arrive(&mut self, rules: &Rules, now: Now, caller: &Caller, arrivals: &[Arrival]) -> Vec<Arrived> {
-        self.hear(now, caller);
+        self.hear(rules, now, caller);
         // No tick comes while nobody waits.
         self.end_sessions();
         self.forget();
@@ -71,16 +71,16 @@ impl Queue {
             && self.line.is_empty()
             && self.returns.is_empty()
             && self.free_slots() > 0
-            && self.entry.tokens(clock, rate, burst) > 0
-            && self.offer.tokens(clock, rate, burst) > 0
+            && self.head.entry.tokens(clock, rate, burst) > 0
+            && self.head.offer.tokens(clock, rate, burst) > 0
     }
 
     /// A session at once. Until its pass comes back it lasts only `confirm_window`: a client that drops cookies
     /// must not hold a slot.
     fn let_in(&mut self, rules: &Rules, caller: &Caller, arrival: &Arrival) -> Session {
         let (clock, rate) = (self.clock(), self.rate());
-        self.entry.take(1, clock, rate);
-        self.offer.take(1, clock, rate);
+        self.head.entry.take(1, clock, rate);
+        self.head.offer.take(1, clock, rate);
         self.totals.admitted += 1;
         self.totals.entered += 1;
         self.spend(arrival.ticket);

@@ -1,4 +1,5 @@
 use crate::ids::{TicketId, VisitorId};
+use crate::rules::Rules;
 use crate::time::Micros;
 
 use super::{Caller, Event, LEAVE_GRACE, Now, Queue};
@@ -17,8 +18,8 @@ impl Queue {
     /// Gives back places, turns and sessions. An event names the sessions that ended before their time, so that
     /// every edge stops honouring their passes, and those who are taken for absent, so that an edge that still sees
     /// them can say so.
-    pub fn leave(&mut self, now: Now, caller: &Caller, leaves: &[Leave]) -> Option<Event> {
-        self.hear(now, caller);
+    pub fn leave(&mut self, rules: &Rules, now: Now, caller: &Caller, leaves: &[Leave]) -> Option<Event> {
+        self.hear(rules, now, caller);
         let (mut revoked, mut absent) = (Vec::new(), Vec::new());
         for leave in leaves {
             match *leave {
@@ -70,7 +71,7 @@ impl Queue {
     pub(super) fn withdraw(&mut self, visitor: VisitorId) -> bool {
         let turn = self.turns.remove(&visitor);
         if turn {
-            self.offer.give_back(1, self.rate());
+            self.head.offer.give_back(1, self.rate());
         }
         turn || self.line.remove(&visitor) || self.returns.remove(&visitor)
     }

@@ -1,4 +1,4 @@
-use crate::ids::{Incarnation, TicketId, VisitorId};
+use crate::ids::{TicketId, VisitorId};
 use crate::rules::Rules;
 use crate::time::Micros;
 
@@ -27,9 +27,8 @@ pub enum Claimed {
 pub struct Renewal {
     pub visitor: VisitorId,
     pub ticket: TicketId,
+    /// As the pass has it.
     pub session: Session,
-    /// The life of the store that made the pass.
-    pub incarnation: Incarnation,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +46,7 @@ const ASK_AGAIN_MICROS: u64 = 1_000_000;
 impl Queue {
     /// Turns into sessions, each charged to the entry budget: the one hard limit on entries.
     pub fn claim(&mut self, rules: &Rules, now: Now, caller: &Caller, claims: &[Claim]) -> Vec<Claimed> {
-        self.hear(now, caller);
+        self.hear(rules, now, caller);
         claims.iter().map(|claim| self.claim_one(rules, caller, claim)).collect()
     }
 
@@ -62,13 +61,13 @@ impl Queue {
             return if waits { Claimed::NotYet { retry_at } } else { Claimed::Gone };
         };
         let burst = rules.burst_at(rate);
-        if self.entry.tokens(clock, rate, burst) == 0 {
-            let retry_at = self.entry.next_at(clock, rate, burst);
+        if self.head.entry.tokens(clock, rate, burst) == 0 {
+            let retry_at = self.head.entry.next_at(clock, rate, burst);
             let kept_until = deadline.0.max(retry_at.0 + CLAIM_GRACE_MICROS);
             self.turns.insert(visitor, kept_until - self.turn_shift);
             return Claimed::NotYet { retry_at };
         }
-        self.entry.take(1, clock, rate);
+        self.head.entry.take(1, clock, rate);
         self.totals.entered += 1;
         self.turns.remove(&visitor);
         // The ticket that stood in the line bought the session, even if the visitor shows another.
@@ -83,33 +82,47 @@ impl Queue {
         Claimed::Session(Session { ends, cap })
     }
 
-    /// Extends sessions in use up to their hard cap. A pass that was made in another life of the store is
-    /// registered again.
+    /// Extends sessions in use up to their hard cap. A pass whose session is not known here, because it was made in
+    /// another life of the store or extended by an edge while the store was away, registers it.
     pub fn renew(&mut self, rules: &Rules, now: Now, caller: &Caller, renewals: &[Renewal]) -> Vec<Renewed> {
-        self.hear(now, caller);
+        self.hear(rules, now, caller);
         renewals.iter().map(|renewal| self.renew_one(rules, caller, renewal)).collect()
     }
 
     fn renew_one(&mut self, rules: &Rules, caller: &Caller, renewal: &Renewal) -> Renewed {
-        let (visitor, clock) = (renewal.visitor, self.clock());
-        if self.revoked.contains(&renewal.ticket) || renewal.session.ends <= clock {
+        let Renewal { visitor, ticket, session: Session { ends, cap } } = *renewal;
+        if self.is_over(ticket, ends) {
             return Renewed::Ended;
         }
-        let foreign = renewal.incarnation != self.head.incarnation;
-        let cap = renewal.session.cap;
-        let ends_by_now = match self.session_of(&visitor) {
-            Some(session) => session.ends,
-            None if foreign => renewal.session.ends,
-            None => return Renewed::Ended,
-        };
-        let ends = to_whole_second(clock + rules.session_duration).min(cap).max(ends_by_now);
-        if foreign {
-            self.spend(renewal.ticket);
+        let ends_by_now = self.session_of(&visitor).map_or(ends, |known| known.ends);
+        let ends = to_whole_second(self.clock() + rules.session_duration).min(cap).max(ends_by_now);
+        self.register(caller, visitor, ticket, Session { ends, cap });
+        Renewed::Session(Session { ends, cap })
+    }
+
+    /// Nothing is left of this session to be extended or registered.
+    pub(super) fn is_over(&self, ticket: TicketId, ends: Micros) -> bool {
+        self.revoked.contains(&ticket) || ends <= self.clock()
+    }
+
+    /// Notes a session that is known from its pass. One that was not known takes its slot, its ticket is spent, and
+    /// its visitor waits no longer.
+    pub(super) fn register(
+        &mut self,
+        caller: &Caller,
+        visitor: VisitorId,
+        ticket: TicketId,
+        session: Session,
+    ) {
+        if self.session_of(&visitor).is_none() {
+            if !self.turns.contains(&visitor) && !self.sessions.contains(&visitor) {
+                self.life.found();
+            }
+            self.spend(ticket);
             self.withdraw(visitor);
         }
-        self.sessions.insert(visitor, ends.0);
-        self.records.insert(visitor, Record { node: caller.node, ticket: renewal.ticket, cap });
-        Renewed::Session(Session { ends, cap })
+        self.sessions.insert(visitor, session.ends.0);
+        self.records.insert(visitor, Record { node: caller.node, ticket, cap: session.cap });
     }
 
     /// A session whose pass is still good.

@@ -7,26 +7,29 @@ use crate::rules::{Rules, TICKET_LIFE};
 use crate::sorted::SortedSet;
 use crate::time::{Micros, as_micros};
 
+use super::life::Life;
 use super::{
-    Caller, Change, Control, Counts, Event, FileValues, Head, Mode, Now, Pause, SETTLE, Survey,
-    VersionConflict,
+    Caller, Change, Control, Counts, Event, FileValues, Head, MAX_NODES, Mode, Now, OUTAGE, Pause,
+    REPORT_WITHIN, SETTLE_BLANK, SILENT_NODE, Survey, VersionConflict,
 };
 
 /// One room's queue.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Queue {
     pub(super) head: Head,
+    /// What this life of the store goes on from.
+    pub(super) life: Life,
     /// The wall clock at the last call: the logical clock moves by the differences.
     pub(super) seen: Micros,
     /// When the last tick was, by the logical clock.
     pub(super) ticked: Micros,
     pub(super) measured: Micros,
-    pub(super) settling_until: Micros,
+    /// Sessions that ended after `.0` keep their slots until `.1`: edges may have extended them while the store was
+    /// away.
+    pub(super) ends_held: (Micros, Micros),
     /// Deadlines in `turns` are relative to this: adding to it extends all of them.
     pub(super) turn_shift: u64,
     pub(super) control: Control,
-    pub(super) entry: Budget,
-    pub(super) offer: Budget,
     pub(super) line: SortedSet<VisitorId>,
     pub(super) returns: SortedSet<VisitorId>,
     pub(super) turns: SortedSet<VisitorId>,
@@ -53,43 +56,28 @@ pub(super) struct Record {
 }
 
 impl Queue {
-    /// An empty room. A caller who remembers another life of it shows that the store lost its data: the clock and
-    /// the front go on from there, the budgets start empty, and the room settles first.
+    /// An empty room, to be used through its operations: the first one hears the caller's witness.
     pub fn open(rules: &Rules, now: Now, caller: &Caller) -> Self {
-        let file = FileValues {
-            new_users_per_minute: rules.new_users_per_minute,
-            total_active_users: rules.total_active_users,
-        };
-        let control = Control {
-            version: 1,
-            new_users_per_minute: file.new_users_per_minute,
-            total_active_users: file.total_active_users,
-            paused: None,
-            message: None,
-            mode: Mode::Open,
-            file,
-        };
-        let clock = caller.witness.map_or(now.time, |known| known.clock.max(now.time));
-        let rate = control.new_users_per_minute;
-        let budget = match caller.witness {
-            Some(_) => Budget::empty(clock, rate, rules.burst_at(rate)),
-            None => Budget::default(),
-        };
+        let clock = now.time;
+        let settles = if caller.alone { Duration::ZERO } else { SETTLE_BLANK };
         Self {
             head: Head {
                 incarnation: caller.fresh,
-                seq: caller.witness.map_or(0, |known| known.seq),
+                seq: 0,
+                step: 0,
                 clock,
-                front: caller.witness.map_or(0, |known| known.front),
+                front: 0,
+                taken: 0,
+                entry: Budget::default(),
+                offer: Budget::default(),
             },
+            life: Life::blank(clock + settles),
             seen: now.time,
             ticked: clock,
             measured: Micros::ZERO,
-            settling_until: caller.witness.map_or(Micros::ZERO, |_| clock + SETTLE),
+            ends_held: (Micros::ZERO, Micros::ZERO),
             turn_shift: 0,
-            control,
-            entry: budget,
-            offer: budget,
+            control: Control::of(rules),
             line: SortedSet::default(),
             returns: SortedSet::default(),
             turns: SortedSet::default(),
@@ -105,7 +93,7 @@ impl Queue {
     }
 
     pub fn head(&self) -> Head {
-        self.head
+        Head { taken: self.taken(), ..self.head }
     }
 
     pub fn control(&self) -> &Control {
@@ -122,15 +110,16 @@ impl Queue {
         }
     }
 
-    /// The room at one glance. Also tells that the node is alive.
-    pub fn survey(&mut self, now: Now, caller: &Caller) -> Survey {
-        self.hear(now, caller);
+    /// The room at one glance; the `whole` of it for who knows nothing yet. Also tells that the node is alive.
+    pub fn survey(&mut self, rules: &Rules, now: Now, caller: &Caller, whole: bool) -> Survey {
+        self.hear(rules, now, caller);
         Survey {
-            head: self.head,
+            head: self.head(),
             counts: self.counts(),
             control: self.control.clone(),
-            revoked: if caller.witness.is_none() { self.all_revoked() } else { Vec::new() },
+            revoked: if whole { self.all_revoked() } else { Vec::new() },
             settling_until: self.settling(),
+            nodes: self.nodes_alive(),
         }
     }
 
@@ -141,11 +130,12 @@ impl Queue {
     /// Changes the room as the operator asks; an event tells every edge. No event when nothing changes.
     pub fn tune(
         &mut self,
+        rules: &Rules,
         now: Now,
         caller: &Caller,
         change: &Change,
     ) -> Result<Option<Event>, VersionConflict> {
-        self.hear(now, caller);
+        self.hear(rules, now, caller);
         if change.if_version.is_some_and(|version| version != self.control.version) {
             return Err(VersionConflict { current: self.control.version });
         }
@@ -156,20 +146,38 @@ impl Queue {
         next.version += 1;
         let (old, new) = (self.control.new_users_per_minute, next.new_users_per_minute);
         if old != new {
-            self.entry.retune(self.head.clock, old, new);
-            self.offer.retune(self.head.clock, old, new);
+            self.head.entry.retune(self.head.clock, old, new);
+            self.head.offer.retune(self.head.clock, old, new);
         }
         self.control = next;
         Ok(Some(self.event()))
     }
 
-    /// Brings the clock forward and notes that the node lives.
-    pub(super) fn hear(&mut self, now: Now, caller: &Caller) {
+    /// Brings the clock forward, notes that the node lives, and finds out whether the store forgot what it told it.
+    pub(super) fn hear(&mut self, rules: &Rules, now: Now, caller: &Caller) {
         let moved = now.time.since(self.seen).min(now.at_most);
-        self.head.clock = self.head.clock + moved;
+        let before = self.head.clock;
+        self.head.clock = before + moved;
         // A clock that stepped back is followed from where it is now.
         self.seen = now.time;
-        self.nodes.insert(caller.node, self.head.clock);
+        if moved > OUTAGE {
+            // A second outage before the reports of the first are in keeps what the first kept.
+            let from = if before < self.ends_held.1 { self.ends_held.0 } else { before };
+            self.ends_held = (from, self.head.clock + REPORT_WITHIN);
+        }
+        if let Some(witness) = &caller.witness {
+            self.compare(rules, caller, witness);
+        }
+        self.head.step += 1;
+        let clock = self.head.clock;
+        self.nodes.insert(caller.node, clock);
+    }
+
+    /// The edges that were heard lately, by name.
+    pub(super) fn nodes_alive(&self) -> Vec<NodeId> {
+        let alive = self.clock() - SILENT_NODE;
+        let heard = self.nodes.iter().filter(|(_, heard)| **heard >= alive);
+        heard.map(|(&node, _)| node).take(MAX_NODES).collect()
     }
 
     pub(super) fn clock(&self) -> Micros {
@@ -184,12 +192,8 @@ impl Queue {
             && self.settling().is_none()
     }
 
-    pub(super) fn settling(&self) -> Option<Micros> {
-        (self.settling_until > self.clock()).then_some(self.settling_until)
-    }
-
     pub(super) fn free_slots(&self) -> u64 {
-        u64::from(self.control.total_active_users).saturating_sub(self.turns.len() + self.sessions.len())
+        u64::from(self.control.total_active_users).saturating_sub(self.taken())
     }
 
     pub(super) fn rate(&self) -> u32 {
@@ -205,7 +209,7 @@ impl Queue {
     pub(super) fn event(&mut self) -> Event {
         self.head.seq += 1;
         Event {
-            head: self.head,
+            head: self.head(),
             counts: self.counts(),
             control: self.control.clone(),
             turns: Vec::new(),
@@ -214,11 +218,29 @@ impl Queue {
             absent: Vec::new(),
             ruler: None,
             settling_until: self.settling(),
+            nodes: Vec::new(),
         }
     }
 }
 
 impl Control {
+    /// What the file says, before any operator.
+    fn of(rules: &Rules) -> Self {
+        let file = FileValues {
+            new_users_per_minute: rules.new_users_per_minute,
+            total_active_users: rules.total_active_users,
+        };
+        Self {
+            version: 1,
+            new_users_per_minute: file.new_users_per_minute,
+            total_active_users: file.total_active_users,
+            paused: None,
+            message: None,
+            mode: Mode::Open,
+            file,
+        }
+    }
+
     /// These settings with a change applied at `now`. The version stays.
     #[must_use]
     pub fn apply(&self, change: &Change, now: Micros) -> Self {

@@ -1,6 +1,6 @@
 //! Who comes, and how they behave. Spans are milliseconds.
 
-use room::ids::{Incarnation, TicketId, VisitorId};
+use room::ids::{TicketId, VisitorId};
 use room::queue::Session;
 
 #[allow(
@@ -68,7 +68,7 @@ pub(crate) struct Person {
     pub(crate) state: State,
     /// The position on the screen.
     pub(crate) shown: Option<u64>,
-    pub(crate) pass: Option<(Session, Incarnation)>,
+    pub(crate) pass: Option<Session>,
     pub(crate) stay_ends: u64,
 }
 

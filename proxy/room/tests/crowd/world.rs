@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use room::ids::{Incarnation, NodeId, TicketId, VisitorId};
-use room::queue::{Caller, Change, Event, Now, Queue, Witness};
+use room::node::Node as Knows;
+use room::queue::{Caller, Change, Event, Now, Queue};
 use room::rules::{Draft, Rules};
 use room::time::Micros;
 
@@ -66,7 +67,8 @@ pub(crate) struct World {
     last_stamp: u64,
     called_at: At,
     life: u8,
-    witness: Option<Witness>,
+    /// What the edges have heard, all alike.
+    knows: Knows,
 }
 
 struct Node {
@@ -77,7 +79,7 @@ struct Node {
 impl World {
     pub(crate) fn new(seed: u64, draft: Draft, nodes: usize) -> Self {
         let rules = Rules::new(draft).unwrap();
-        let opener = Caller { node: node_id(0), fresh: life(1), witness: None, hold: false };
+        let opener = Caller { node: node_id(0), fresh: life(1), witness: None, hold: false, alone: true };
         let queue = Queue::open(&rules, Now::at(Micros(START)), &opener);
         let mut world = Self {
             queue,
@@ -95,7 +97,7 @@ impl World {
             last_stamp: 0,
             called_at: 0,
             life: 1,
-            witness: None,
+            knows: Knows::default(),
             rules,
         };
         world.note_limits();
@@ -205,13 +207,13 @@ impl World {
         }
         self.plan(self.now + HEARTBEAT, Deed::Heartbeat(node));
         let (now, caller) = self.calls(node);
-        self.queue.survey(now, &caller);
+        self.queue.survey(&self.rules, now, &caller, false);
         assert_eq!(self.queue.check(), Ok(()));
     }
 
     fn tune(&mut self, change: &Change) {
         let (now, caller) = self.any_call();
-        self.queue.tune(now, &caller, change).unwrap();
+        self.queue.tune(&self.rules, now, &caller, change).unwrap();
         self.note_limits();
     }
 
@@ -253,12 +255,8 @@ impl World {
 
     /// What every edge hears of an event.
     fn hear(&mut self, event: &Event) {
-        self.witness = Some(Witness {
-            incarnation: event.head.incarnation,
-            seq: event.head.seq,
-            clock: event.head.clock,
-            front: event.head.front,
-        });
+        self.knows.heard(event);
+        self.knows.answered(event.head);
         for visitor in &event.lapsed {
             self.lapsed(self.by_visitor[visitor]);
         }
@@ -280,8 +278,13 @@ impl World {
         let at_most =
             before.map_or(Duration::MAX, |before| Duration::from_micros(self.now - before + SECOND));
         let now = Now { time: Micros(self.wall), at_most };
-        let caller =
-            Caller { node: node_id(node), fresh: life(self.life), witness: self.witness, hold: false };
+        let caller = Caller {
+            node: node_id(node),
+            fresh: life(self.life),
+            witness: self.knows.witness(),
+            hold: false,
+            alone: true,
+        };
         (now, caller)
     }
 
@@ -303,10 +306,6 @@ impl World {
     fn next_stamp(&mut self) -> u64 {
         self.last_stamp = self.clock().max(self.last_stamp + 1);
         self.last_stamp
-    }
-
-    fn incarnation(&self) -> Incarnation {
-        self.queue.head().incarnation
     }
 }
 

@@ -67,17 +67,16 @@ impl Bench {
     }
 
     pub(crate) fn leave(&mut self, leave: Leave) -> Option<Event> {
-        self.queue.leave(Now::at(self.now), &caller(self.node), &[leave])
+        self.queue.leave(&self.rules, Now::at(self.now), &caller(self.node), &[leave])
     }
 
-    pub(crate) fn renew(&mut self, id: u32, session: Session, life: u8) -> Renewed {
-        let renewal =
-            Renewal { visitor: person(id), ticket: paper(id), session, incarnation: incarnation(life) };
+    pub(crate) fn renew(&mut self, id: u32, session: Session) -> Renewed {
+        let renewal = Renewal { visitor: person(id), ticket: paper(id), session };
         self.queue.renew(&self.rules, Now::at(self.now), &caller(self.node), &[renewal])[0]
     }
 
     pub(crate) fn tune(&mut self, change: &Change) {
-        self.queue.tune(Now::at(self.now), &caller(self.node), change).unwrap();
+        self.queue.tune(&self.rules, Now::at(self.now), &caller(self.node), change).unwrap();
     }
 
     /// Closes the room to those who wait, so that a line can form in an empty room.
@@ -92,7 +91,13 @@ impl Bench {
 }
 
 pub(crate) fn caller(node: u8) -> Caller {
-    Caller { node: NodeId::from_random([node; 12]), fresh: incarnation(1), witness: None, hold: false }
+    Caller {
+        node: NodeId::from_random([node; 12]),
+        fresh: incarnation(1),
+        witness: None,
+        hold: false,
+        alone: true,
+    }
 }
 
 pub(crate) fn incarnation(life: u8) -> Incarnation {

@@ -18,7 +18,7 @@ enum Step {
     Claim { who: u32, other_ticket: bool },
     Absent(u32),
     End { who: u32, other_ticket: bool },
-    Renew { who: u32, foreign: bool },
+    Renew(u32),
     Tune { rate: u32, active: u32 },
     Pause(bool),
     Node(u8),
@@ -33,7 +33,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (who.clone(), any::<bool>()).prop_map(|(who, other_ticket)| Step::Claim { who, other_ticket }),
         1 => who.clone().prop_map(Step::Absent),
         1 => (who.clone(), any::<bool>()).prop_map(|(who, other_ticket)| Step::End { who, other_ticket }),
-        2 => (who, any::<bool>()).prop_map(|(who, foreign)| Step::Renew { who, foreign }),
+        2 => who.prop_map(Step::Renew),
         1 => (1_u32..6000, 0_u32..6).prop_map(|(rate, active)| Step::Tune { rate, active }),
         1 => any::<bool>().prop_map(Step::Pause),
         1 => (0_u8..3).prop_map(Step::Node),
@@ -104,7 +104,7 @@ impl Play {
                 let ticket = paper(self.ticket(who, other_ticket));
                 self.bench.leave(Leave::Ended(person(who), Some(ticket)));
             }
-            Step::Renew { who, foreign } => self.renew(who, foreign),
+            Step::Renew(who) => self.renew(who),
             Step::Tune { rate, active } => self.bench.tune(&Change {
                 new_users_per_minute: Some(rate),
                 total_active_users: Some(active),
@@ -115,12 +115,11 @@ impl Play {
         }
     }
 
-    fn renew(&mut self, who: u32, foreign: bool) {
+    fn renew(&mut self, who: u32) {
         let Some(session) = self.sessions[who as usize] else {
             return;
         };
-        let life = if foreign { 9 } else { 1 };
-        if let Renewed::Session(renewed) = self.bench.renew(who, session, life) {
+        if let Renewed::Session(renewed) = self.bench.renew(who, session) {
             assert!(renewed.ends <= renewed.cap && renewed.cap == session.cap);
             self.sessions[who as usize] = Some(renewed);
         }

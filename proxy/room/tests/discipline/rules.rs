@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use room::queue::{
-    Arrived, Caller, Change, Claimed, Leave, MAX_SET_ASIDE, Mode, Now, Queue, Renewed, Witness,
-};
+use room::queue::{Arrived, Caller, Change, Claimed, Leave, MAX_SET_ASIDE, Mode, Now, Renewed};
 use room::rules::Draft;
 use room::time::Micros;
 
-use crate::bench::{Bench, START, caller, incarnation, paper, person};
+use crate::bench::{Bench, START, caller, paper, person};
 
 fn draft() -> Draft {
     Draft {
@@ -68,7 +66,7 @@ fn who_leaves_a_session_frees_its_slot_after_a_second_and_the_event_names_the_ti
     assert!(bench.tick().turns.is_empty(), "an edge may not have heard of it yet");
     bench.wait(Duration::from_millis(100));
     assert_eq!(bench.tick().turns.len(), 1);
-    assert_eq!(bench.renew(1, session, 1), Renewed::Ended);
+    assert_eq!(bench.renew(1, session), Renewed::Ended);
     assert_eq!(bench.present(1, 1, START.0), Arrived::Spent);
 }
 
@@ -80,12 +78,12 @@ fn who_is_let_in_at_once_has_the_confirm_window_until_the_pass_is_used() {
     };
     assert_eq!(session.ends, START + Duration::from_secs(20));
     bench.wait(Duration::from_secs(10));
-    let Renewed::Session(longer) = bench.renew(1, session, 1) else {
+    let Renewed::Session(longer) = bench.renew(1, session) else {
         panic!("a session in use is renewed");
     };
     assert_eq!(longer.ends, START + Duration::from_secs(70));
     bench.wait(Duration::from_secs(55));
-    let Renewed::Session(last) = bench.renew(1, longer, 1) else {
+    let Renewed::Session(last) = bench.renew(1, longer) else {
         panic!("a session in use is renewed");
     };
     assert_eq!((last.ends, last.cap), (session.cap, START + Duration::from_secs(100)));
@@ -216,36 +214,13 @@ fn a_turn_goes_only_to_who_is_present_when_the_front_is_silent() {
 fn a_wall_clock_ahead_moves_the_queue_by_no_more_than_its_caller_lived() {
     let mut bench = Bench::new(draft());
     let leap = Now { time: START + Duration::from_secs(3600), at_most: Duration::from_millis(1100) };
-    bench.queue.survey(leap, &caller(0));
+    bench.queue.survey(&bench.rules, leap, &caller(0), false);
     assert_eq!(bench.queue.head().clock, START + Duration::from_millis(1100));
     let back = Now::at(START);
-    bench.queue.survey(back, &caller(0));
+    bench.queue.survey(&bench.rules, back, &caller(0), false);
     assert_eq!(bench.queue.head().clock, START + Duration::from_millis(1100));
-    bench.queue.survey(Now::at(START + Duration::from_secs(1)), &caller(0));
+    bench.queue.survey(&bench.rules, Now::at(START + Duration::from_secs(1)), &caller(0), false);
     assert_eq!(bench.queue.head().clock, START + Duration::from_millis(2100));
-}
-
-#[test]
-fn a_store_that_starts_anew_goes_on_from_what_its_caller_knew_and_settles_first() {
-    let old = Bench::new(draft());
-    let witness = Witness {
-        incarnation: incarnation(1),
-        seq: 77,
-        clock: START + Duration::from_secs(9),
-        front: START.0 + 5,
-    };
-    let knows = Caller { fresh: incarnation(2), witness: Some(witness), ..caller(0) };
-    let mut bench = Bench { queue: Queue::open(&old.rules, Now::at(START), &knows), ..old };
-    let head = bench.queue.head();
-    assert_eq!((head.seq, head.clock, head.front), (77, witness.clock, witness.front));
-    assert_eq!(head.incarnation, incarnation(2));
-    assert!(
-        matches!(bench.present(2, 2, START.0 + 20), Arrived::Waiting(_)),
-        "nobody is let in while it settles"
-    );
-    assert!(matches!(bench.present(1, 1, START.0 + 10), Arrived::Waiting(_)));
-    assert!(bench.run(2).is_empty());
-    assert_eq!(bench.run(2), [person(1), person(2)], "in the order of the tickets");
 }
 
 #[test]
@@ -267,7 +242,8 @@ fn a_survey_names_every_ticket_whose_pass_could_still_be_shown() {
     let mut bench = Bench::new(draft());
     bench.arrive(1);
     bench.leave(Leave::Ended(person(1), None));
-    let named = |bench: &mut Bench| bench.queue.survey(Now::at(bench.now), &caller(0)).revoked;
+    let named =
+        |bench: &mut Bench| bench.queue.survey(&bench.rules, Now::at(bench.now), &caller(0), true).revoked;
     assert_eq!(named(&mut bench), [(paper(1), START + Duration::from_secs(100))]);
     for _ in 0..101 {
         bench.wait(Duration::from_secs(1));

@@ -143,12 +143,12 @@ impl World {
     }
 
     fn holds(&mut self, who: Who, session: Session, at_once: bool) {
-        let (stay, incarnation) = (self.people[who].temper.stays, self.incarnation());
+        let stay = self.people[who].temper.stays;
         let person: &mut Person = &mut self.people[who];
         person.state = State::Inside;
         let ticket = person.ticket;
-        let known = person.pass.replace((session, incarnation));
-        if known.is_some_and(|(known, _)| known.cap == session.cap) {
+        let known = person.pass.replace(session);
+        if known.is_some_and(|known| known.cap == session.cap) {
             self.note(Note::Holds { who, ticket, session });
             return;
         }
@@ -162,7 +162,7 @@ impl World {
     /// Uses the session each second until the stay is over.
     pub(super) fn use_pass(&mut self, who: Who) {
         let person = &self.people[who];
-        let (Some((session, incarnation)), true) = (person.pass, person.online) else {
+        let (Some(session), true) = (person.pass, person.online) else {
             return;
         };
         if person.state != State::Inside {
@@ -175,7 +175,7 @@ impl World {
             return;
         }
         let (visitor, ticket, node) = (person.visitor, person.ticket, person.node);
-        let renewal = Renewal { visitor, ticket, session, incarnation };
+        let renewal = Renewal { visitor, ticket, session };
         let (now, caller) = self.calls(node);
         match self.queue.renew(&self.rules, now, &caller, &[renewal])[0] {
             Renewed::Session(session) => {
@@ -195,7 +195,7 @@ impl World {
         person.state = State::Done;
         let leave = Leave::Ended(person.visitor, Some(person.ticket));
         let (now, caller) = self.any_call();
-        self.queue.leave(now, &caller, &[leave]);
+        self.queue.leave(&self.rules, now, &caller, &[leave]);
         self.note(Note::Left { who });
     }
 
@@ -221,7 +221,7 @@ impl World {
         }
         let leave = Leave::Absent(person.visitor);
         let (now, caller) = self.calls(node);
-        self.queue.leave(now, &caller, &[leave]);
+        self.queue.leave(&self.rules, now, &caller, &[leave]);
         self.note(Note::PlaceGone { who });
     }
 
