@@ -16,8 +16,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use room::ids::RoomName;
 use room::queue::{
-    Arrival, Arrived, Caller, Change, Claim, Claimed, Control, Event, Head, Leave, Renewal, Renewed, Survey,
-    VersionConflict,
+    Arrival, Arrived, Caller, Change, Claim, Claimed, Control, Event, Head, Leave, Renewal, Renewed, Report,
+    Survey, VersionConflict,
 };
 use room::rules::Rules;
 use tokio::sync::broadcast;
@@ -32,7 +32,8 @@ pub const EVENTS_KEPT: usize = 1200;
 pub struct Call<'a> {
     pub room: &'a RoomName,
     pub rules: &'a Rules,
-    pub caller: Caller,
+    /// Says with [`Caller::alone`] whether the store [is shared](Store::is_shared).
+    pub caller: &'a Caller,
     /// How far the queue's clock may move: the caller's own monotonic time since its last call of this room, plus
     /// one second; [`Duration::MAX`] on the first.
     pub at_most: Duration,
@@ -65,8 +66,11 @@ pub trait Store: Send + Sync + 'static {
     /// Extends sessions in use; answers in the same order.
     async fn renew(&self, call: Call<'_>, renewals: &[Renewal]) -> Result<Answer<Vec<Renewed>>, StoreError>;
 
-    /// The room at one glance; also tells that the node lives.
-    async fn survey(&self, call: Call<'_>) -> Result<Survey, StoreError>;
+    /// Takes in what an edge remembers; long reports are cut into several calls, and are complete with the last.
+    async fn restore(&self, call: Call<'_>, report: &Report) -> Result<Answer<()>, StoreError>;
+
+    /// The room at one glance, the `whole` of it for who knows nothing yet; also tells that the node lives.
+    async fn survey(&self, call: Call<'_>, whole: bool) -> Result<Survey, StoreError>;
 
     /// Operator control, versioned. Every edge hears of it by an event.
     async fn tune(&self, call: Call<'_>, change: &Change) -> Result<Control, TuneError>;
@@ -77,6 +81,9 @@ pub trait Store: Send + Sync + 'static {
     /// Events after `seq`, oldest first; `None` when they are no longer kept and the caller has to ask for its own
     /// waiters.
     async fn missed(&self, room: &RoomName, seq: u64) -> Result<Option<Vec<Event>>, StoreError>;
+
+    /// Whether other processes can know these rooms: one that begins anew must let them speak first.
+    fn is_shared(&self) -> bool;
 }
 
 /// Why the store did not do what was asked. Nothing was done, except after [`StoreError::TimedOut`]: then the
@@ -89,6 +96,9 @@ pub enum StoreError {
     TimedOut(Duration),
     #[error("the store's memory is full: raise its maxmemory or let the line drain")]
     Full,
+    /// It was silent too often, and is left alone for a moment.
+    #[error("the store has not answered for {down_for:?} and is tried again in {retry_in:?}; last: {cause}")]
+    Open { down_for: Duration, retry_in: Duration, cause: Arc<StoreError> },
     #[error("the store answered with an error: {0}")]
     Failed(String),
 }
@@ -100,8 +110,14 @@ impl StoreError {
             Self::Unreachable { .. } => "unreachable",
             Self::TimedOut(_) => "timeout",
             Self::Full => "full",
+            Self::Open { .. } => "open",
             Self::Failed(_) => "failed",
         }
+    }
+
+    /// Nobody answers there; otherwise it is there and said no.
+    pub const fn is_outage(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::TimedOut(_) | Self::Open { .. })
     }
 }
 

@@ -8,7 +8,8 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use room::ids::RoomName;
 use room::queue::{
-    Arrival, Arrived, Change, Claim, Claimed, Control, Event, Leave, Now, Queue, Renewal, Renewed, Survey,
+    Arrival, Arrived, Change, Claim, Claimed, Control, Event, Leave, Now, Queue, Renewal, Renewed, Report,
+    Survey,
 };
 use room::time::Micros;
 use tokio::sync::broadcast;
@@ -61,7 +62,7 @@ impl Memory {
         let now = Now { time: (self.clock)(), at_most: call.at_most };
         let mut rooms = self.rooms();
         let room = rooms.entry(call.room.clone()).or_default();
-        let queue = room.queue.get_or_insert_with(|| Queue::open(call.rules, now, &call.caller));
+        let queue = room.queue.get_or_insert_with(|| Queue::open(call.rules, now, call.caller));
         let (value, event) = act(queue, now);
         let answer = Answer { head: queue.head(), waiting: queue.counts().waiting, value };
         if let Some(event) = event {
@@ -92,35 +93,39 @@ impl Room {
 #[async_trait]
 impl Store for Memory {
     async fn arrive(&self, call: Call<'_>, arrivals: &[Arrival]) -> Result<Answer<Vec<Arrived>>, StoreError> {
-        Ok(self.with(call, |queue, now| (queue.arrive(call.rules, now, &call.caller, arrivals), None)))
+        Ok(self.with(call, |queue, now| (queue.arrive(call.rules, now, call.caller, arrivals), None)))
     }
 
     async fn admit(&self, call: Call<'_>) -> Result<Event, StoreError> {
         let tick = |queue: &mut Queue, now| {
-            let event = queue.admit(call.rules, now, &call.caller);
+            let event = queue.admit(call.rules, now, call.caller);
             (event.clone(), Some(event))
         };
         Ok(self.with(call, tick).value)
     }
 
     async fn claim(&self, call: Call<'_>, claims: &[Claim]) -> Result<Answer<Vec<Claimed>>, StoreError> {
-        Ok(self.with(call, |queue, now| (queue.claim(call.rules, now, &call.caller, claims), None)))
+        Ok(self.with(call, |queue, now| (queue.claim(call.rules, now, call.caller, claims), None)))
     }
 
     async fn leave(&self, call: Call<'_>, leaves: &[Leave]) -> Result<Answer<()>, StoreError> {
-        Ok(self.with(call, |queue, now| ((), queue.leave(now, &call.caller, leaves))))
+        Ok(self.with(call, |queue, now| ((), queue.leave(call.rules, now, call.caller, leaves))))
     }
 
     async fn renew(&self, call: Call<'_>, renewals: &[Renewal]) -> Result<Answer<Vec<Renewed>>, StoreError> {
-        Ok(self.with(call, |queue, now| (queue.renew(call.rules, now, &call.caller, renewals), None)))
+        Ok(self.with(call, |queue, now| (queue.renew(call.rules, now, call.caller, renewals), None)))
     }
 
-    async fn survey(&self, call: Call<'_>) -> Result<Survey, StoreError> {
-        Ok(self.with(call, |queue, now| (queue.survey(now, &call.caller), None)).value)
+    async fn restore(&self, call: Call<'_>, report: &Report) -> Result<Answer<()>, StoreError> {
+        Ok(self.with(call, |queue, now| (queue.restore(call.rules, now, call.caller, report), None)))
+    }
+
+    async fn survey(&self, call: Call<'_>, whole: bool) -> Result<Survey, StoreError> {
+        Ok(self.with(call, |queue, now| (queue.survey(call.rules, now, call.caller, whole), None)).value)
     }
 
     async fn tune(&self, call: Call<'_>, change: &Change) -> Result<Control, TuneError> {
-        let tune = |queue: &mut Queue, now| match queue.tune(now, &call.caller, change) {
+        let tune = |queue: &mut Queue, now| match queue.tune(call.rules, now, call.caller, change) {
             Ok(event) => (Ok(queue.control().clone()), event),
             Err(conflict) => (Err(conflict.into()), None),
         };
@@ -142,5 +147,9 @@ impl Store for Memory {
         }
         let after = room.kept.iter().filter(|event| event.head.seq > seq);
         Ok(Some(after.map(|event| Event::clone(event)).collect()))
+    }
+
+    fn is_shared(&self) -> bool {
+        false
     }
 }

@@ -26,7 +26,7 @@ use async_trait::async_trait;
 use redis::Value;
 use room::ids::RoomName;
 use room::queue::{
-    Arrival, Arrived, Change, Claim, Claimed, Control, Event, Leave, Renewal, Renewed, Survey,
+    Arrival, Arrived, Change, Claim, Claimed, Control, Event, Leave, Renewal, Renewed, Report, Restore, Survey,
 };
 use tokio::sync::broadcast;
 
@@ -174,7 +174,17 @@ impl Store for Redis {
         self.each(&scripts::RENEW, &call, renewals, reply::renewed).await
     }
 
-    async fn survey(&self, call: Call<'_>) -> Result<Survey, StoreError> {
+    async fn restore(&self, call: Call<'_>, report: &Report) -> Result<Answer<()>, StoreError> {
+        let sessions = report.items.iter().filter_map(|item| match *item {
+            Restore::Session { visitor, ticket, session } => Some(Renewal { visitor, ticket, session }),
+            _ => None,
+        });
+        let sessions: Vec<Renewal> = sessions.collect();
+        let answer = self.renew(call, &sessions).await?;
+        Ok(Answer { head: answer.head, waiting: answer.waiting, value: () })
+    }
+
+    async fn survey(&self, call: Call<'_>, _whole: bool) -> Result<Survey, StoreError> {
         let answer = self.run(&self.ask(&scripts::SURVEY, &call)).await?;
         reply::json(answer)
     }
@@ -194,5 +204,9 @@ impl Store for Redis {
     async fn missed(&self, room: &RoomName, seq: u64) -> Result<Option<Vec<Event>>, StoreError> {
         let ask = Ask::missed(&self.key_prefix, room, seq);
         reply::events(self.run(&ask).await?)
+    }
+
+    fn is_shared(&self) -> bool {
+        true
     }
 }

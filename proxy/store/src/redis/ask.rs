@@ -56,7 +56,7 @@ impl Ask {
 }
 
 fn write_caller(call: &Call<'_>, now: Option<Micros>, args: &mut Vec<String>) {
-    let caller = &call.caller;
+    let caller = call.caller;
     args.extend([
         text(now.map(|now| now.0)),
         span(call.at_most),
@@ -66,10 +66,10 @@ fn write_caller(call: &Call<'_>, now: Option<Micros>, args: &mut Vec<String>) {
     ]);
     match &caller.witness {
         Some(known) => args.extend([
-            known.incarnation.to_string(),
-            known.seq.to_string(),
-            known.clock.0.to_string(),
-            known.front.to_string(),
+            known.head.incarnation.to_string(),
+            known.head.seq.to_string(),
+            known.head.clock.0.to_string(),
+            known.head.front.to_string(),
         ]),
         None => args.extend([const { String::new() }; 4]),
     }
@@ -128,7 +128,7 @@ impl Item for Renewal {
             self.ticket.to_string(),
             self.session.ends.0.to_string(),
             self.session.cap.0.to_string(),
-            self.incarnation.to_string(),
+            String::new(),
         ]);
     }
 }

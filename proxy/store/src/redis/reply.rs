@@ -90,7 +90,9 @@ fn session(ends: u64, cap: u64) -> Session {
 fn answer<T: FromRedisValue>(reply: Value) -> Result<Answer<T>, StoreError> {
     let (incarnation, seq, clock, front, waiting, value): (String, u64, u64, u64, u64, T) = parse(reply)?;
     let incarnation: Incarnation = incarnation.parse().map_err(|_| malformed(&incarnation))?;
-    Ok(Answer { head: Head { incarnation, seq, clock: Micros(clock), front }, waiting, value })
+    let (entry, offer) = (room::budget::Budget::default(), room::budget::Budget::default());
+    let head = Head { incarnation, seq, step: 0, clock: Micros(clock), front, taken: 0, entry, offer };
+    Ok(Answer { head, waiting, value })
 }
 
 fn parse<T: FromRedisValue>(value: Value) -> Result<T, StoreError> {
