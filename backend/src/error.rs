@@ -109,24 +109,24 @@ impl Error {
     }
 }
 
-const fn database_outside(error: &DbError) -> (StatusCode, &'static str) {
-    match error {
-        DbError::Busy | DbError::LockTimeout => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+fn database_outside(error: &DbError) -> (StatusCode, &'static str) {
+    match error.cause() {
+        DbError::Busy | DbError::LockTimeout | DbError::Crowded => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
         DbError::Slow | DbError::Unreachable(_) => (StatusCode::SERVICE_UNAVAILABLE, "database-unavailable"),
-        DbError::Refused(_) | DbError::Row(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        DbError::Refused(_) | DbError::Row(_) | DbError::OfGroup(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
     }
 }
 
 /// What a buyer is told; the log has the cause.
-const fn database_detail(error: &DbError) -> &'static str {
-    match error {
-        DbError::Busy | DbError::LockTimeout => {
+fn database_detail(error: &DbError) -> &'static str {
+    match error.cause() {
+        DbError::Busy | DbError::LockTimeout | DbError::Crowded => {
             "too many are buying at this moment; repeat the call with the same key"
         }
         DbError::Slow | DbError::Unreachable(_) => {
             "the sale cannot be reached at this moment; repeat the call with the same key"
         }
-        DbError::Refused(_) | DbError::Row(_) => "something is wrong on our side",
+        DbError::Refused(_) | DbError::Row(_) | DbError::OfGroup(_) => "something is wrong on our side",
     }
 }
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`config`] | arguments and environment, valid once parsed |
 //! | [`sale`] | the rules: stock, quantities, keys, states of an order; no IO |
+//! | [`counter`] | buyers of the same moment, served by one transaction |
 //! | [`db`] | the transactions that keep those rules, one file per table family |
 //! | [`passes`], [`jwks`] | who is calling |
 //! | [`routes`] | HTTP, thin |
@@ -14,6 +15,7 @@
 //! | [`serve`] | the listener |
 
 pub mod config;
+pub mod counter;
 pub mod db;
 pub mod error;
 pub mod expiry;
@@ -39,6 +41,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use config::{Config, ConfigError, Database};
+use counter::Counter;
 use db::migrate::{MigrateError, migrate};
 use db::{Db, DbError};
 use live::Hub;
@@ -49,6 +52,8 @@ use routes::{Page, Shop, routes};
 const SOCKETS_END: Duration = Duration::from_secs(5);
 /// Of their own, so that expired holds come back while all other connections are busy.
 const WORKER_CONNECTIONS: usize = 2;
+/// Most of them wait for the row of their event or for its commit; each serves many buyers.
+const COUNTER_CONNECTIONS: usize = 8;
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// Why the program ends with a failure.
@@ -86,6 +91,7 @@ pub async fn run(config: Config, ending: impl Future<Output = ()>) -> Result<(),
     let hub = Arc::new(Hub::new(config.max_connections, config.ws_max_send_buffer));
     let shop = Arc::new(Shop {
         db: pool(&config.database, config.database.pool_size)?,
+        counter: counter(&config)?,
         gatekeeper: config.trust.into(),
         hub: Arc::clone(&hub),
         rules: config.rules,
@@ -137,6 +143,12 @@ async fn prepare(config: &Config) -> Result<(), RunError> {
 
 fn pool(database: &Database, connections: usize) -> Result<Db, RunError> {
     Db::new(database, connections).map_err(|error| RunError::Start(error.into()))
+}
+
+fn counter(config: &Config) -> Result<Counter, RunError> {
+    let db = Db::for_counter(&config.database, COUNTER_CONNECTIONS)
+        .map_err(|error| RunError::Start(error.into()))?;
+    Ok(Counter::new(db, config.rules))
 }
 
 async fn listen(address: SocketAddr, report: Option<&Path>) -> Result<TcpListener, RunError> {

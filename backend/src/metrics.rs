@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::sale::Status;
 
@@ -15,14 +15,21 @@ const PAYMENTS: &str = "payment_total";
 const SOCKETS: &str = "ws_connections";
 const MESSAGES: &str = "ws_messages_total";
 const DROPPED: &str = "ws_dropped_total";
+const GROUP_SIZE: &str = "counter_group_size";
 const HTTP: &str = "http_server_request_duration_seconds";
 
 /// Seconds: from a statement on a warm connection to the longest deadline.
 const BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 
+/// Requests that one transaction serves.
+const GROUP_BUCKETS: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
+
 /// Makes the recorder of this process.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
-    let handle = PrometheusBuilder::new().set_buckets(&BUCKETS)?.install_recorder()?;
+    let handle = PrometheusBuilder::new()
+        .set_buckets(&BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(GROUP_SIZE.into()), &GROUP_BUCKETS)?
+        .install_recorder()?;
     describe_counter!(
         ATTEMPTS,
         "First answers to purchases (HOLD, REJECTED, ERROR) and first payments (PAID)"
@@ -34,6 +41,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_gauge!(SOCKETS, "Open WebSockets");
     describe_counter!(MESSAGES, "WebSocket messages by direction and type");
     describe_counter!(DROPPED, "WebSocket messages replaced by a newer one before they were sent");
+    describe_histogram!(GROUP_SIZE, "Requests that were served by one transaction");
     describe_histogram!(HTTP, "Time of HTTP requests");
     gauge!(SOCKETS).set(0.0);
     for result in ["HOLD", "PAID", "REJECTED", "ERROR"] {
@@ -83,6 +91,11 @@ pub fn lock_waited(span: Duration) {
 
 pub fn reservations(status: Status, count: u64) {
     counter!(RESERVATIONS, "status" => status.as_str()).increment(count);
+}
+
+/// `line`: `purchases`, `payments`.
+pub fn group_served(line: &'static str, size: usize) {
+    histogram!(GROUP_SIZE, "line" => line).record(size as f64);
 }
 
 /// `result`: `paid`, `repeated`, `expired`, `refused`, `error`.

@@ -1,5 +1,6 @@
 //! The rules of a sale, without IO: stock, quantities, keys and the states of an order.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -32,6 +33,46 @@ impl Stock {
         }
         Some(Self { held: self.held + qty.get(), ..self })
     }
+}
+
+/// What one buyer of an event asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    pub user: &'a str,
+    /// One purchase of this user.
+    pub key: &'a str,
+    pub qty: Qty,
+}
+
+/// What one wish comes to; `remaining` is what is left for those who come after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Decision {
+    Hold {
+        remaining: u32,
+    },
+    OutOfStock {
+        remaining: u32,
+    },
+    /// The same purchase stands further ahead.
+    Duplicate,
+}
+
+/// Serves wishes in their order: each gets all it asks for, or nothing if that much is not left. The stock is what
+/// remains to be written.
+pub fn decide(mut stock: Stock, wishes: &[Wish<'_>]) -> (Stock, Vec<Decision>) {
+    let mut seen = HashSet::with_capacity(wishes.len());
+    let mut decisions = Vec::with_capacity(wishes.len());
+    for wish in wishes {
+        decisions.push(if !seen.insert((wish.user, wish.key)) {
+            Decision::Duplicate
+        } else if let Some(after) = stock.hold(wish.qty) {
+            stock = after;
+            Decision::Hold { remaining: after.remaining() }
+        } else {
+            Decision::OutOfStock { remaining: stock.remaining() }
+        });
+    }
+    (stock, decisions)
 }
 
 /// The name of an event: 1 to 64 bytes without control characters. Whether it exists is another question.
@@ -173,6 +214,8 @@ pub struct UnknownStatus(String);
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -223,5 +266,75 @@ mod tests {
         }
         assert!(Status::ALL.is_sorted() && Status::Hold < Status::Expired);
         assert!("SOLD".parse::<Status>().is_err());
+    }
+
+    fn qty(count: u32) -> Qty {
+        Qty::new(count.into(), 8).unwrap()
+    }
+
+    #[test]
+    fn a_group_is_served_in_order_and_whoever_asks_for_less_may_get_what_is_left() {
+        let stock = Stock { total: 10, held: 2, sold: 4 };
+        let wish = |user, count| Wish { user, key: "k", qty: qty(count) };
+        let wishes = [wish("ann", 3), wish("bob", 2), wish("ann", 1), wish("cat", 1), wish("dan", 1)];
+        let (after, decisions) = decide(stock, &wishes);
+        let expected = [
+            Decision::Hold { remaining: 1 },
+            Decision::OutOfStock { remaining: 1 },
+            Decision::Duplicate,
+            Decision::Hold { remaining: 0 },
+            Decision::OutOfStock { remaining: 0 },
+        ];
+        assert_eq!(decisions, expected);
+        assert_eq!(after, Stock { held: 6, ..stock });
+    }
+
+    proptest! {
+        /// Whatever the stock and the crowd: what is held is what was promised, nobody is refused what was there, and
+        /// a group comes to the same as one after the other.
+        #[test]
+        fn a_group_comes_to_the_same_as_one_buyer_after_the_other(
+            (total, sold, held) in (0_u32..300).prop_flat_map(|total| (Just(total), 0..=total))
+                .prop_flat_map(|(total, sold)| (Just(total), Just(sold), 0..=total - sold)),
+            crowd in prop::collection::vec((0_u8..60, 0_u8..2, 1_u32..=8), 0..200),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let stock = Stock { total, held, sold };
+            let names: Vec<(String, String)> =
+                crowd.iter().map(|(user, key, _)| (format!("u{user}"), format!("k{key}"))).collect();
+            let wishes: Vec<Wish<'_>> = crowd.iter().zip(&names)
+                .map(|((_, _, count), (user, key))| Wish { user, key, qty: qty(*count) }).collect();
+            let (after, decisions) = decide(stock, &wishes);
+
+            let mut left = stock.remaining();
+            let mut promised = 0;
+            let mut seen = HashSet::new();
+            for (wish, decision) in wishes.iter().zip(&decisions) {
+                let first = seen.insert((wish.user, wish.key));
+                match *decision {
+                    Decision::Hold { remaining } => {
+                        prop_assert!(first && wish.qty.get() <= left);
+                        left -= wish.qty.get();
+                        promised += wish.qty.get();
+                        prop_assert_eq!(remaining, left);
+                    }
+                    Decision::OutOfStock { remaining } => {
+                        prop_assert!(first && wish.qty.get() > left);
+                        prop_assert_eq!(remaining, left);
+                    }
+                    Decision::Duplicate => prop_assert!(!first),
+                }
+            }
+            prop_assert_eq!(after, Stock { held: held + promised, ..stock });
+            prop_assert!(after.held + after.sold <= after.total);
+
+            // Cut anywhere, the two groups come to the same, but for who is known as a duplicate.
+            let (one, other) = wishes.split_at(cut.index(wishes.len() + 1));
+            let (between, _) = decide(stock, one);
+            let answered: HashSet<_> = one.iter().map(|wish| (wish.user, wish.key)).collect();
+            let fresh: Vec<Wish<'_>> =
+                other.iter().filter(|wish| !answered.contains(&(wish.user, wish.key))).copied().collect();
+            prop_assert_eq!(decide(between, &fresh).0, after);
+        }
     }
 }

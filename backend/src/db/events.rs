@@ -2,7 +2,6 @@
 
 use std::time::SystemTime;
 
-use deadpool_postgres::Transaction;
 use tokio_postgres::Row;
 
 use super::{Db, DbError, column, count};
@@ -29,11 +28,7 @@ const FIND: &str = "SELECT id, name, starts_at, total_qty, held_qty, sold_qty FR
 const STOCKS: &str = "SELECT id, total_qty, held_qty, sold_qty FROM events WHERE id = ANY($1)";
 
 /// The hot row: who has this lock decides alone.
-const LOCK: &str = "SELECT total_qty, held_qty, sold_qty FROM events WHERE id = $1 FOR UPDATE";
-
-const SET_HELD: &str = "UPDATE events SET held_qty = $2 WHERE id = $1";
-
-const SELL_HELD: &str = "UPDATE events SET held_qty = held_qty - $2, sold_qty = sold_qty + $2 WHERE id = $1";
+pub(super) const LOCK: &str = "SELECT total_qty, held_qty, sold_qty FROM events WHERE id = $1 FOR UPDATE";
 
 const SEED: &str = "INSERT INTO events (id, name, total_qty) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING";
 
@@ -62,28 +57,6 @@ impl Db {
     }
 }
 
-/// Locks the event until the transaction ends; `None` if there is no such event.
-pub(super) async fn lock(transaction: &Transaction<'_>, id: &str) -> Result<Option<Stock>, DbError> {
-    let statement = transaction.prepare_cached(LOCK).await?;
-    transaction.query_opt(&statement, &[&id]).await?.as_ref().map(stock).transpose()
-}
-
-/// Writes the held counter; the row must be locked.
-pub(super) async fn set_held(transaction: &Transaction<'_>, id: &str, stock: Stock) -> Result<(), DbError> {
-    let held =
-        i32::try_from(stock.held).map_err(|_| DbError::Row(format!("held_qty would be {}", stock.held)))?;
-    let statement = transaction.prepare_cached(SET_HELD).await?;
-    transaction.execute(&statement, &[&id, &held]).await?;
-    Ok(())
-}
-
-/// Turns `qty` held tickets into sold ones.
-pub(super) async fn sell_held(transaction: &Transaction<'_>, id: &str, qty: i32) -> Result<(), DbError> {
-    let statement = transaction.prepare_cached(SELL_HELD).await?;
-    transaction.execute(&statement, &[&id, &qty]).await?;
-    Ok(())
-}
-
 fn event(row: &Row) -> Result<Event, DbError> {
     Ok(Event {
         id: column(row, "id")?,
@@ -93,7 +66,7 @@ fn event(row: &Row) -> Result<Event, DbError> {
     })
 }
 
-fn stock(row: &Row) -> Result<Stock, DbError> {
+pub(super) fn stock(row: &Row) -> Result<Stock, DbError> {
     Ok(Stock {
         total: count(row, "total_qty")?,
         held: count(row, "held_qty")?,

@@ -4,11 +4,16 @@
 //! call. A connection whose state is not known any more is closed, never given to the next caller, so a call that
 //! fails leaves nothing half-done.
 
+pub mod books;
+pub(crate) mod connect;
 pub mod events;
+pub(crate) mod group;
 pub mod holds;
 pub mod migrate;
 pub mod orders;
+pub mod settle;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{
@@ -16,9 +21,10 @@ use deadpool_postgres::{
 };
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, NoTls, Row};
+use tokio_postgres::{Client, Row};
 
 use crate::config::Database;
+use connect::AnyWritable;
 
 /// How long a call waits for a free connection.
 const POOL_WAIT: Duration = Duration::from_millis(1500);
@@ -29,6 +35,9 @@ const CALL: Duration = Duration::from_secs(4);
 /// What the server enforces, below [`CALL`] so that its answer comes first.
 const SESSION: &str =
     "-c lock_timeout=1500 -c statement_timeout=3000 -c idle_in_transaction_session_timeout=5000";
+/// The counter plans each statement once, and not by the statistics of a table that was empty a moment ago.
+const COUNTER_SESSION: &str = "-c lock_timeout=1500 -c statement_timeout=1800 -c idle_in_transaction_session_timeout=3000 \
+    -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off";
 
 /// Why a database call did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -45,12 +54,28 @@ pub enum DbError {
     Refused(#[source] tokio_postgres::Error),
     #[error("a row does not hold what it should: {0}")]
     Row(String),
+    #[error("too many wait for their turn at the counter")]
+    Crowded,
+    /// What failed for all who were served together.
+    #[error(transparent)]
+    OfGroup(Arc<DbError>),
 }
 
 impl DbError {
     /// Whether the same call may succeed a little later.
-    pub const fn may_pass(&self) -> bool {
-        matches!(self, Self::Busy | Self::LockTimeout | Self::Slow | Self::Unreachable(_))
+    pub fn may_pass(&self) -> bool {
+        match self.cause() {
+            Self::Busy | Self::LockTimeout | Self::Slow | Self::Unreachable(_) | Self::Crowded => true,
+            Self::Refused(_) | Self::Row(_) | Self::OfGroup(_) => false,
+        }
+    }
+
+    /// The failure itself, whoever else it was told.
+    pub fn cause(&self) -> &Self {
+        match self {
+            Self::OfGroup(error) => error.cause(),
+            error => error,
+        }
     }
 
     /// Whether the connection answered in order, so that it can be used again.
@@ -107,8 +132,25 @@ pub struct Db {
 impl Db {
     /// Opens no connection yet.
     pub fn new(database: &Database, connections: usize) -> Result<Self, deadpool_postgres::BuildError> {
+        Self::with_session(database, connections, SESSION)
+    }
+
+    /// Connections for [`crate::counter::Counter`].
+    pub fn for_counter(
+        database: &Database,
+        connections: usize,
+    ) -> Result<Self, deadpool_postgres::BuildError> {
+        Self::with_session(database, connections, COUNTER_SESSION)
+    }
+
+    fn with_session(
+        database: &Database,
+        connections: usize,
+        session: &str,
+    ) -> Result<Self, deadpool_postgres::BuildError> {
         let fast = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let pool = Pool::builder(Manager::from_config(session_config(database, SESSION), NoTls, fast))
+        let config = session_config(database, session);
+        let pool = Pool::builder(Manager::from_connect(config, AnyWritable, fast))
             .max_size(connections)
             .wait_timeout(Some(POOL_WAIT))
             .create_timeout(Some(CONNECT))
@@ -127,7 +169,7 @@ impl Db {
     {
         let mut lease = self.lease().await?;
         let result = timeout(CALL, async {
-            let transaction = lease.client()?.transaction().await?;
+            let transaction = lease.client_mut()?.transaction().await?;
             let value = work(&transaction).await?;
             transaction.commit().await?;
             Ok(value)
@@ -144,7 +186,7 @@ impl Db {
         sql: &str,
         parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)],
     ) -> Result<Vec<Row>, DbError> {
-        let mut lease = self.lease().await?;
+        let lease = self.lease().await?;
         let result = timeout(CALL, async {
             let client = lease.client()?;
             let statement = client.prepare_cached(sql).await?;
@@ -161,25 +203,40 @@ impl Db {
         self.query("SELECT 1", &[]).await.map(drop)
     }
 
-    async fn lease(&self) -> Result<Lease, DbError> {
+    /// A connection for work that is not one [`Db::transaction`].
+    pub(crate) async fn lease(&self) -> Result<Lease, DbError> {
         Ok(Lease(Some(self.pool.get().await?)))
     }
 }
 
-/// A connection that goes back to the pool only when [`Lease::settle`] finds it in order. Dropped before that (the
-/// caller went away, a deadline passed), it is closed: its transaction ends with it.
-struct Lease(Option<Object>);
+/// A connection that goes back to the pool only when it is known to be in order. Dropped before that (the caller went
+/// away, a deadline passed), it is closed: its transaction ends with it.
+#[derive(Debug)]
+pub(crate) struct Lease(Option<Object>);
 
 impl Lease {
-    fn client(&mut self) -> Result<&mut Object, DbError> {
-        self.0.as_mut().ok_or_else(|| DbError::Row("a lease was used after its end".into()))
+    pub(crate) fn client(&self) -> Result<&Object, DbError> {
+        self.0.as_ref().ok_or_else(ended)
     }
 
-    fn settle<T>(mut self, result: &Result<T, DbError>) {
+    fn client_mut(&mut self) -> Result<&mut Object, DbError> {
+        self.0.as_mut().ok_or_else(ended)
+    }
+
+    /// The connection is in order and in no transaction.
+    pub(crate) fn keep(mut self) {
+        drop(self.0.take());
+    }
+
+    fn settle<T>(self, result: &Result<T, DbError>) {
         if result.as_ref().err().is_none_or(DbError::leaves_connection_usable) {
-            drop(self.0.take());
+            self.keep();
         }
     }
+}
+
+fn ended() -> DbError {
+    DbError::Row("a connection was used after its end".into())
 }
 
 impl Drop for Lease {
@@ -193,8 +250,7 @@ impl Drop for Lease {
 /// A connection outside the pool, for the start.
 pub(crate) async fn connect_alone(database: &Database) -> Result<Client, DbError> {
     let config = session_config(database, "-c lock_timeout=30000");
-    let (client, connection) = timeout(CONNECT, config.connect(NoTls)).await.map_err(|_| DbError::Slow)??;
-    tokio::spawn(connection);
+    let (client, _driver) = timeout(CONNECT, connect::connect(&config)).await.map_err(|_| DbError::Slow)??;
     Ok(client)
 }
 

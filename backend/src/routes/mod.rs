@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use crate::config::SaleRules;
+use crate::counter::Counter;
 use crate::db::Db;
 use crate::db::events::Event;
 use crate::error::Error;
@@ -40,6 +41,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Shop {
     pub db: Db,
+    pub counter: Counter,
     pub gatekeeper: Gatekeeper,
     pub hub: Arc<Hub>,
     pub rules: SaleRules,

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::{Segment, Shop};
 use crate::db::DbError;
 use crate::db::orders::{Attempt, Attempted, OrderNews, Payment};
+use crate::db::settle::Bill;
 use crate::error::Error;
 use crate::metrics;
 use crate::passes::Caller;
@@ -47,7 +48,7 @@ pub(super) async fn purchase(
     let Wanted { event_id, qty } = super::json(body).await?;
     let attempt =
         Attempt { event_id: event_id.parse()?, qty: Qty::new(qty, shop.rules.max_qty)?, user_id, key };
-    let attempted = shop.db.purchase(&attempt, shop.rules).await;
+    let attempted = shop.counter.purchase(attempt.clone()).await;
     record(&attempt, &attempted, started);
     match attempted? {
         Attempted::Held { order, remaining, expires_at, replayed } => {
@@ -74,7 +75,8 @@ pub(super) async fn pay(
     let started = Instant::now();
     let user_id = caller.buyer()?;
     let order: Uuid = order?.parse().map_err(|_| Error::UnknownOrder)?;
-    let payment = shop.db.pay(order, &user_id).await;
+    let bill = Bill { order, user_id: user_id.clone(), from: Status::Hold };
+    let payment = shop.counter.pay(bill).await;
     record_payment(order, &user_id, &payment, started);
     match payment? {
         Payment::Paid { event_id, first } => {

@@ -1,0 +1,204 @@
+//! A line of requests that are served in groups.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::db::DbError;
+use crate::metrics;
+
+/// Most requests in one transaction.
+pub(super) const GROUP: usize = 128;
+/// How long the first of a group waits for others to join while others are joining.
+const GATHER: Duration = Duration::from_millis(5);
+/// Most requests that wait; whoever comes then is sent away at once.
+const MAX_WAITING: usize = 8192;
+/// How long one request waits for its answer, retries in between included.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// One group is being committed while the next takes its place in PostgreSQL's line for the row.
+const AT_ONCE: usize = 2;
+/// Between a failure and the next attempt.
+const AFTER_FAILURE: Duration = Duration::from_millis(50);
+
+/// What is done for a group.
+pub(super) trait Service: fmt::Debug + Send + Sync + 'static {
+    type Ask: fmt::Debug + Send;
+    type Answer: fmt::Debug + Send;
+    /// The label of its metrics.
+    const NAME: &'static str;
+
+    /// Answers those of the group that it can. After a failure, those that are left are served anew: whether the
+    /// failed attempt was committed is found out then. `decided` is called as soon as the next group may begin.
+    fn serve(
+        &self,
+        group: &mut Vec<Waiting<Self>>,
+        decided: impl FnOnce() + Send,
+    ) -> impl Future<Output = Result<(), DbError>> + Send;
+}
+
+/// One request in line.
+#[derive(Debug)]
+pub(super) struct Waiting<S: Service + ?Sized> {
+    pub ask: S::Ask,
+    answer: oneshot::Sender<Result<S::Answer, DbError>>,
+    until: Instant,
+}
+
+impl<S: Service + ?Sized> Waiting<S> {
+    /// Whoever went away meanwhile asks again with the same key.
+    pub(super) fn answer(self, answer: S::Answer) {
+        let _went_away = self.answer.send(Ok(answer));
+    }
+
+    fn refuse(self, error: DbError) {
+        let _went_away = self.answer.send(Err(error));
+    }
+
+    fn is_worth_serving(&self) -> bool {
+        !self.answer.is_closed() && Instant::now() < self.until
+    }
+}
+
+/// The requests that wait for one [`Service`].
+#[derive(Debug)]
+pub(super) struct Line<S: Service> {
+    service: S,
+    state: Mutex<State<S>>,
+}
+
+#[derive(Debug)]
+struct State<S: Service> {
+    waiting: VecDeque<Waiting<S>>,
+    /// Groups whose end is open.
+    at_once: usize,
+    /// Whether one of them may still take more from the line or decide.
+    deciding: bool,
+    /// Why the last group failed, until one succeeds: the reason for those who wait too long.
+    trouble: Option<Arc<DbError>>,
+}
+
+impl<S: Service> Line<S> {
+    pub(super) fn new(service: S) -> Arc<Self> {
+        let state = State { waiting: VecDeque::new(), at_once: 0, deciding: false, trouble: None };
+        Arc::new(Self { service, state: Mutex::new(state) })
+    }
+
+    /// Waits in line for the answer, but no longer than [`PATIENCE`].
+    pub(super) async fn serve(self: &Arc<Self>, ask: S::Ask) -> Result<S::Answer, DbError> {
+        let until = Instant::now() + PATIENCE;
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut state = self.state();
+            if state.waiting.len() >= MAX_WAITING {
+                return Err(state.reason());
+            }
+            state.waiting.push_back(Waiting { ask, answer, until });
+        }
+        self.next_group();
+        match timeout_at(until, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) | Err(_) => Err(self.state().reason()),
+        }
+    }
+
+    /// Begins a group if somebody waits and nobody is deciding.
+    fn next_group(self: &Arc<Self>) {
+        let mut state = self.state();
+        if state.deciding || state.at_once >= AT_ONCE || state.waiting.is_empty() {
+            return;
+        }
+        state.deciding = true;
+        state.at_once += 1;
+        drop(state);
+        let line = Arc::clone(self);
+        tokio::spawn(async move { line.serve_group().await });
+    }
+
+    async fn serve_group(self: Arc<Self>) {
+        let _turn = Turn(&self);
+        let decision = Decision(&self);
+        let mut group = self.gather().await;
+        if group.is_empty() {
+            return;
+        }
+        metrics::group_served(S::NAME, group.len());
+        let result = self.service.serve(&mut group, || drop(decision)).await;
+        let serve_again = result.as_ref().err().is_none_or(DbError::may_pass);
+        let trouble = result.err().map(|error| {
+            tracing::warn!(error = %error, left = group.len(), line = S::NAME, "a group failed");
+            Arc::new(error)
+        });
+        self.state().trouble.clone_from(&trouble);
+        if serve_again {
+            self.put_back(group).await;
+        } else if let Some(trouble) = trouble {
+            group.into_iter().for_each(|waiting| waiting.refuse(DbError::OfGroup(Arc::clone(&trouble))));
+        }
+    }
+
+    /// Those who are left stand at the head of the line again, after a pause.
+    async fn put_back(&self, group: Vec<Waiting<S>>) {
+        if group.is_empty() {
+            return;
+        }
+        sleep(AFTER_FAILURE).await;
+        let mut state = self.state();
+        for waiting in group.into_iter().rev() {
+            state.waiting.push_front(waiting);
+        }
+    }
+
+    /// Takes a group from the line. As long as every look at it finds more, it is worth another look.
+    async fn gather(&self) -> Vec<Waiting<S>> {
+        let since = Instant::now();
+        let mut seen = 0;
+        loop {
+            let waiting = self.state().waiting.len();
+            if waiting >= GROUP || waiting == seen || since.elapsed() >= GATHER {
+                break;
+            }
+            seen = waiting;
+            // Whoever is about to join is let through.
+            yield_now().await;
+        }
+        let mut state = self.state();
+        let size = state.waiting.len().min(GROUP);
+        state.waiting.drain(..size).filter(Waiting::is_worth_serving).collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<S>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<S: Service> State<S> {
+    /// Why nobody is served in time.
+    fn reason(&self) -> DbError {
+        self.trouble.as_ref().map_or(DbError::Crowded, |error| DbError::OfGroup(Arc::clone(error)))
+    }
+}
+
+/// A group that is deciding: when it has, the next one begins.
+struct Decision<'a, S: Service>(&'a Arc<Line<S>>);
+
+impl<S: Service> Drop for Decision<'_, S> {
+    fn drop(&mut self) {
+        self.0.state().deciding = false;
+        self.0.next_group();
+    }
+}
+
+/// A group that is being served.
+struct Turn<'a, S: Service>(&'a Arc<Line<S>>);
+
+impl<S: Service> Drop for Turn<'_, S> {
+    fn drop(&mut self) {
+        self.0.state().at_once -= 1;
+        self.0.next_group();
+    }
+}
