@@ -64,6 +64,7 @@ pub(crate) fn pass(ring: &KeyRing, room: &str, visitor: u8, seconds: i64) -> Str
         ticket: TicketId::from_random([visitor; 12]),
         expires_at_secs,
         hard_cap_secs: expires_at_secs,
+        granted_secs: None,
         incarnation: Incarnation::from_random([1; 12]),
     })
 }
