@@ -2,8 +2,11 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `address` | where the servers are and how to log in |
-//! | `link`, `pool` | connections for calls, each call with a deadline |
+//! | `address` | how the servers are arranged and how to log in |
+//! | `directory`, `guides` | which server has a room, also after a failover |
+//! | `link`, `server` | calls, each with a deadline |
+//! | `pool`, `breaker` | a server's connections, and whether it is left alone |
+//! | `failure` | what a failed call means |
 //! | `scripts` | the Lua under `src/lua`, one file for each method |
 //! | `ask`, `reply` | arguments of a script, and what it answers |
 //! | `events` | the connection that hears what the scripts publish |
@@ -11,12 +14,18 @@
 
 mod address;
 mod ask;
+mod breaker;
 mod check;
+mod directory;
 mod events;
+mod failure;
+mod guides;
 mod link;
 mod pool;
+mod random;
 mod reply;
 mod scripts;
+mod server;
 
 use std::fmt;
 use std::sync::Arc;
@@ -36,6 +45,7 @@ use crate::memory::Clock;
 use crate::{Answer, Call, Store, StoreError, TuneError};
 use address::Servers;
 use ask::{Ask, Item};
+use directory::Directory;
 use events::Events;
 use link::Link;
 use reply::Tuned;
@@ -106,13 +116,13 @@ impl Redis {
     /// Connects and makes sure that the server can keep a queue. The connections, also those opened later, live in
     /// the runtime that calls this.
     pub async fn connect(options: RedisOptions) -> Result<Self, StoreError> {
-        let servers = Arc::new(Servers::new(&options)?);
-        let link = Link::open(&servers, options.timeout).await?;
-        check::server(&link).await?;
-        link.warm().await?;
+        let directory = Arc::new(Directory::open(Arc::new(Servers::new(&options)?)).await?);
+        let link = Link::new(Arc::clone(&directory), options.timeout);
+        check::servers(&link).await?;
+        link.warm().await;
         Ok(Self {
-            publish: servers.publish(),
-            events: Events::spawn(servers),
+            publish: directory.publish(),
+            events: Events::spawn(directory),
             key_prefix: options.key_prefix.into(),
             clock: options.clock,
             link,
@@ -175,17 +185,18 @@ impl Store for Redis {
     }
 
     async fn restore(&self, call: Call<'_>, report: &Report) -> Result<Answer<()>, StoreError> {
-        let sessions = report.items.iter().filter_map(|item| match *item {
-            Restore::Session { visitor, ticket, session } => Some(Renewal { visitor, ticket, session }),
-            _ => None,
-        });
-        let sessions: Vec<Renewal> = sessions.collect();
-        let answer = self.renew(call, &sessions).await?;
-        Ok(Answer { head: answer.head, waiting: answer.waiting, value: () })
+        let (first, last) = report.items.split_at(before_last_call(report.items.len()));
+        for items in first.chunks(ITEMS_A_CALL) {
+            let ask = self.ask(&scripts::RESTORE, &call).led_by(String::new()).with(items);
+            self.run(&ask).await?;
+        }
+        let complete = report.complete.map_or_else(String::new, |life| life.to_string());
+        let ask = self.ask(&scripts::RESTORE, &call).led_by(complete).with(last);
+        reply::nothing(self.run(&ask).await?)
     }
 
-    async fn survey(&self, call: Call<'_>, _whole: bool) -> Result<Survey, StoreError> {
-        let answer = self.run(&self.ask(&scripts::SURVEY, &call)).await?;
+    async fn survey(&self, call: Call<'_>, whole: bool) -> Result<Survey, StoreError> {
+        let answer = self.run(&self.ask(&scripts::SURVEY, &call).led_by(ask::flag(whole))).await?;
         reply::json(answer)
     }
 
@@ -209,4 +220,9 @@ impl Store for Redis {
     fn is_shared(&self) -> bool {
         true
     }
+}
+
+/// How many of so many items come before those of the last call.
+fn before_last_call(items: usize) -> usize {
+    items.saturating_sub(1) / ITEMS_A_CALL * ITEMS_A_CALL
 }

@@ -3,12 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use redis::aio::{AsyncPushSender, MultiplexedConnection};
-use redis::cluster::{ClusterClient, ClusterClientBuilder};
-use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
+use redis::io::tcp::TcpSettings;
+use redis::io::tcp::socket2::TcpKeepalive;
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion,
-    RedisConnectionInfo, RedisResult, TlsMode,
+    RedisConnectionInfo, RedisResult,
 };
 
 use super::RedisOptions;
@@ -55,63 +54,67 @@ impl fmt::Debug for Topology {
 /// The servers of a store, with credentials.
 pub(super) struct Servers {
     pub(super) kind: Kind,
+    /// The server, the sentinels, or some nodes of the cluster.
+    pub(super) seeds: Vec<ConnectionInfo>,
     /// What errors name: never with credentials.
     pub(super) address: String,
     /// How long a call may take.
     pub(super) timeout: Duration,
+    /// Of the servers that keep the data.
+    login: RedisConnectionInfo,
+    /// Whether any certificate will do; `None` without TLS.
+    tls_insecure: Option<bool>,
 }
 
 pub(super) enum Kind {
-    Single(ConnectionInfo),
-    Sentinel { sentinels: Vec<ConnectionInfo>, master: String, login: RedisConnectionInfo, tls: bool },
-    Cluster { nodes: Vec<ConnectionInfo>, login: RedisConnectionInfo },
+    Single,
+    Sentinel { master: String },
+    Cluster,
 }
 
 /// How long a connection may take to come up. Longer than a call: a slow handshake must not be tried for ever.
 pub(super) const DIAL: Duration = Duration::from_secs(2);
+/// What was sent and is not acknowledged for this long ends a connection, however silent the network is about it.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(4);
+/// A connection that says nothing is tried by the kernel after this long, and then this often.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(1));
 
 impl Servers {
     pub(super) fn new(options: &RedisOptions) -> Result<Self, StoreError> {
         check_prefix(&options.key_prefix)?;
-        let nodes = parse(&options.topology)?;
-        let Some(first) = nodes.first().cloned() else {
+        let seeds = parse(&options.topology)?;
+        let Some(first) = seeds.first() else {
             return Err(StoreError::Failed("no address of a server is set".into()));
         };
-        let tls = matches!(first.addr(), ConnectionAddr::TcpTls { .. });
-        if tls {
+        let tls_insecure = match first.addr() {
+            ConnectionAddr::TcpTls { insecure, .. } => Some(*insecure),
+            _ => None,
+        };
+        if tls_insecure.is_some() {
             // Fails when another part of the process chose one before: that one serves as well.
             let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         }
-        let address = addresses(&nodes);
-        let login = |from: &RedisConnectionInfo| login(from, options);
-        let (kind, address) = match &options.topology {
-            Topology::Single { .. } => {
-                let login = login(first.redis_settings());
-                (Kind::Single(first.set_redis_settings(login)), address)
-            }
-            Topology::Sentinel { master, .. } => {
-                let address = format!("{master} (by the sentinels {address})");
-                let kind = Kind::Sentinel {
-                    sentinels: nodes,
-                    master: master.clone(),
-                    login: login(&RedisConnectionInfo::default()),
-                    tls,
-                };
-                (kind, address)
-            }
-            Topology::Cluster { .. } => {
-                let login = login(first.redis_settings());
-                (Kind::Cluster { nodes, login }, address)
-            }
+        let address = addresses(&seeds);
+        let (kind, address, url) = match &options.topology {
+            Topology::Single { .. } => (Kind::Single, address, first.redis_settings().clone()),
+            Topology::Sentinel { master, .. } => (
+                Kind::Sentinel { master: master.clone() },
+                format!("{master} (by the sentinels {address})"),
+                // What is in the URLs is for the sentinels.
+                RedisConnectionInfo::default(),
+            ),
+            Topology::Cluster { .. } => (Kind::Cluster, address, first.redis_settings().clone()),
         };
-        Ok(Self { kind, address, timeout: options.timeout })
+        let login = login(&url, options);
+        Ok(Self { kind, address, timeout: options.timeout, login, tls_insecure, seeds })
     }
 
     /// A cluster carries a message to one shard only, where PUBLISH would carry it to all.
     pub(super) fn publish(&self) -> &'static str {
         match self.kind {
-            Kind::Cluster { .. } => "SPUBLISH",
-            Kind::Single(_) | Kind::Sentinel { .. } => "PUBLISH",
+            Kind::Cluster => "SPUBLISH",
+            Kind::Single | Kind::Sentinel { .. } => "PUBLISH",
         }
     }
 
@@ -121,57 +124,38 @@ impl Servers {
             .set_response_timeout(Some(self.timeout))
     }
 
-    /// A connection that hears what is published; not for a cluster.
-    pub(super) async fn listening(
-        &self,
-        pushes: impl AsyncPushSender,
-    ) -> RedisResult<Option<MultiplexedConnection>> {
-        let config = self.config().set_push_sender(pushes);
-        let connection = match &self.kind {
-            Kind::Single(info) => {
-                let login = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-                let client = Client::open(info.clone().set_redis_settings(login))?;
-                client.get_multiplexed_async_connection_with_config(&config).await?
-            }
-            Kind::Sentinel { .. } => {
-                let mut client = self.sentinel(ProtocolVersion::RESP3)?;
-                client.get_async_connection_with_config(&config).await?
-            }
-            Kind::Cluster { .. } => return Ok(None),
-        };
-        Ok(Some(connection))
+    /// A server that others told of.
+    pub(super) fn named(&self, host: &str, port: u16) -> ConnectionAddr {
+        let host = host.into();
+        match self.tls_insecure {
+            Some(insecure) => ConnectionAddr::TcpTls { host, port, insecure, tls_params: None },
+            None => ConnectionAddr::Tcp(host, port),
+        }
     }
 
-    fn sentinel(&self, protocol: ProtocolVersion) -> RedisResult<SentinelClient> {
-        let Kind::Sentinel { sentinels, master, login, tls } = &self.kind else {
-            return Err((redis::ErrorKind::InvalidClientConfig, "no sentinels are set").into());
-        };
-        let mut node = SentinelNodeConnectionInfo::default()
-            .set_redis_connection_info(login.clone().set_protocol(protocol));
-        if *tls {
-            node = node.set_tls_mode(TlsMode::Secure);
-        }
-        SentinelClient::build(sentinels.clone(), master.clone(), Some(node), SentinelServerType::Master)
+    /// A client of one server that keeps data.
+    pub(super) fn client(&self, at: &ConnectionAddr, protocol: ProtocolVersion) -> RedisResult<Client> {
+        let info = at.clone().into_connection_info()?;
+        let login = self.login.clone().set_protocol(protocol);
+        Client::open(info.set_redis_settings(login).set_tcp_settings(tcp()))
     }
 
-    /// A client of a cluster; `None` for other arrangements.
-    pub(super) fn cluster(
-        &self,
-        change: impl FnOnce(ClusterClientBuilder) -> ClusterClientBuilder,
-    ) -> RedisResult<Option<ClusterClient>> {
-        let Kind::Cluster { nodes, login } = &self.kind else {
-            return Ok(None);
-        };
-        let mut builder =
-            ClusterClientBuilder::new(nodes.clone()).connection_timeout(DIAL).response_timeout(self.timeout);
-        if let Some(username) = login.username() {
-            builder = builder.username(username);
+    /// A client of one that knows where the data is: a sentinel, or a node of the cluster.
+    pub(super) fn guide(&self, at: &ConnectionInfo) -> RedisResult<Client> {
+        match self.kind {
+            Kind::Sentinel { .. } => Client::open(at.clone().set_tcp_settings(tcp())),
+            Kind::Single | Kind::Cluster => self.client(at.addr(), ProtocolVersion::RESP2),
         }
-        if let Some(password) = login.password() {
-            builder = builder.password(password);
-        }
-        change(builder).build().map(Some)
     }
+}
+
+fn tcp() -> TcpSettings {
+    let (idle, interval) = KEEP_ALIVE;
+    let keep_alive = TcpKeepalive::new().with_time(idle).with_interval(interval);
+    let settings = TcpSettings::default().set_nodelay(true).set_keepalive(keep_alive);
+    #[cfg(target_os = "linux")]
+    let settings = settings.set_user_timeout(UNACKNOWLEDGED);
+    settings
 }
 
 fn login(from: &RedisConnectionInfo, options: &RedisOptions) -> RedisConnectionInfo {

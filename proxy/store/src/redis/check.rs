@@ -10,11 +10,9 @@ const OLDEST_MAJOR: u32 = 7;
 
 /// Refuses a server that is too old, or that would throw away places to make room. A policy `volatile-…` is let
 /// pass: no key of ours expires, so none is evicted.
-pub(super) async fn server(link: &Link) -> Result<(), StoreError> {
-    let info = link.command(&redis::cmd("INFO")).await?;
-    let mut texts = Vec::new();
-    collect(info, &mut texts);
-    texts.iter().try_for_each(|text| check(text))
+pub(super) async fn servers(link: &Link) -> Result<(), StoreError> {
+    let answers = link.command(&redis::cmd("INFO")).await?;
+    answers.into_iter().map(text).try_for_each(|text| check(&text))
 }
 
 fn check(info: &str) -> Result<(), StoreError> {
@@ -54,14 +52,11 @@ fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
-/// One text from one server, or a map with one for each node of a cluster.
-fn collect(value: Value, texts: &mut Vec<String>) {
+fn text(value: Value) -> String {
     match value {
-        Value::Array(values) => values.into_iter().for_each(|value| collect(value, texts)),
-        Value::Map(pairs) => pairs.into_iter().for_each(|(_, value)| collect(value, texts)),
-        Value::BulkString(bytes) => texts.push(String::from_utf8_lossy(&bytes).into_owned()),
-        Value::VerbatimString { text, .. } | Value::SimpleString(text) => texts.push(text),
-        _ => {}
+        Value::BulkString(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Value::VerbatimString { text, .. } | Value::SimpleString(text) => text,
+        _ => String::new(),
     }
 }
 

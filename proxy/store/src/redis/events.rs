@@ -1,29 +1,31 @@
-//! The connection that hears what the scripts publish. It comes back by itself; what was missed meanwhile shows as
-//! a gap in the numbers and is read back from `ticks` by whoever listens.
+//! The connections that hear what the scripts publish, one to each server that has a room. They come back by
+//! themselves; what was missed meanwhile shows as a gap in the numbers and is read back from `ticks` by whoever
+//! listens.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::cluster_async::ClusterConnection;
-use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
-use redis::{ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult, Value};
+use redis::{Cmd, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult, Value};
 use room::queue::Event;
-use tokio::sync::{Notify, broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::address::{DIAL, Servers};
+use super::address::{DIAL, Kind};
+use super::directory::{Directory, Map};
+use super::random::jittered;
+use super::server::Server;
 use crate::EVENT_BACKLOG;
 
-/// How often the connection is asked whether it lives. With [`PATIENCE`]: a half-open one is noticed in 4 s.
+/// How often a connection is asked whether it lives. With [`PATIENCE`]: a half-open one is noticed in 4 s.
 const ASK_EVERY: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Pushes that wait to be handed on; beyond, they are dropped and read back as a gap.
-const BACKLOG: usize = 1024;
+/// News of a connection that wait to be read.
+const BACKLOG: usize = 64;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) struct Events {
     rooms: Arc<Rooms>,
@@ -34,20 +36,21 @@ pub(super) struct Events {
 #[derive(Default)]
 struct Rooms {
     senders: Mutex<HashMap<String, broadcast::Sender<Arc<Event>>>>,
-    changed: Notify,
+    /// Changes when a channel is new.
+    changed: watch::Sender<()>,
 }
 
 impl Events {
-    pub(super) fn spawn(servers: Arc<Servers>) -> Self {
+    pub(super) fn spawn(directory: Arc<Directory>) -> Self {
         let rooms = Arc::<Rooms>::default();
-        let task = tokio::spawn(keep_listening(servers, Arc::clone(&rooms))).abort_handle();
+        let task = tokio::spawn(keep_ears(directory, Arc::clone(&rooms))).abort_handle();
         Self { rooms, task }
     }
 
     pub(super) fn listen(&self, channel: String) -> broadcast::Receiver<Arc<Event>> {
         let new = || broadcast::Sender::new(EVENT_BACKLOG);
         let receiver = self.rooms.senders().entry(channel).or_insert_with(new).subscribe();
-        self.rooms.changed.notify_one();
+        self.rooms.changed.send_replace(());
         receiver
     }
 }
@@ -61,10 +64,6 @@ impl Drop for Events {
 impl Rooms {
     fn senders(&self) -> MutexGuard<'_, HashMap<String, broadcast::Sender<Arc<Event>>>> {
         self.senders.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn channels(&self) -> Vec<String> {
-        self.senders().keys().cloned().collect()
     }
 
     fn deliver(&self, channel: &str, payload: &[u8]) {
@@ -82,142 +81,190 @@ impl Rooms {
     }
 }
 
-async fn keep_listening(servers: Arc<Servers>, rooms: Arc<Rooms>) {
-    let mut pause = FIRST_PAUSE;
+/// Has an ear at each server that has a room somebody listens to.
+async fn keep_ears(directory: Arc<Directory>, rooms: Arc<Rooms>) {
+    let (mut map, mut changed) = (directory.watch(), rooms.changed.subscribe());
+    let mut ears = BTreeMap::<String, Attached>::new();
     loop {
-        let (sender, pushes) = mpsc::channel(BACKLOG);
-        match timeout(DIAL, Ear::open(&servers, sender)).await {
-            Ok(Ok(ear)) => {
-                pause = FIRST_PAUSE;
-                let error = listen(ear, pushes, &rooms).await;
-                tracing::warn!(store = servers.address, %error, "lost the connection for events");
-            }
-            Ok(Err(error)) => tracing::warn!(store = servers.address, %error, "cannot listen for events"),
-            Err(_) => tracing::warn!(store = servers.address, "no connection for events came up in time"),
+        let wanted = by_server(&map.borrow_and_update(), &rooms);
+        ears.retain(|address, _| wanted.contains_key(address));
+        for (address, (server, channels)) in wanted {
+            let ear = ears.entry(address).or_insert_with(|| Attached::new(server, &directory, &rooms));
+            ear.channels.send_if_modified(|known| {
+                let is_news = *known != channels;
+                *known = channels;
+                is_news
+            });
         }
-        tokio::time::sleep(jittered(pause)).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        tokio::select! {
+            outcome = map.changed() => if outcome.is_err() { return },
+            outcome = changed.changed() => if outcome.is_err() { return },
+        }
     }
 }
 
-/// Between half and the whole of a pause, so that a fleet does not come back at one instant.
-fn jittered(pause: Duration) -> Duration {
-    let share = getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX));
-    pause.mul_f64(0.5 + share / 2.0)
+fn by_server(map: &Map, rooms: &Rooms) -> BTreeMap<String, (Arc<Server>, BTreeSet<String>)> {
+    let mut wanted = BTreeMap::new();
+    for channel in rooms.senders().keys() {
+        if let Some(server) = map.server(channel) {
+            let entry = wanted.entry(server.address.clone());
+            let (_, channels) = entry.or_insert_with(|| (Arc::clone(server), BTreeSet::new()));
+            channels.insert(channel.clone());
+        }
+    }
+    wanted
 }
 
-/// News about the connection itself.
+/// An ear at work; it ends with the value.
+struct Attached {
+    channels: watch::Sender<BTreeSet<String>>,
+    task: AbortHandle,
+}
+
+impl Attached {
+    fn new(server: Arc<Server>, directory: &Arc<Directory>, rooms: &Arc<Rooms>) -> Self {
+        let channels = watch::Sender::default();
+        let ear = Ear {
+            server,
+            directory: Arc::clone(directory),
+            rooms: Arc::clone(rooms),
+            channels: channels.subscribe(),
+        };
+        Self { channels, task: tokio::spawn(ear.listen()).abort_handle() }
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What a connection tells of itself.
 enum News {
-    /// The slot of this channel's room moved to another node.
-    Moved(String),
-    /// A connection was cut.
+    /// It was cut.
     Cut,
+    /// The server no longer has a channel's room.
+    Moved,
 }
 
-/// Listens until the connection is lost. Handing events on and looking after the connection go side by side: a room
-/// whose shard is away must not hold up the others.
-async fn listen(ear: Ear, pushes: mpsc::Receiver<PushInfo>, rooms: &Rooms) -> RedisError {
-    let (sender, news) = mpsc::channel(BACKLOG);
-    tokio::select! {
-        error = hand_on(pushes, rooms, sender) => error,
-        error = look_after(ear, news, rooms) => error,
+struct Ear {
+    server: Arc<Server>,
+    directory: Arc<Directory>,
+    rooms: Arc<Rooms>,
+    channels: watch::Receiver<BTreeSet<String>>,
+}
+
+impl Ear {
+    async fn listen(mut self) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let (sender, news) = mpsc::channel(BACKLOG);
+            let error = match timeout(DIAL, self.open(sender)).await {
+                Ok(Ok(connection)) => {
+                    pause = FIRST_PAUSE;
+                    self.attend(connection, news).await
+                }
+                Ok(Err(error)) => error,
+                Err(_) => silent(),
+            };
+            tracing::warn!(store = self.server.address, %error, "no events are heard");
+            // Perhaps another server has them now.
+            self.directory.look_again();
+            sleep(jittered(pause)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
     }
-}
 
-async fn hand_on(
-    mut pushes: mpsc::Receiver<PushInfo>,
-    rooms: &Rooms,
-    news: mpsc::Sender<News>,
-) -> RedisError {
-    while let Some(push) = pushes.recv().await {
-        let told = match (push.kind, push.data.as_slice()) {
+    async fn open(&self, news: mpsc::Sender<News>) -> RedisResult<MultiplexedConnection> {
+        let rooms = Arc::clone(&self.rooms);
+        let push = move |push: PushInfo| match (push.kind, push.data.as_slice()) {
             (PushKind::Message | PushKind::SMessage, [channel, Value::BulkString(payload)]) => {
                 rooms.deliver(&text(channel), payload);
                 Ok(())
             }
-            (PushKind::SUnsubscribe, [channel, ..]) => news.try_send(News::Moved(text(channel))),
+            (PushKind::SUnsubscribe, _) => news.try_send(News::Moved),
             (PushKind::Disconnection, _) => news.try_send(News::Cut),
             _ => Ok(()),
         };
-        if told.is_err() {
-            break;
+        let servers = self.directory.config();
+        let client = servers.client(self.server.at(), ProtocolVersion::RESP3)?;
+        let config = servers.config().set_push_sender(push).set_response_timeout(Some(PATIENCE));
+        client.get_multiplexed_async_connection_with_config(&config).await
+    }
+
+    /// Looks after a connection until it is lost.
+    async fn attend(
+        &mut self,
+        mut connection: MultiplexedConnection,
+        mut news: mpsc::Receiver<News>,
+    ) -> RedisError {
+        let mut heard = BTreeSet::new();
+        let mut alarm = interval(ASK_EVERY);
+        alarm.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let outcome = tokio::select! {
+                told = news.recv() => Err(match told {
+                    Some(News::Moved) => moved(),
+                    Some(News::Cut) | None => lost(),
+                }),
+                changed = self.channels.changed() => match changed {
+                    Ok(()) => self.subscribe(&mut connection, &mut heard).await,
+                    Err(_) => Err(lost()),
+                },
+                _ = alarm.tick() => self.ask(&mut connection, &mut heard).await,
+            };
+            if let Err(error) = outcome {
+                return error;
+            }
         }
     }
-    lost()
-}
 
-async fn look_after(mut ear: Ear, mut news: mpsc::Receiver<News>, rooms: &Rooms) -> RedisError {
-    let mut heard = HashSet::new();
-    let mut alarm = interval(ASK_EVERY);
-    alarm.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let outcome = tokio::select! {
-            news = news.recv() => match news {
-                Some(News::Moved(channel)) => {
-                    heard.remove(&channel);
-                    subscribe(&mut ear, rooms, &mut heard).await
-                }
-                // Connected again by itself; rooms are subscribed anew at the next alarm.
-                Some(News::Cut) if ear.heals() => {
-                    heard.clear();
-                    Ok(())
-                }
-                Some(News::Cut) | None => Err(lost()),
-            },
-            () = rooms.changed.notified() => subscribe(&mut ear, rooms, &mut heard).await,
-            _ = alarm.tick() => match ask(&mut ear, &heard).await {
-                Ok(()) => subscribe(&mut ear, rooms, &mut heard).await,
-                Err(error) => Err(error),
-            },
+    /// Asks whether the connection lives: a half-open one says nothing by itself.
+    async fn ask(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        heard: &mut BTreeSet<String>,
+    ) -> RedisResult<()> {
+        redis::cmd("PING").exec_async(connection).await?;
+        self.subscribe(connection, heard).await
+    }
+
+    async fn subscribe(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        heard: &mut BTreeSet<String>,
+    ) -> RedisResult<()> {
+        let channels = self.channels.borrow_and_update().clone();
+        for channel in channels.difference(&heard.clone()) {
+            self.command(channel).exec_async(connection).await?;
+            heard.insert(channel.clone());
+        }
+        Ok(())
+    }
+
+    /// A cluster carries a message to one shard only.
+    fn command(&self, channel: &str) -> Cmd {
+        let verb = match self.directory.config().kind {
+            Kind::Cluster => "SSUBSCRIBE",
+            Kind::Single | Kind::Sentinel { .. } => "SUBSCRIBE",
         };
-        if let Err(error) = outcome {
-            return error;
-        }
+        let mut command = redis::cmd(verb);
+        command.arg(channel);
+        command
     }
-}
-
-async fn subscribe(ear: &mut Ear, rooms: &Rooms, heard: &mut HashSet<String>) -> Result<(), RedisError> {
-    for channel in rooms.channels() {
-        if heard.contains(&channel) {
-            continue;
-        }
-        match in_time(ear.subscribe(&channel)).await {
-            Ok(()) => {
-                heard.insert(channel);
-            }
-            // The other rooms may be on shards that are well; this one is tried again.
-            Err(error) if ear.heals() => tracing::warn!(channel, %error, "cannot listen to a room"),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// Asks whether the connection lives: a half-open one says nothing by itself.
-async fn ask(ear: &mut Ear, heard: &HashSet<String>) -> Result<(), RedisError> {
-    match ear {
-        Ear::One(connection) => {
-            in_time(redis::cmd("PING").exec_async(connection)).await?;
-        }
-        Ear::Cluster(cluster) => {
-            for channel in heard {
-                let route = Route::with_key(channel, SlotAddr::Master);
-                let to = RoutingInfo::SingleNode(SingleNodeRoutingInfo::SpecificNode(route));
-                if in_time(cluster.route_command(redis::cmd("PING"), to)).await.is_err() {
-                    return Err(lost());
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-async fn in_time<T>(work: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
-    timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(lost()))
 }
 
 fn lost() -> RedisError {
     (ErrorKind::Io, "the connection is lost").into()
+}
+
+fn silent() -> RedisError {
+    (ErrorKind::Io, "no connection came up in time").into()
+}
+
+fn moved() -> RedisError {
+    (ErrorKind::Io, "a room moved to another server").into()
 }
 
 fn text(value: &Value) -> String {
@@ -225,40 +272,5 @@ fn text(value: &Value) -> String {
         Value::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),
         Value::SimpleString(text) => text.clone(),
         _ => String::new(),
-    }
-}
-
-/// The listening connection.
-enum Ear {
-    One(MultiplexedConnection),
-    /// Has connections to several nodes, and replaces them by itself.
-    Cluster(ClusterConnection),
-}
-
-impl Ear {
-    async fn open(servers: &Servers, sender: mpsc::Sender<PushInfo>) -> RedisResult<Self> {
-        let push = {
-            let sender = sender.clone();
-            move |push: PushInfo| sender.try_send(push)
-        };
-        if let Some(connection) = servers.listening(push).await? {
-            return Ok(Self::One(connection));
-        }
-        let push = move |push: PushInfo| sender.try_send(push);
-        let client = servers
-            .cluster(|builder| builder.use_protocol(ProtocolVersion::RESP3).push_sender(push))?
-            .ok_or_else(lost)?;
-        client.get_async_connection().await.map(Self::Cluster)
-    }
-
-    fn heals(&self) -> bool {
-        matches!(self, Self::Cluster(_))
-    }
-
-    async fn subscribe(&mut self, channel: &str) -> RedisResult<()> {
-        match self {
-            Self::One(connection) => connection.subscribe(channel).await,
-            Self::Cluster(cluster) => cluster.ssubscribe(channel).await,
-        }
     }
 }

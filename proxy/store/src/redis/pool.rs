@@ -1,131 +1,154 @@
-//! A pool of connections to the one server that takes the calls: deadpool-redis, with two differences. A
-//! connection that was used a moment ago is not asked whether it lives, which would double the trips of a busy
-//! store; and a connection that comes up after its caller stopped waiting is kept for the next one.
+//! Connections to one server. A call has one for itself, so that a long answer holds up nobody else's; whoever does
+//! not give it back closes it, so a late answer is never read as the next call's.
+//!
+//! A connection that was heard a moment ago is not asked whether it lives, which would double the trips of a busy
+//! store. One that comes up after its caller stopped waiting is kept for the next.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use deadpool::managed::{self, Metrics, RecycleResult};
-use deadpool_redis::sentinel::{self, SentinelNodeConnectionInfo, SentinelServerType};
-use redis::aio::MultiplexedConnection;
-use redis::{RedisConnectionInfo, RedisError, RedisResult};
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::{AsyncConnectionConfig, Client, Cmd, RedisResult, Value};
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use tokio::time::{Instant, timeout};
 
-use super::address::{Kind, Servers};
-
-pub(super) type Pool = managed::Pool<Manager>;
-
-/// Connections of one edge to the store.
+/// Calls that are under way at a time, each on a connection of its own.
 pub(super) const SIZE: usize = 8;
-/// A connection that was idle for longer is asked whether it lives.
+/// A connection that was silent for longer is asked whether it lives.
 const FRESH: Duration = Duration::from_secs(1);
 
-pub(super) struct Manager {
-    source: Arc<Source>,
+pub(super) struct Pool {
+    dialer: Arc<Dialer>,
+    seats: Semaphore,
+    /// How long a connection may take to show that it lives.
+    patience: Duration,
+}
+
+/// A connection for one call.
+pub(super) struct Lease<'a> {
+    pool: &'a Pool,
+    connection: MultiplexedConnection,
+    _seat: SemaphorePermit<'a>,
+}
+
+impl Pool {
+    /// For calls that take at most `call`. Connections live in the runtime that this is called in.
+    pub(super) fn new(client: Client, config: AsyncConnectionConfig, call: Duration) -> Self {
+        let dialer = Dialer {
+            client,
+            config,
+            runtime: Handle::current(),
+            dials: Arc::new(Semaphore::new(SIZE)),
+            spares: Mutex::default(),
+        };
+        Self { dialer: Arc::new(dialer), seats: Semaphore::new(SIZE), patience: call / 2 }
+    }
+
+    pub(super) async fn get(&self) -> RedisResult<Lease<'_>> {
+        let seat = self.seats.acquire().await.map_err(ended)?;
+        while let Some(mut spare) = self.dialer.take() {
+            if spare.is_trusted() || self.lives(&mut spare.connection).await {
+                return Ok(self.lease(spare.connection, seat));
+            }
+            // The others are as old.
+            self.forget();
+        }
+        let connection = self.dialer.dial().await?;
+        Ok(self.lease(connection, seat))
+    }
+
+    /// Closes all that nobody uses: they lead to a server that is gone, or no longer the one to ask.
+    pub(super) fn forget(&self) {
+        self.dialer.spares().clear();
+    }
+
+    /// From now on, each of those that nobody uses has to show that it lives.
+    pub(super) fn doubt(&self) {
+        self.dialer.spares().iter_mut().for_each(|spare| spare.is_doubted = true);
+    }
+
+    fn lease<'a>(&'a self, connection: MultiplexedConnection, seat: SemaphorePermit<'a>) -> Lease<'a> {
+        Lease { pool: self, connection, _seat: seat }
+    }
+
+    async fn lives(&self, connection: &mut MultiplexedConnection) -> bool {
+        let ping = redis::cmd("PING");
+        // An error is an answer too: the call itself will hear it.
+        let asked = timeout(self.patience, connection.req_packed_command(&ping)).await;
+        asked.is_ok_and(|answer| answer.is_ok())
+    }
+}
+
+impl Lease<'_> {
+    pub(super) async fn request(&mut self, command: &Cmd) -> RedisResult<Value> {
+        self.connection.req_packed_command(command).await?.extract_error()
+    }
+
+    /// All that was asked is answered: the next call may have it.
+    pub(super) fn give_back(self) {
+        self.pool.dialer.keep(self.connection);
+    }
+}
+
+struct Dialer {
+    client: Client,
+    config: AsyncConnectionConfig,
     /// Where connections live, whichever runtime asks for them.
     runtime: Handle,
-    /// Came up too late for who asked for them; at most [`SIZE`].
-    late: Arc<Mutex<Vec<MultiplexedConnection>>>,
+    dials: Arc<Semaphore>,
+    /// The one heard last is at the end.
+    spares: Mutex<Vec<Spare>>,
 }
 
-enum Source {
-    Single(deadpool_redis::Manager),
-    Sentinel(sentinel::Manager),
+struct Spare {
+    connection: MultiplexedConnection,
+    heard: Instant,
+    is_doubted: bool,
 }
 
-impl Source {
-    async fn dial(&self) -> RedisResult<MultiplexedConnection> {
-        match self {
-            Self::Single(manager) => managed::Manager::create(manager).await,
-            Self::Sentinel(manager) => managed::Manager::create(manager).await,
-        }
+impl Spare {
+    fn is_trusted(&self) -> bool {
+        !self.is_doubted && self.heard.elapsed() < FRESH
     }
 }
 
-/// A pool for these servers; `None` for a cluster, whose connection is a pool by itself.
-pub(super) fn open(servers: &Servers) -> RedisResult<Option<Pool>> {
-    let Some(source) = source(servers)? else {
-        return Ok(None);
-    };
-    let manager = Manager { source: Arc::new(source), runtime: Handle::current(), late: Arc::default() };
-    let pool = Pool::builder(manager).max_size(SIZE).build();
-    pool.map(Some).map_err(|error| RedisError::from(io::Error::other(error.to_string())))
-}
-
-fn source(servers: &Servers) -> RedisResult<Option<Source>> {
-    Ok(match &servers.kind {
-        Kind::Single(info) => {
-            let manager = deadpool_redis::Manager::new_with_config(info.clone(), servers.config())?;
-            Some(Source::Single(manager))
-        }
-        Kind::Sentinel { sentinels, master, login, tls } => {
-            let node = SentinelNodeConnectionInfo {
-                tls_mode: tls.then_some(sentinel::TlsMode::Secure),
-                redis_connection_info: Some(as_deadpool(login)),
-            };
-            let kind = SentinelServerType::Master;
-            let manager = sentinel::Manager::new(sentinels.clone(), master.clone(), Some(node), kind)?;
-            Some(Source::Sentinel(manager))
-        }
-        Kind::Cluster { .. } => None,
-    })
-}
-
-fn as_deadpool(login: &RedisConnectionInfo) -> deadpool_redis::RedisConnectionInfo {
-    deadpool_redis::RedisConnectionInfo {
-        db: login.db(),
-        username: login.username().map(Into::into),
-        password: login.password().map(Into::into),
-        ..deadpool_redis::RedisConnectionInfo::default()
+impl Dialer {
+    fn spares(&self) -> MutexGuard<'_, Vec<Spare>> {
+        self.spares.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl Manager {
-    /// Drops what came up late: it may lead to a server that is gone.
-    pub(super) fn forget_late(&self) {
-        late(&self.late).clear();
+    fn take(&self) -> Option<Spare> {
+        self.spares().pop()
     }
-}
 
-fn late(late: &Mutex<Vec<MultiplexedConnection>>) -> MutexGuard<'_, Vec<MultiplexedConnection>> {
-    late.lock().unwrap_or_else(PoisonError::into_inner)
-}
+    fn keep(&self, connection: MultiplexedConnection) {
+        let mut spares = self.spares();
+        if spares.len() < SIZE {
+            spares.push(Spare { connection, heard: Instant::now(), is_doubted: false });
+        }
+    }
 
-impl managed::Manager for Manager {
-    type Type = MultiplexedConnection;
-    type Error = RedisError;
-
-    async fn create(&self) -> RedisResult<MultiplexedConnection> {
-        if let Some(connection) = late(&self.late).pop() {
-            return Ok(connection);
+    async fn dial(self: &Arc<Self>) -> RedisResult<MultiplexedConnection> {
+        let permit = Arc::clone(&self.dials).acquire_owned().await.map_err(ended)?;
+        // While this one waited, another may have come up for somebody who did not.
+        if let Some(spare) = self.take() {
+            return Ok(spare.connection);
         }
         let (sender, receiver) = oneshot::channel();
-        let (source, spare) = (Arc::clone(&self.source), Arc::clone(&self.late));
+        let dialer = Arc::clone(self);
         self.runtime.spawn(async move {
-            if let Err(Ok(connection)) = sender.send(source.dial().await) {
-                let mut spare = late(&spare);
-                if spare.len() < SIZE {
-                    spare.push(connection);
-                }
+            let dialled = dialer.client.get_multiplexed_async_connection_with_config(&dialer.config).await;
+            if let Err(Ok(connection)) = sender.send(dialled) {
+                dialer.keep(connection);
             }
+            drop(permit);
         });
-        let ended = |_| io::Error::other("the runtime of the store's connections has ended");
         receiver.await.map_err(ended)?
     }
+}
 
-    async fn recycle(
-        &self,
-        connection: &mut MultiplexedConnection,
-        metrics: &Metrics,
-    ) -> RecycleResult<RedisError> {
-        if metrics.last_used() < FRESH {
-            return Ok(());
-        }
-        match &*self.source {
-            Source::Single(manager) => managed::Manager::recycle(manager, connection, metrics).await,
-            Source::Sentinel(manager) => managed::Manager::recycle(manager, connection, metrics).await,
-        }
-    }
+fn ended<E>(_: E) -> io::Error {
+    io::Error::other("the runtime of the store's connections has ended")
 }
