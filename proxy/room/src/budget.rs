@@ -58,6 +58,19 @@ impl Budget {
     }
 }
 
+/// As a store keeps it: the instant at which the bucket would be full again.
+impl From<Budget> for Micros {
+    fn from(budget: Budget) -> Self {
+        budget.tat
+    }
+}
+
+impl From<Micros> for Budget {
+    fn from(tat: Micros) -> Self {
+        Self { tat }
+    }
+}
+
 /// How long `count` tokens take to refill.
 fn cost(count: u64, rate: u32) -> u64 {
     (count * MINUTE_MICROS).div_ceil(u64::from(rate))
