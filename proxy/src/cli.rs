@@ -5,7 +5,6 @@ mod demo;
 mod rooms;
 mod tokens;
 
-use std::future::Future;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,8 +14,9 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use vestibule::config::{ConfigError, SettingsSource};
-use vestibule::serve::{self, Addresses, ServeError};
+use vestibule::serve::{self, Addresses, HandoverError, Order, RunOptions, ServeError};
 
 /// A fair waiting room and an exact gate in front of a site.
 #[derive(Debug, Parser)]
@@ -73,6 +73,37 @@ struct RunArgs {
     /// Once listening, write the addresses to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    #[command(flatten)]
+    ending: EndingArgs,
+}
+
+/// How the process ends. SIGTERM and SIGINT stop it, a second one cuts what is left; SIGQUIT hands its listeners over
+/// to a successor first.
+#[derive(Debug, Clone, Args)]
+struct EndingArgs {
+    /// After SIGTERM: how long connections are still accepted, until nobody sends them here any more.
+    #[arg(long, value_name = "SPAN", env = "VESTIBULE_LINGER", default_value = "2s", value_parser = span)]
+    linger: Duration,
+    /// After that: how long requests, downloads and tunnels may go on before they are cut.
+    #[arg(long, value_name = "SPAN", env = "VESTIBULE_DRAIN", default_value = "30s", value_parser = span)]
+    drain: Duration,
+    /// Take the listeners of a running edge, which gives them on SIGQUIT, instead of opening new ones.
+    #[arg(long)]
+    upgrade: bool,
+    /// Where a running edge and its successor meet.
+    #[arg(long, value_name = "PATH", env = "VESTIBULE_UPGRADE_SOCKET", default_value = RunOptions::UPGRADE_SOCKET)]
+    upgrade_socket: PathBuf,
+}
+
+/// Nobody waits longer for the end of a process.
+const LONGEST_END: Duration = Duration::from_secs(3600);
+
+fn span(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(span) if span <= LONGEST_END => Ok(span),
+        Ok(_) => Err("more than an hour".into()),
+        Err(error) => Err(format!("{error}; like 500ms, 30s or 2m")),
+    }
 }
 
 #[derive(Debug, Args)]
@@ -191,9 +222,12 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Arguments(_) | Self::Usage(_) => 64,
-            Self::Unreachable(_) | Self::Serve(ServeError::Unreachable(_)) => 69,
+            Self::Unreachable(_)
+            | Self::Serve(
+                ServeError::Unreachable(_) | ServeError::Handover(HandoverError::NobodyCame { .. }),
+            ) => 69,
+            Self::Serve(ServeError::Handover(HandoverError::OtherAddress { .. })) | Self::Settings(_) => 78,
             Self::Internal(_) | Self::Serve(_) => 70,
-            Self::Settings(_) => 78,
         })
     }
 }
@@ -247,10 +281,16 @@ fn run(args: RunArgs) -> Result<(), Failure> {
     };
     let ready =
         move |addresses: &Addresses| args.report.as_deref().map_or(Ok(()), |file| addresses.write(file));
-    runtime()?.block_on(async {
-        let stop = interrupted()?;
-        serve::serve(SettingsSource::file(config), ready, stop).await.map_err(Failure::from)
-    })
+    let EndingArgs { linger, drain, upgrade, upgrade_socket } = args.ending;
+    let options = RunOptions { linger, drain, upgrade, upgrade_socket };
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
+        let orders = orders(Some(SignalKind::quit()), None)?;
+        serve::serve(SettingsSource::file(config), options, ready, orders).await.map_err(Failure::from)
+    });
+    // Nothing that still runs in the background holds up the end.
+    runtime.shutdown_background();
+    ended
 }
 
 fn completions(shell: Shell) -> Result<(), Failure> {
@@ -263,16 +303,25 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }
 
-/// Ends with the first SIGINT or SIGTERM from now on.
-fn interrupted() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
+/// What SIGINT, SIGTERM and the signal for a hand-over mean to a running edge; it also stops after `limit`.
+fn orders(hand_over: Option<SignalKind>, limit: Option<Duration>) -> io::Result<mpsc::Receiver<Order>> {
+    let (sender, orders) = mpsc::channel(8);
+    let stops = [SignalKind::interrupt(), SignalKind::terminate()].map(|kind| (kind, Order::Stop));
+    let hand_over = hand_over.map(|kind| (kind, Order::HandOver));
+    for (kind, order) in stops.into_iter().chain(hand_over) {
+        let (mut signals, sender) = (signal(kind)?, sender.clone());
+        tokio::spawn(
+            async move { while signals.recv().await.is_some() && sender.send(order).await.is_ok() {} },
+        );
+    }
+    if let Some(limit) = limit {
+        tokio::spawn(async move {
+            tokio::time::sleep(limit).await;
+            // Whoever was told before is ending already.
+            let _ = sender.send(Order::Stop).await;
+        });
+    }
+    Ok(orders)
 }
 
 /// Reads a short file that holds one secret.

@@ -101,7 +101,8 @@ pub struct EdgeLimits {
     pub write: Duration,
     /// How long a tunnel may be silent.
     pub tunnel: Duration,
-    /// After the order to stop: how long new connections are still taken, until nobody sends them here any more.
+    /// After the order to stop: how long new connections are still taken, until nobody sends them here any more; and
+    /// how long after it, or after its last answer, a connection may be idle.
     pub linger: Duration,
     /// After that: how long sessions may go on before they are cut.
     pub drain: Duration,
@@ -141,7 +142,7 @@ struct Shared {
     tls: Option<TlsIdentity>,
     limits: EdgeLimits,
     places: Arc<Semaphore>,
-    /// Finish what you do, and take nothing new.
+    /// Each connection ends with the answer that it gets next.
     stopping: watch::Receiver<bool>,
     /// Stop now.
     killed: watch::Receiver<bool>,

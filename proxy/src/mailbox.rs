@@ -36,7 +36,7 @@ pub enum Mail {
 impl Mailbox {
     /// Replaces an update that was not sent yet.
     pub fn update(&self, text: Utf8Bytes) {
-        let replaced = self.with(|pending| pending.update.replace(text).is_some());
+        let replaced = self.with(|pending| pending.close.is_none() && pending.update.replace(text).is_some());
         if replaced {
             metrics::edge().ws_dropped(WsType::Update);
         }
@@ -45,6 +45,9 @@ impl Mailbox {
     /// Goes out before any update, in order.
     pub fn urgent(&self, kind: WsType, text: Utf8Bytes) {
         self.with(|pending| {
+            if pending.close.is_some() {
+                return;
+            }
             if pending.urgent.len() >= MAX_URGENT {
                 pending.close = Some(room::wire::close::FULL);
             } else {
@@ -53,9 +56,11 @@ impl Mailbox {
         });
     }
 
-    /// Closes after what is pending was sent.
+    /// Closes after what is pending was sent. The first code counts, and nothing is taken after it.
     pub fn close(&self, code: u16) {
-        self.with(|pending| pending.close = Some(code));
+        self.with(|pending| {
+            pending.close.get_or_insert(code);
+        });
     }
 
     /// Waits for the next thing to do. Safe to drop half-way.
@@ -104,6 +109,18 @@ mod tests {
         mailbox.close(1012);
         assert_eq!(mailbox.next().await, Mail::Text(WsType::Turn, "turn".into()));
         assert_eq!(mailbox.next().await, Mail::Text(WsType::Update, "new".into()));
+        assert_eq!(mailbox.next().await, Mail::Close(1012));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_said_after_the_goodbye() {
+        let mailbox = Mailbox::default();
+        for code in [1012, 1013] {
+            mailbox.urgent(WsType::Bye, "bye".into());
+            mailbox.close(code);
+            mailbox.update("late".into());
+        }
+        assert_eq!(mailbox.next().await, Mail::Text(WsType::Bye, "bye".into()));
         assert_eq!(mailbox.next().await, Mail::Close(1012));
     }
 

@@ -10,17 +10,18 @@ mod trace;
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use tokio::net::TcpListener;
+use axum::serve::Listener;
 
 pub use self::calls::{HouseCalls, RoomCalls};
 pub use self::readiness::{Latch, Readiness};
@@ -51,7 +52,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Serves until `stop`, then finishes the answers under way.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Listener<Addr = SocketAddr>,
     app: OperatorApp,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
@@ -70,7 +71,7 @@ fn router(app: OperatorApp) -> Router {
         .route("/metrics", get(exposition))
         .route("/livez", get(|| async { "live\n" }))
         .route("/healthz", get(|| async { "live\n" }))
-        .route("/readyz", get(ready))
+        .route("/readyz", get(readiness::ready))
         .merge(guarded)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn(trace::traced))
@@ -84,12 +85,4 @@ async fn in_time(request: Request, next: Next) -> Response {
 
 async fn exposition(State(app): State<OperatorApp>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.exposition.render())
-}
-
-async fn ready(State(app): State<OperatorApp>) -> Response {
-    let reasons = app.readiness.reasons();
-    if reasons.is_empty() {
-        return "ready\n".into_response();
-    }
-    (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", reasons.join(", "))).into_response()
 }

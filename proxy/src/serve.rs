@@ -1,67 +1,79 @@
 //! One edge from its settings to its end.
 
-use std::future::Future;
-use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+mod addresses;
+mod handover;
+mod yielding;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use room::ids::NodeId;
-use serde::Serialize;
+use room::time::Micros;
 use store::Store;
 use store::memory::Memory;
 use store::redis::{Redis, RedisOptions};
-use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
 
+pub use self::addresses::Addresses;
+pub use self::handover::HandoverError;
+use self::handover::Listeners;
+use self::yielding::Yielding;
 use crate::config::reload::Reload;
 use crate::config::settings::{self, Settings, StoreSettings, StoreUrl};
 use crate::config::{ConfigError, Loaded, SettingsSource};
 use crate::desk::Desk;
 use crate::edge::tls::TlsIdentity;
-use crate::edge::{self, EdgeHandle, EdgeOptions, TrustedProxies};
+use crate::edge::{self, EdgeHandle, EdgeLimits, EdgeOptions, TrustedProxies};
 use crate::house::House;
 use crate::metrics::{self, Exposition};
-use crate::operator::{self, HouseCalls, Latch, OperatorApp, Readiness};
+use crate::operator::{self, HouseCalls, OperatorApp, Readiness};
 use crate::{random, telemetry};
 
-/// Where a running edge listens, as addresses that this machine can open.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Addresses {
-    pub site: String,
-    pub operator: String,
+/// How long a store that is not there is asked for before the start is given up.
+const STORE_PATIENCE: Duration = Duration::from_secs(5);
+const ASK_EVERY: Duration = Duration::from_millis(500);
+/// How often those who came to wait since the last goodbye are told to come back elsewhere.
+const BYE_EVERY: Duration = Duration::from_millis(200);
+/// For the last answers of the operator's listener.
+const OPERATOR_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How one process runs, beside its settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunOptions {
+    /// After the order to stop: how long connections are still accepted.
+    pub linger: Duration,
+    /// After that: how long what is under way may go on.
+    pub drain: Duration,
+    /// Where a running edge meets its successor.
+    pub upgrade_socket: PathBuf,
+    /// Whether to take the listeners of a running edge, instead of opening new ones.
+    pub upgrade: bool,
 }
 
-impl Addresses {
-    fn new(site: SocketAddr, site_is_tls: bool, operator: SocketAddr) -> Self {
-        let scheme = if site_is_tls { "https" } else { "http" };
-        Self {
-            site: format!("{scheme}://{}", reachable(site)),
-            operator: format!("http://{}", reachable(operator)),
-        }
-    }
+impl RunOptions {
+    pub const UPGRADE_SOCKET: &str = "/run/vestibule/upgrade.sock";
+}
 
-    /// Writes the addresses as JSON. Whoever waits for the file finds it whole.
-    pub fn write(&self, file: &Path) -> io::Result<()> {
-        let mut name = file.file_name().unwrap_or_default().to_owned();
-        name.push(".new");
-        let new = file.with_file_name(name);
-        let mut written = std::fs::File::create(&new)?;
-        serde_json::to_writer(&mut written, self)?;
-        written.write_all(b"\n")?;
-        std::fs::rename(new, file)
+impl Default for RunOptions {
+    fn default() -> Self {
+        let EdgeLimits { linger, drain, .. } = EdgeLimits::default();
+        Self { linger, drain, upgrade_socket: Self::UPGRADE_SOCKET.into(), upgrade: false }
     }
 }
 
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
+/// What whoever runs the process may tell it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Take nothing new, finish what is under way, end. Said again: end at once.
+    Stop,
+    /// Give the listeners to the successor; once it has them, stop.
+    HandOver,
 }
 
 /// Why an edge did not start, or stopped.
@@ -74,6 +86,8 @@ pub enum ServeError {
     Unreachable(String),
     #[error("cannot listen on {address}: {cause}")]
     Listen { address: SocketAddr, cause: io::Error },
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
     #[error("{0}")]
     Internal(String),
 }
@@ -82,147 +96,212 @@ fn internal(error: impl std::fmt::Display) -> ServeError {
     ServeError::Internal(error.to_string())
 }
 
-/// Runs one edge. `ready` is told the addresses once all listeners are bound; `stop` ends it.
+/// Runs one edge. `ready` is told the addresses once all listeners are open. It ends by an order, or with the sender
+/// of the orders.
 pub async fn serve(
     source: SettingsSource,
+    options: RunOptions,
     ready: impl FnOnce(&Addresses) -> io::Result<()>,
-    stop: impl Future<Output = ()> + Send,
+    mut orders: mpsc::Receiver<Order>,
 ) -> Result<(), ServeError> {
-    let Loaded { settings, warnings, .. } = source.load()?;
-    let log_level = telemetry::install(&settings.telemetry.log_level).map_err(internal)?;
-    let exposition = Exposition::install().map_err(internal)?;
-    for warning in warnings {
-        tracing::warn!("{warning}");
-    }
-    metrics::edge().config_loaded(settings.version);
-
-    let site = listen(settings.server.listen, edge::bind)?;
-    let operator = TcpListener::bind(settings.operator.listen)
-        .await
-        .map_err(|cause| ServeError::Listen { address: settings.operator.listen, cause })?;
-    let store = open_store(&settings).await?;
-    let (stopping, stopped) = watch::channel(false);
-    let reload = Reload::start(source, settings, stopped.clone()).map_err(internal)?;
-    let running = Running::start(reload.settings().load_full(), store, site, &stopped)?;
-    let app = OperatorApp {
-        settings: reload.settings(),
-        calls: Arc::new(HouseCalls::new(Arc::clone(&running.house))),
-        exposition: exposition.clone(),
-        readiness: running.readiness.clone(),
+    let running = tokio::select! {
+        biased;
+        () = stop_ordered(&mut orders) => return Ok(()),
+        running = Running::start(source, &options) => running?,
     };
-    let addresses = Addresses::new(
-        running.edge.address,
-        reload.settings().load().server.tls.is_some(),
-        operator.local_addr().map_err(internal)?,
-    );
-    let (operator_stopping, operator_stopped) = watch::channel(false);
-    let operator = tokio::spawn(operator::serve(operator, app, told(operator_stopped)));
-    let helpers = [
-        tokio::spawn(upkeep(exposition)),
-        tokio::spawn(follow_log_level(log_level, reload.changes())),
-        tokio::spawn(running.renovation(reload.changes()).follow()),
-    ];
-    ready(&addresses).map_err(internal)?;
-    stop.await;
-    tracing::info!("stopping: readiness is off, visitors are asked to come back");
-    stopping.send_replace(true);
-    // Metrics and probes are answered to the end.
-    running.edge.done.await.map_err(internal)?;
-    operator_stopping.send_replace(true);
-    helpers.iter().for_each(tokio::task::JoinHandle::abort);
-    operator.await.map_err(internal)?.map_err(internal)
+    ready(&running.addresses).map_err(internal)?;
+    let successor = running.until_stop(&mut orders, &options).await;
+    running.finish(successor, &mut orders).await
 }
 
-fn listen<T>(address: SocketAddr, bind: impl FnOnce(SocketAddr) -> io::Result<T>) -> Result<T, ServeError> {
-    bind(address).map_err(|cause| ServeError::Listen { address, cause })
+/// Waits for the order to stop; without anybody who could give it, for ever.
+async fn stop_ordered(orders: &mut mpsc::Receiver<Order>) {
+    loop {
+        match orders.recv().await {
+            Some(Order::Stop) => return,
+            Some(Order::HandOver) => tracing::warn!("there is nothing to hand over at this moment"),
+            None => std::future::pending().await,
+        }
+    }
 }
 
-/// The visitors' side, running.
+/// An edge at work.
 struct Running {
+    addresses: Addresses,
+    edge: EdgeHandle,
+    operator: JoinHandle<io::Result<()>>,
+    /// The listeners once more, for a successor.
+    listeners: Listeners,
+    stopping: watch::Sender<bool>,
+    /// The operator's listener accepts nobody any more: a successor does.
+    operator_yielded: watch::Sender<bool>,
+    operator_stopping: watch::Sender<bool>,
+    helpers: [JoinHandle<()>; 3],
+}
+
+impl Running {
+    /// Nobody can connect before every room has heard from the store.
+    async fn start(source: SettingsSource, options: &RunOptions) -> Result<Self, ServeError> {
+        let Loaded { settings, warnings, .. } = source.load()?;
+        let log_level = telemetry::install(&settings.telemetry.log_level).map_err(internal)?;
+        let exposition = Exposition::install().map_err(internal)?;
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        metrics::edge().config_loaded(settings.version);
+
+        let store = await_store(&settings).await?;
+        let (stopping, stopped) = watch::channel(false);
+        let reload = Reload::start(source, settings, stopped.clone()).map_err(internal)?;
+        let settings = reload.settings().load_full();
+        let interior = Interior::build(Arc::clone(&settings), store)?;
+        interior.await_rooms().await?;
+        let (listeners, predecessor) = if options.upgrade {
+            let (listeners, predecessor) = handover::take(&options.upgrade_socket, &settings).await?;
+            (listeners, Some(predecessor))
+        } else {
+            (Listeners::bind(&settings)?, None)
+        };
+
+        let Listeners { site, operator } = listeners.try_clone().map_err(internal)?;
+        let readiness = Readiness::default();
+        let edge = interior.open(site, options, &readiness, stopped)?;
+        let (operator_yielded, yielded) = watch::channel(false);
+        let operator = Yielding::new(operator, yielded).map_err(internal)?;
+        let addresses = Addresses::new(edge.address, settings.server.tls.is_some(), operator.address());
+        let app = OperatorApp {
+            settings: reload.settings(),
+            calls: Arc::new(HouseCalls::new(Arc::clone(&interior.house))),
+            exposition: exposition.clone(),
+            readiness,
+        };
+        let (operator_stopping, operator_stopped) = watch::channel(false);
+        let operator = tokio::spawn(operator::serve(operator, app, told(operator_stopped)));
+        if let Some(predecessor) = predecessor {
+            predecessor.relieve().await?;
+            tracing::info!("the listeners of the running edge were taken over");
+        }
+        let helpers = [
+            tokio::spawn(upkeep(exposition)),
+            tokio::spawn(follow_log_level(log_level, reload.changes())),
+            tokio::spawn(interior.follow(reload.changes())),
+        ];
+        Ok(Self {
+            addresses,
+            edge,
+            operator,
+            listeners,
+            stopping,
+            operator_yielded,
+            operator_stopping,
+            helpers,
+        })
+    }
+
+    /// Whether a successor has the listeners, or the edge just stops.
+    async fn until_stop(&self, orders: &mut mpsc::Receiver<Order>, options: &RunOptions) -> bool {
+        while let Some(Order::HandOver) = orders.recv().await {
+            let given = tokio::select! {
+                biased;
+                () = stop_ordered(orders) => return false,
+                given = handover::give(&options.upgrade_socket, &self.listeners) => given,
+            };
+            match given {
+                Ok(()) => return true,
+                Err(error) => {
+                    tracing::error!(%error, "the listeners were not handed over; this edge goes on")
+                }
+            }
+        }
+        false
+    }
+
+    async fn finish(self, successor: bool, orders: &mut mpsc::Receiver<Order>) -> Result<(), ServeError> {
+        tracing::info!(successor, "stopping: readiness is off, visitors are asked to come back");
+        drop(self.listeners);
+        if successor {
+            // Its answers count from now on; ours would say that the edge is not ready.
+            self.operator_yielded.send_replace(true);
+        }
+        self.stopping.send_replace(true);
+        tokio::select! {
+            ended = self.edge.done => ended.map_err(internal)?,
+            () = stop_ordered(orders) => {
+                tracing::warn!("told to stop a second time: what is under way is cut");
+                return Ok(());
+            }
+        }
+        // Otherwise metrics and probes are answered to the end.
+        self.operator_stopping.send_replace(true);
+        self.helpers.iter().for_each(JoinHandle::abort);
+        // Whoever still reads from it by then has had the time.
+        let _ = timeout(OPERATOR_PATIENCE, self.operator).await;
+        Ok(())
+    }
+}
+
+/// The rooms, and what follows their settings. Cheap to clone.
+#[derive(Clone)]
+struct Interior {
     house: Arc<ArcSwap<House>>,
     store: Arc<dyn Store>,
     node: NodeId,
-    edge: EdgeHandle,
-    readiness: Readiness,
     trusted_proxies: TrustedProxies,
     tls: Option<TlsIdentity>,
 }
 
-impl Running {
-    fn start(
-        settings: Arc<Settings>,
-        store: Arc<dyn Store>,
-        listener: std::net::TcpListener,
-        stop: &watch::Receiver<bool>,
-    ) -> Result<Self, ServeError> {
+impl Interior {
+    fn build(settings: Arc<Settings>, store: Arc<dyn Store>) -> Result<Self, ServeError> {
         let node = NodeId::from_random(random::bytes());
-        let readiness = Readiness::default();
         let tls = settings.server.tls.as_ref();
         let tls =
             tls.map(|tls| TlsIdentity::load(&tls.cert_file, &tls.key_file)).transpose().map_err(internal)?;
         let trusted_proxies = TrustedProxies::new(settings.server.trusted_proxies.clone());
         let house = House::build(settings, &store, node, None).map_err(internal)?;
-        let house = Arc::new(ArcSwap::from_pointee(house));
-        let mut options = EdgeOptions::new(listener);
-        options.tls.clone_from(&tls);
-        options.trusted_proxies = trusted_proxies.clone();
-        options.proxy_protocol = house.load().settings.server.proxy_protocol;
-        options.on_stop = Box::new(goodbye(Arc::clone(&house), readiness.clone(), options.limits.linger));
-        let desk = Arc::new(Desk::new(Arc::clone(&house)));
-        let edge = edge::serve(options, desk, stop.clone()).map_err(internal)?;
-        tokio::spawn(until_ready(Arc::clone(&house), readiness.hold("the store has not answered yet")));
-        Ok(Self { house, store, node, edge, readiness, trusted_proxies, tls })
+        Ok(Self { house: Arc::new(ArcSwap::from_pointee(house)), store, node, trusted_proxies, tls })
     }
 
-    /// What follows the settings.
-    fn renovation(&self, changes: watch::Receiver<Arc<Settings>>) -> Renovation {
-        Renovation {
-            house: Arc::clone(&self.house),
-            store: Arc::clone(&self.store),
-            node: self.node,
-            trusted_proxies: self.trusted_proxies.clone(),
-            tls: self.tls.clone(),
-            changes,
-        }
+    /// Waits until every room has heard from the store.
+    async fn await_rooms(&self) -> Result<(), ServeError> {
+        let mut look = tokio::time::interval(Duration::from_millis(20));
+        let ready = async {
+            while !self.house.load().is_ready() {
+                look.tick().await;
+            }
+        };
+        let silent = |_| {
+            ServeError::Unreachable(format!(
+                "the store took the connection, but said nothing of the rooms within {STORE_PATIENCE:?}"
+            ))
+        };
+        timeout(STORE_PATIENCE, ready).await.map_err(silent)
     }
-}
 
-/// Readiness goes off at once; those who wait are told when the listener no longer takes newcomers, so that they
-/// come back elsewhere.
-fn goodbye(house: Arc<ArcSwap<House>>, readiness: Readiness, linger: Duration) -> impl FnOnce() + Send {
-    move || {
-        let latch = readiness.hold("stopping");
-        tokio::spawn(async move {
-            tokio::time::sleep(linger).await;
-            house.load().bye();
-            // To the end of the process.
-            std::mem::forget(latch);
-        });
+    /// Lets visitors in.
+    fn open(
+        &self,
+        site: std::net::TcpListener,
+        options: &RunOptions,
+        readiness: &Readiness,
+        stop: watch::Receiver<bool>,
+    ) -> Result<EdgeHandle, ServeError> {
+        let house = Arc::clone(&self.house);
+        readiness.watch_store(move || store_silent_since(&house.load()));
+        let mut edge = EdgeOptions::new(site);
+        edge.tls.clone_from(&self.tls);
+        edge.trusted_proxies = self.trusted_proxies.clone();
+        edge.proxy_protocol = self.house.load().settings.server.proxy_protocol;
+        edge.limits.linger = options.linger;
+        edge.limits.drain = options.drain;
+        edge.on_stop = Box::new(goodbye(Arc::clone(&self.house), readiness.clone(), options.linger));
+        let desk = Arc::new(Desk::new(Arc::clone(&self.house)));
+        edge::serve(edge, desk, stop).map_err(internal)
     }
-}
 
-async fn until_ready(house: Arc<ArcSwap<House>>, latch: Latch) {
-    let mut look = tokio::time::interval(Duration::from_millis(20));
-    while !house.load().is_ready() {
-        look.tick().await;
-    }
-    drop(latch);
-}
-
-/// Builds the house anew whenever the settings change; nobody who waits or shops notices.
-struct Renovation {
-    house: Arc<ArcSwap<House>>,
-    store: Arc<dyn Store>,
-    node: NodeId,
-    trusted_proxies: TrustedProxies,
-    tls: Option<TlsIdentity>,
-    changes: watch::Receiver<Arc<Settings>>,
-}
-
-impl Renovation {
-    async fn follow(mut self) {
-        while self.changes.changed().await.is_ok() {
-            let settings = Arc::clone(&self.changes.borrow_and_update());
+    /// Builds the house anew whenever the settings change; nobody who waits or shops notices.
+    async fn follow(self, mut changes: watch::Receiver<Arc<Settings>>) {
+        while changes.changed().await.is_ok() {
+            let settings = Arc::clone(&changes.borrow_and_update());
             self.apply(settings).await;
         }
     }
@@ -243,6 +322,42 @@ impl Renovation {
             if let Err(error) = hall.offer_file_values().await {
                 tracing::warn!(room = %hall.name, %error, "the file's limits are not in force yet");
             }
+        }
+    }
+}
+
+/// Readiness goes off at once; those who wait are told when the listener no longer takes newcomers, so that they
+/// come back elsewhere. Whoever comes to wait after that, on a connection that was still open, is told as well.
+fn goodbye(house: Arc<ArcSwap<House>>, readiness: Readiness, linger: Duration) -> impl FnOnce() + Send {
+    move || {
+        let stopping = readiness.hold("stopping");
+        tokio::spawn(async move {
+            let _to_the_end = stopping;
+            sleep(linger).await;
+            loop {
+                house.load().bye();
+                sleep(BYE_EVERY).await;
+            }
+        });
+    }
+}
+
+/// When the rooms that the store does not answer heard from it last.
+fn store_silent_since(house: &House) -> Option<Micros> {
+    let lost = house.halls.values().filter(|hall| hall.store_is_lost());
+    lost.map(|hall| hall.known().map_or(Micros::ZERO, |known| known.head.clock)).min()
+}
+
+/// The store that the settings name; one that is not there yet may come within [`STORE_PATIENCE`].
+async fn await_store(settings: &Settings) -> Result<Arc<dyn Store>, ServeError> {
+    let deadline = Instant::now() + STORE_PATIENCE;
+    loop {
+        match open_store(settings).await {
+            Err(error) if Instant::now() + ASK_EVERY < deadline => {
+                tracing::warn!(%error, "the store is not there yet");
+                sleep(ASK_EVERY).await;
+            }
+            outcome => return outcome,
         }
     }
 }

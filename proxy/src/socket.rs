@@ -18,6 +18,8 @@ const PING_EVERY: Duration = Duration::from_secs(25);
 const SILENT_FOR: Duration = Duration::from_secs(60);
 /// A send that takes longer meets a reader who does not read.
 const SEND_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the client's half of the closing handshake is waited for.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 /// Frames that a client may send a minute; a waiter has nothing to say.
 const MAX_FRAMES_A_MINUTE: u32 = 240;
 
@@ -60,11 +62,20 @@ impl Session {
                 self.write(Message::Text(text)).await
             }
             Mail::Close(code) => {
-                let frame = CloseFrame { code: code.into(), reason: "".into() };
-                // The connection ends either way.
-                let _ = timeout(SEND_PATIENCE, self.socket.close(Some(frame))).await;
+                self.close(code).await;
                 Err(Over)
             }
+        }
+    }
+
+    /// Says goodbye and reads on until the client has done the same: closed before, the connection could be reset,
+    /// and the last words lost with it.
+    async fn close(&mut self, code: u16) {
+        let frame = CloseFrame { code: code.into(), reason: "".into() };
+        // The connection ends either way.
+        if let Ok(Ok(())) = timeout(SEND_PATIENCE, self.socket.close(Some(frame))).await {
+            let answered = async { while let Some(Ok(_)) = self.socket.next().await {} };
+            let _ = timeout(CLOSE_PATIENCE, answered).await;
         }
     }
 

@@ -9,14 +9,14 @@ use axum::response::Html;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use vestibule::config::SettingsSource;
-use vestibule::serve::{self, Addresses};
+use vestibule::serve::{self, Addresses, RunOptions};
 
 use super::tokens::fresh_secret;
-use super::{DemoArgs, Failure, interrupted, runtime};
+use super::{DemoArgs, Failure, orders, runtime};
 
 pub(super) fn demo(args: &DemoArgs) -> Result<(), Failure> {
     runtime()?.block_on(async {
-        let stop = interrupted()?;
+        let orders = orders(None, args.seconds.map(Duration::from_secs))?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let origin = listener.local_addr()?;
         let site = tokio::spawn(axum::serve(listener, Router::new().fallback(page)).into_future());
@@ -26,16 +26,10 @@ pub(super) fn demo(args: &DemoArgs) -> Result<(), Failure> {
             greet(addresses, &token, args.rate);
             args.report.as_deref().map_or(Ok(()), |file| addresses.write(file))
         };
-        let ended = serve::serve(source, ready, first_of(stop, args.seconds)).await;
+        let ended = serve::serve(source, RunOptions::default(), ready, orders).await;
         site.abort();
         ended.map_err(Failure::from)
     })
-}
-
-async fn first_of(stop: impl Future<Output = ()>, seconds: Option<u64>) {
-    let Some(seconds) = seconds else { return stop.await };
-    // Somebody who asked for so many seconds gets them, or stops it earlier: no error in either case.
-    let _ = tokio::time::timeout(Duration::from_secs(seconds), stop).await;
 }
 
 /// Keys and token are new each time, and die with the process. A crowd on this machine may say who it is.

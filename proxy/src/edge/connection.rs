@@ -10,7 +10,7 @@ use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::fields::Framing;
 use super::framed::Body;
@@ -57,7 +57,7 @@ impl Connection {
         loop {
             let raw = match self.read_head(deadline, waits).await {
                 Ok(Some(raw)) => raw,
-                Ok(None) => return,
+                Ok(None) => return self.part().await,
                 Err(refusal) => return self.refuse(refusal).await,
             };
             match Box::pin(self.carry_out(raw)).await {
@@ -96,7 +96,8 @@ impl Connection {
                 deadline = Instant::now() + self.shared.limits.head;
                 waits = false;
             }
-            match self.read_some(deadline, waits).await {
+            let idle = self.arrived.is_empty();
+            match self.read_some(deadline, idle).await {
                 Some(true) => {}
                 Some(false) => return Ok(None),
                 None if self.arrived.is_empty() => return Ok(None),
@@ -113,15 +114,30 @@ impl Connection {
     }
 
     /// `Some(true)`: there is more. `Some(false)`: the other side is gone. `None`: out of time. An idle connection
-    /// (`idle`) also ends when the edge stops.
+    /// (`idle`) also ends some time after the edge begins to stop, or after its last answer, if that was later:
+    /// whoever asks once more until then reads `Connection: close` in the answer and asks elsewhere from then on.
     async fn read_some(&mut self, deadline: Instant, idle: bool) -> Option<bool> {
         self.arrived.reserve(READ_BYTES);
         let mut stopping = self.shared.stopping.clone();
+        let linger = self.shared.limits.linger;
+        let parting = async {
+            // Without a sender the edge is over too.
+            let _ = stopping.wait_for(|stopping| *stopping).await;
+            sleep(linger).await;
+        };
         let read = timeout_at(deadline, self.stream.read_buf(&mut self.arrived));
         tokio::select! {
             biased;
             read = read => read.ok().map(|read| read.is_ok_and(|bytes| bytes > 0)),
-            _ = stopping.wait_for(|stopping| *stopping), if idle => Some(false),
+            () = parting, if idle => Some(false),
+        }
+    }
+
+    /// Ends a connection between requests. A client that asks in this very moment learns that it was not heard, and
+    /// not by a reset that could take an unread answer with it.
+    async fn part(self) {
+        if self.is_stopping() {
+            answer::close(self.stream).await;
         }
     }
 
@@ -290,6 +306,7 @@ impl Request {
             navigation: says("sec-fetch-mode", "navigate") || says("accept", "text/html"),
             streams: says("accept", "text/event-stream"),
             decide: Arc::clone(&shared.decide),
+            stopping: shared.stopping.clone(),
             cut: Arc::new(Cut::default()),
             began: self.began,
         }

@@ -174,13 +174,17 @@ impl ProxyHttp for Forwarder {
         add_cookies(response, trip)
     }
 
-    /// HTTP/1.0 knows no chunks: such a client reads until the connection ends.
+    /// An edge that stops says so in every answer that begins from now on. HTTP/1.0 knows no chunks: such a client
+    /// reads until the connection ends.
     async fn response_filter(
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
-        _: &mut Progress,
+        ctx: &mut Progress,
     ) -> pingora::Result<()> {
+        if *ctx.trip()?.stopping.borrow() {
+            session.set_keepalive(None);
+        }
         if session.req_header().version == Version::HTTP_10 {
             let chunked = response.remove_header(&header::TRANSFER_ENCODING);
             if chunked.is_some() {

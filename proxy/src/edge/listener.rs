@@ -35,10 +35,10 @@ pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>, signals: Sig
         _ = stop.wait_for(|stop| *stop) => {}
     }
     on_stop();
+    stopping.send_replace(true);
     // Whoever spreads the connections needs a moment to notice that this edge is no longer ready.
     let _ = timeout(shared.limits.linger, accept(&listener, &shared)).await;
-    drop(listener);
-    stopping.send_replace(true);
+    take_queued(listener, &shared);
     let all = u32::try_from(shared.limits.connections).unwrap_or(u32::MAX);
     if timeout(shared.limits.drain, shared.places.acquire_many(all)).await.is_err() {
         let left = shared.limits.connections.saturating_sub(shared.places.available_permits());
@@ -59,6 +59,19 @@ async fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
                 sleep(BREATH).await;
             }
         }
+    }
+}
+
+/// Takes those whom the kernel has accepted already: closing the listener would reset them.
+fn take_queued(listener: TcpListener, shared: &Arc<Shared>) {
+    let Ok(listener) = listener.into_std() else { return };
+    let most = shared.limits.connections;
+    // It ends with the first that is not there.
+    let queued = std::iter::from_fn(|| listener.accept().ok()).take(most);
+    for (stream, peer) in queued {
+        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        // A connection that cannot be registered is closed, as one too many would be.
+        let _ = stream.map(|stream| admit(stream, peer, shared));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use http::HeaderValue;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::hops::Hops;
@@ -21,6 +21,8 @@ pub(super) struct Trip {
     /// Whether the client asked for an event stream.
     pub(super) streams: bool,
     pub(super) decide: Arc<dyn Decide>,
+    /// Whether the edge stops: the answer then says that the connection ends with it.
+    pub(super) stopping: watch::Receiver<bool>,
     pub(super) cut: Arc<Cut>,
     /// When the head was whole.
     pub(super) began: Instant,

@@ -1,8 +1,18 @@
-//! Ready means: nobody holds a latch.
+//! Ready means: nobody holds a latch. A store that is away is told, but takes no readiness: it would be off at every
+//! edge at once, and admitted visitors are served without the store.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use room::time::Micros;
+use serde::Serialize;
+
+use super::OperatorApp;
 
 /// What `/readyz` says. Parts of the edge that are not ready yet, or no longer, hold a [`Latch`].
 #[derive(Clone, Default)]
@@ -12,6 +22,28 @@ pub struct Readiness(Arc<Mutex<Held>>);
 struct Held {
     next: u64,
     reasons: BTreeMap<u64, &'static str>,
+    store: Option<SilentSince>,
+}
+
+/// Since when the store has been silent; `None` while it answers.
+type SilentSince = Arc<dyn Fn() -> Option<Micros> + Send + Sync>;
+
+/// The body of `/readyz`.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Report {
+    ready: bool,
+    /// `here`, or `away since` an instant.
+    store: String,
+    /// Why it is not ready.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasons: Vec<&'static str>,
+}
+
+/// `GET /readyz`: asks nobody.
+pub(super) async fn ready(State(app): State<OperatorApp>) -> Response {
+    let report = app.readiness.report();
+    let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(report)).into_response()
 }
 
 impl fmt::Debug for Readiness {
@@ -43,6 +75,21 @@ impl Readiness {
         self.held().reasons.values().copied().collect()
     }
 
+    /// Tells of the store too, by this.
+    pub fn watch_store(&self, silent_since: impl Fn() -> Option<Micros> + Send + Sync + 'static) {
+        self.held().store = Some(Arc::new(silent_since));
+    }
+
+    fn report(&self) -> Report {
+        let reasons = self.reasons();
+        let silent_since = self.held().store.clone();
+        let store = match silent_since.and_then(|silent_since| silent_since()) {
+            None => "here".to_owned(),
+            Some(since) => format!("away since {}", since.to_rfc3339()),
+        };
+        Report { ready: reasons.is_empty(), store, reasons }
+    }
+
     fn held(&self) -> MutexGuard<'_, Held> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -67,5 +114,15 @@ mod tests {
         assert_eq!(readiness.reasons(), ["stopping"]);
         drop(stopping);
         assert!(readiness.reasons().is_empty());
+    }
+
+    #[test]
+    fn a_store_that_is_away_is_told_and_takes_no_readiness() {
+        let readiness = Readiness::default();
+        readiness.watch_store(|| Some(Micros::from_secs(1_767_225_600)));
+        let report = readiness.report();
+        assert_eq!((report.ready, report.store.as_str()), (true, "away since 2026-01-01T00:00:00.000Z"));
+        readiness.watch_store(|| None);
+        assert_eq!(readiness.report().store, "here");
     }
 }

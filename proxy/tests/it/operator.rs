@@ -189,7 +189,8 @@ async fn not_ready_while_a_latch_is_held() {
     let desk = Desk::open().await;
     let latch = desk.readiness.hold("the store has not answered yet");
     let answer = desk.get("/readyz", None).await;
-    assert_eq!((answer.status, answer.text.as_str()), (503, "not ready: the store has not answered yet\n"));
+    let report = json!({"ready": false, "store": "here", "reasons": ["the store has not answered yet"]});
+    assert_eq!((answer.status, answer.json()), (503, report));
     assert_eq!(desk.get("/livez", None).await.status, 200);
     drop(latch);
     assert_eq!(desk.get("/readyz", None).await.status, 200);

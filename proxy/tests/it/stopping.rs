@@ -42,7 +42,7 @@ async fn a_request_in_flight_survives_the_stop() {
     assert!(!rig.handle.done.is_finished());
     gate.notify_one();
     let response = busy.response(false).await;
-    assert_eq!(response.text(), "finished");
+    assert_eq!((response.text().as_str(), response.header("connection")), ("finished", Some("close")));
     assert!(busy.is_closed().await);
     soon("the end of the edge", rig.handle.done).await.unwrap();
     assert!(tokio::net::TcpStream::connect(rig.address).await.is_err());
@@ -57,6 +57,25 @@ async fn while_it_lingers_the_edge_still_serves() {
     rig.stop.send(true).unwrap();
     assert_eq!(Client::connect(rig.address).await.ask("GET /", "").await.text(), "still here");
     soon("the end of the edge", rig.handle.done).await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_the_kernel_has_accepted_is_served_and_not_reset() {
+    let rig = Rig::start(|_, _| answer(200, "you too"));
+    // All of them connect and ask before the edge has a chance to look.
+    let asked: Vec<_> = (0..50)
+        .map(|_| {
+            let mut stream = std::net::TcpStream::connect(rig.address).unwrap();
+            std::io::Write::write_all(&mut stream, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+            stream
+        })
+        .collect();
+    rig.stop.send(true).unwrap();
+    for stream in asked {
+        stream.set_nonblocking(true).unwrap();
+        let mut client = Client::of(tokio::net::TcpStream::from_std(stream).unwrap());
+        assert_eq!(client.response(false).await.text(), "you too");
+    }
 }
 
 #[tokio::test]
