@@ -107,6 +107,9 @@ pub struct Mix {
     /// Visitors without a WebSocket.
     #[arg(long, value_name = "SHARE", default_value = "10%")]
     pub polling: Share,
+    /// Visitors who look around inside to the end of the run instead of buying.
+    #[arg(long, value_name = "SHARE", default_value = "0%")]
+    pub stay: Share,
 }
 
 /// A value that the command line can't take.

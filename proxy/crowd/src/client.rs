@@ -179,22 +179,42 @@ impl Client {
 
     /// One request, one answer; what the answer sets is in the jar afterwards.
     pub async fn call(&mut self, call: &Call) -> Result<Answer, CallError> {
-        let request = self.request(call)?;
-        let mut connection = match self.connection.take().filter(|kept| !kept.is_closed()) {
-            Some(kept) => kept,
-            None => self.connect().await?,
-        };
         let from = self.world.clock.now();
-        let exchange = exchange(&mut connection, request);
-        let (parts, body) = timeout(CALL_DEADLINE, exchange).await.map_err(|_| CallError::Deadline)??;
+        let (parts, body) = match self.on_kept_connection(call).await? {
+            Some(answer) => answer,
+            None => self.on_new_connection(call).await?,
+        };
         let span = Span::new(from, self.world.clock.now());
-        self.connection = Some(connection);
         self.world.meter.latencies.record(span.to.since(span.from));
         let gained = match call.cookies {
             Cookies::Jar => self.jar.absorb(&parts.headers),
             Cookies::Own(_) => Jar::new(&self.world.room).absorb(&parts.headers),
         };
         Ok(Answer { status: parts.status, headers: parts.headers, body, span, gained })
+    }
+
+    /// `None`: there is none, or it turned out to be closed and the request may be made again, as browsers do.
+    async fn on_kept_connection(&mut self, call: &Call) -> Result<Option<Reply>, CallError> {
+        let Some(mut kept) = self.connection.take().filter(|kept| !kept.is_closed()) else {
+            return Ok(None);
+        };
+        let request = self.request(call)?;
+        match exchange(&mut kept, request).await {
+            Ok(reply) => {
+                self.connection = Some(kept);
+                Ok(Some(reply))
+            }
+            Err(CallError::Lost(lost)) if lost.is_canceled() || call.method.is_safe() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn on_new_connection(&mut self, call: &Call) -> Result<Reply, CallError> {
+        let mut connection = self.connect().await?;
+        let request = self.request(call)?;
+        let reply = exchange(&mut connection, request).await?;
+        self.connection = Some(connection);
+        Ok(reply)
     }
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, CallError> {
@@ -205,15 +225,22 @@ impl Client {
         Ok(sender)
     }
 
-    /// A bare connection to the present edge.
+    /// A bare connection to the present edge; where nobody listens, to the next one, as a load balancer would.
     pub async fn dial(&self) -> Result<TcpStream, CallError> {
-        let edge = self.edge().ok_or_else(|| CallError::Connect(std::io::ErrorKind::NotFound.into()))?;
-        let stream = timeout(CONNECT_DEADLINE, TcpStream::connect(edge.address))
-            .await
-            .map_err(|_| CallError::ConnectDeadline)?
-            .map_err(CallError::Connect)?;
-        stream.set_nodelay(true).map_err(CallError::Connect)?;
-        Ok(stream)
+        let mut refused = std::io::ErrorKind::NotFound.into();
+        let in_rotation = self.world.edges_from(self.edge).filter(|edge| edge.is_in());
+        for edge in in_rotation.chain(self.edge()) {
+            match timeout(CONNECT_DEADLINE, TcpStream::connect(edge.address)).await {
+                Ok(Ok(stream)) => {
+                    stream.set_nodelay(true).map_err(CallError::Connect)?;
+                    return Ok(stream);
+                }
+                Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => refused = error,
+                Ok(Err(error)) => return Err(CallError::Connect(error)),
+                Err(_) => return Err(CallError::ConnectDeadline),
+            }
+        }
+        Err(CallError::Connect(refused))
     }
 
     fn request(&self, call: &Call) -> Result<Request<Full<Bytes>>, CallError> {
@@ -262,15 +289,20 @@ fn value(text: &str) -> Result<HeaderValue, hyper::http::Error> {
     Ok(HeaderValue::from_str(text)?)
 }
 
+type Reply = (hyper::http::response::Parts, Bytes);
+
 async fn exchange(
     connection: &mut SendRequest<Full<Bytes>>,
     request: Request<Full<Bytes>>,
-) -> Result<(hyper::http::response::Parts, Bytes), CallError> {
-    connection.ready().await.map_err(CallError::Lost)?;
-    let answer: Response<_> = connection.send_request(request).await.map_err(CallError::Lost)?;
-    let (parts, body) = answer.into_parts();
-    let body = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(body_error)?;
-    Ok((parts, body.to_bytes()))
+) -> Result<Reply, CallError> {
+    let exchange = async {
+        connection.ready().await.map_err(CallError::Lost)?;
+        let answer: Response<_> = connection.send_request(request).await.map_err(CallError::Lost)?;
+        let (parts, body) = answer.into_parts();
+        let body = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(body_error)?;
+        Ok((parts, body.to_bytes()))
+    };
+    timeout(CALL_DEADLINE, exchange).await.map_err(|_| CallError::Deadline)?
 }
 
 fn body_error(error: Box<dyn std::error::Error + Send + Sync>) -> CallError {

@@ -16,6 +16,11 @@ pub struct Meter {
     pub paid: AtomicU64,
     pub waiting: AtomicI64,
     pub shopping: AtomicI64,
+    /// Waiting sockets that are open.
+    pub sockets: AtomicI64,
+    /// Requests of those who stay inside that were answered, and that failed.
+    pub answered: AtomicU64,
+    pub failed: AtomicU64,
     errors: Mutex<BTreeMap<&'static str, u64>>,
 }
 

@@ -30,6 +30,8 @@ pub struct Habits {
     pub double_clicks: bool,
     /// Claims by `POST /_queue/enter` instead of loading the page again.
     pub enters_by_call: bool,
+    /// Looks around inside to the end of the run instead of buying and leaving.
+    pub stays: bool,
 }
 
 /// At most one of these.
@@ -62,6 +64,7 @@ impl Habits {
             polls: dice.chance(mix.polling),
             double_clicks: dice.chance(mix.double_click),
             enters_by_call: dice.chance(ENTER_BY_CALL),
+            stays: dice.chance(mix.stay),
         }
     }
 }
@@ -129,6 +132,7 @@ mod tests {
             no_show: each,
             double_click: each,
             polling: each,
+            stay: each,
         }
     }
 

@@ -149,7 +149,7 @@ async fn reach(target: &Target) -> Result<Edge, RunError> {
     let unreachable = |source| RunError::Unreachable { authority: authority(), source };
     let connected = timeout(CONNECT_DEADLINE, TcpStream::connect(address)).await;
     connected.map_err(|_| unreachable(std::io::ErrorKind::TimedOut.into()))?.map_err(unreachable)?;
-    Ok(Edge { target: target.clone(), address })
+    Ok(Edge::new(target.clone(), address))
 }
 
 async fn first_rates(args: &RunArgs, world: &Arc<World>) -> Rates {

@@ -1,4 +1,4 @@
-//! How a run ends: first nobody new comes and those who wait go home, then everything is cut.
+//! How a run ends: perhaps the line is emptied, then nobody new comes and those who wait go home, then everything is cut.
 
 use std::sync::Arc;
 
@@ -8,6 +8,8 @@ use tokio::sync::watch;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     Open,
+    /// The line is emptied to see that everybody gets a turn: it is all they came for, nobody enters any more.
+    Emptying,
     /// Visitors in the line go home, those in the shop finish.
     Closing,
     /// Whatever still runs is dropped where it stands.

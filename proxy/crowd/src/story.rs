@@ -37,7 +37,37 @@ pub struct Story {
     pub ungated: u32,
     pub ungated_example: Option<String>,
     pub purchases: Vec<Purchase>,
+    /// Sockets that broke against the visitor's will.
+    pub breaks: Vec<Break>,
+    pub visits: Visits,
     pub end: End,
+}
+
+/// A socket that was lost, and when there was one again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Break {
+    pub lost: Micros,
+    /// When the first attempt at a new one was made.
+    pub tried: Option<Micros>,
+    /// When the new one was open; `None`: never.
+    pub back: Option<Micros>,
+}
+
+/// What somebody inside asked of the site.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Visits {
+    pub answered: u64,
+    pub failed: u64,
+    /// The first few that failed.
+    pub failures: Vec<Failure>,
+}
+
+/// A request of an admitted visitor that the site did not answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    pub span: Span,
+    /// The kind of error, or the status.
+    pub what: String,
 }
 
 /// What somebody is here for.
@@ -143,6 +173,10 @@ pub enum End {
     Failed,
     /// A bot is done.
     Tired,
+    /// Stayed inside to the end of the run.
+    Stayed,
+    /// Got a turn while the line was emptied.
+    Served,
 }
 
 impl End {
@@ -158,6 +192,8 @@ impl End {
             Self::NotServed => "not served by the shop",
             Self::Failed => "gave up",
             Self::Tired => "tired",
+            Self::Stayed => "stayed inside",
+            Self::Served => "got a turn when the line was emptied",
         }
     }
 }
@@ -166,6 +202,8 @@ impl End {
 const MAX_ENTRIES: usize = 64;
 const MAX_SIGHTINGS: usize = 256;
 const MAX_ORDERS: usize = 8;
+const MAX_BREAKS: usize = 32;
+const MAX_FAILURES: usize = 8;
 
 impl Story {
     /// A position shown at `as_of`; when there are too many, every second one is forgotten.
@@ -212,6 +250,28 @@ impl Story {
         }
     }
 
+    /// The socket is gone; told again before there is a new one, nothing changes.
+    pub fn broke(&mut self, now: Micros) {
+        let open = self.breaks.last().is_some_and(|last| last.back.is_none());
+        if !open && self.breaks.len() < MAX_BREAKS {
+            self.breaks.push(Break { lost: now, tried: None, back: None });
+        }
+    }
+
+    /// A new socket is tried.
+    pub fn tries(&mut self, now: Micros) {
+        if let Some(last) = self.breaks.last_mut().filter(|last| last.back.is_none()) {
+            last.tried.get_or_insert(now);
+        }
+    }
+
+    /// There is a socket again.
+    pub fn resumed(&mut self, now: Micros) {
+        if let Some(last) = self.breaks.last_mut() {
+            last.back.get_or_insert(now);
+        }
+    }
+
     pub fn lose(&mut self, loss: Loss) {
         if !self.losses.contains(&loss) {
             self.losses.push(loss);
@@ -221,6 +281,15 @@ impl Story {
     pub fn ungated(&mut self, path: &str) {
         self.ungated += 1;
         self.ungated_example.get_or_insert_with(|| path.chars().take(120).collect());
+    }
+}
+
+impl Visits {
+    pub fn fail(&mut self, span: Span, what: impl Into<String>) {
+        self.failed += 1;
+        if self.failures.len() < MAX_FAILURES {
+            self.failures.push(Failure { span, what: what.into() });
+        }
     }
 }
 

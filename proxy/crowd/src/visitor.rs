@@ -3,6 +3,7 @@
 mod inspector;
 mod line;
 mod shop;
+mod stay;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -70,7 +71,7 @@ impl Visitor {
         self.get_in().await?;
         let world = Arc::clone(&self.actor.world);
         let _present = Present::on(&world.meter.shopping);
-        let outcome = self.shop().await;
+        let outcome = if self.habits.stays { self.stay().await } else { self.shop().await };
         self.leave().await;
         outcome
     }
@@ -158,6 +159,9 @@ impl Visitor {
         }
         if self.actor.client.jar.pass.is_some() {
             return Ok(());
+        }
+        if self.actor.world.stop.is(Phase::Emptying) {
+            return Err(End::Served);
         }
         self.actor.pause_briefly(50..600).await?;
         for attempt in 0..MAX_TRIES {

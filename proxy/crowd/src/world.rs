@@ -1,7 +1,8 @@
 //! What everyone in a run shares.
 
 use std::net::SocketAddr;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use room::ids::RoomName;
@@ -12,11 +13,28 @@ use crate::journal::Journal;
 use crate::meter::Meter;
 use crate::stop::Stop;
 
-/// A target with the address its name resolved to.
+/// A target with the address its name resolved to. Copies share whether it is in rotation.
 #[derive(Debug, Clone)]
 pub struct Edge {
     pub target: Target,
     pub address: SocketAddr,
+    /// Whether a load balancer in front has taken it out: new connections go to the others.
+    out: Arc<AtomicBool>,
+}
+
+impl Edge {
+    pub fn new(target: Target, address: SocketAddr) -> Self {
+        Self { target, address, out: Arc::default() }
+    }
+
+    /// Takes it out of rotation or puts it back; connections that exist go on.
+    pub fn rotate(&self, is_in: bool) {
+        self.out.store(!is_in, Relaxed);
+    }
+
+    pub fn is_in(&self) -> bool {
+        !self.out.load(Relaxed)
+    }
 }
 
 /// One per run, behind an `Arc`.
@@ -38,9 +56,15 @@ pub const CALL_DEADLINE: Duration = Duration::from_secs(15);
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 
 impl World {
-    /// The edge with this number, counted around.
+    /// The edge with this number, counted around; the next one in rotation if it is out.
     pub fn edge(&self, index: usize) -> Option<&Edge> {
-        self.edges.get(index % self.edges.len().max(1))
+        self.edges_from(index).find(|edge| edge.is_in()).or_else(|| self.edges_from(index).next())
+    }
+
+    /// All edges once, from this number on.
+    pub fn edges_from(&self, index: usize) -> impl Iterator<Item = &Edge> {
+        let edges = self.edges.len();
+        self.edges.iter().cycle().skip(index % edges.max(1)).take(edges)
     }
 
     /// A path of the waiting room's API, for this room.

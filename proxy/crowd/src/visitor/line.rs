@@ -9,6 +9,7 @@ use tokio::time::{Instant, interval, sleep_until};
 use super::{Visitor, backoff};
 use crate::client::Call;
 use crate::clock::Span;
+use crate::meter::Present;
 use crate::plan::Quirk;
 use crate::socket::{Heard, OpenError, Socket};
 use crate::stop::Phase;
@@ -96,15 +97,19 @@ impl Visitor {
 
     /// Holds a socket until something happens.
     async fn watch(&mut self, quirk_at: Option<Instant>) -> Result<Waited, End> {
+        self.actor.story.tries(self.actor.world.clock.now());
         let mut socket = match Socket::open(&self.actor.client, &self.actor.world.queue_path("ws")).await {
             Ok((socket, headers)) => {
                 self.actor.client.jar.absorb(&headers);
                 self.hold(None);
                 self.back();
+                self.actor.story.resumed(self.actor.world.clock.now());
                 socket
             }
             Err(error) => return self.not_opened(&error),
         };
+        let world = std::sync::Arc::clone(&self.actor.world);
+        let _open = Present::on(&world.meter.sockets);
         let mut ping = interval(PING_EVERY);
         let mut silent_at = Instant::now() + SILENCE_SLACK;
         loop {
@@ -133,7 +138,7 @@ impl Visitor {
                 None
             }
             Heard::Message(ServerMessage::Bye { reconnect_in_ms }) => {
-                self.broken_since.get_or_insert(self.actor.world.clock.now());
+                self.lost_socket();
                 Some(Waited::Again(Duration::from_millis(reconnect_in_ms.min(60_000))))
             }
             Heard::Message(ServerMessage::Paused { .. } | ServerMessage::Message { .. }) => None,
@@ -177,9 +182,15 @@ impl Visitor {
     /// The connection is gone; a visitor behind a load balancer comes back somewhere else.
     fn broke(&mut self, kind: &'static str) -> Waited {
         self.actor.world.meter.error(kind);
-        self.broken_since.get_or_insert(self.actor.world.clock.now());
+        self.lost_socket();
         self.actor.client.move_on();
         Waited::Again(self.actor.dice.millis(100..600))
+    }
+
+    fn lost_socket(&mut self) {
+        let now = self.actor.now();
+        self.broken_since.get_or_insert(now);
+        self.actor.story.broke(now);
     }
 
     fn back(&mut self) {

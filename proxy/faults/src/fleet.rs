@@ -1,0 +1,174 @@
+//! A whole fleet of real processes: three edges, their store, the shop behind them.
+
+pub mod config;
+pub mod edge;
+pub mod redis;
+pub mod shop;
+
+use std::path::{Path, PathBuf};
+
+use hyper::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::http::Ask;
+use crate::link::Link;
+use crate::ports::Ports;
+use crate::trouble::Trouble;
+use config::{Limits, ROOM, ROOM_KEY, Secrets, StoreTable};
+use edge::{Edge, Plan};
+use redis::{Cluster, Redis, Watched};
+use shop::Shop;
+
+/// What all fleets of a run share: the programs, the shop, ports and secrets. Fleets come and go.
+#[derive(Debug)]
+pub struct Grounds {
+    programs: PathBuf,
+    folder: PathBuf,
+    pub secrets: Secrets,
+    pub shop: Shop,
+    ports: Ports,
+    /// Site and operator ports of the three edges.
+    doors: [(u16, u16); EDGES],
+    fleets: u32,
+}
+
+pub const EDGES: usize = 3;
+
+/// Which store a fleet has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// One server, each edge over a fault link of its own.
+    Linked,
+    Sentinel,
+    Cluster,
+}
+
+#[derive(Debug)]
+pub enum Store {
+    Linked { redis: Redis, links: Vec<Link> },
+    Sentinel { watched: Watched, link: Link },
+    Cluster(Cluster),
+}
+
+#[derive(Debug)]
+pub struct Fleet {
+    pub edges: Vec<Edge>,
+    pub store: Store,
+    operator: String,
+    pub folder: PathBuf,
+}
+
+impl Grounds {
+    pub async fn open(programs: &Path, folder: &Path) -> Result<Self, Trouble> {
+        let mut ports = Ports::new();
+        let secrets = Secrets::make(programs, folder).await?;
+        let doors = [(); EDGES].map(|()| (ports.free(), ports.free()));
+        let shop_port = ports.free();
+        let shop = Shop::start(programs, folder, shop_port, doors[0].0).await?;
+        let (programs, folder) = (programs.to_owned(), folder.to_owned());
+        Ok(Self { programs, folder, secrets, shop, ports, doors, fleets: 0 })
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A fleet in perfect health. `clocks` says by how many seconds the clock of each edge is wrong.
+    pub async fn fleet(&mut self, kind: Kind, clocks: [Option<i64>; EDGES]) -> Result<Fleet, Trouble> {
+        self.fleets += 1;
+        let folder = self.folder.join(format!("fleet-{}", self.fleets));
+        std::fs::create_dir(&folder).map_err(Trouble::io(folder.display().to_string()))?;
+        let (store, tables) = self.store(kind, &folder).await?;
+        let mut edges = Vec::new();
+        for (index, ((port, operator), table)) in self.doors.into_iter().zip(&tables).enumerate() {
+            let settings = config::settings(port, operator, self.shop.port, table, &self.secrets);
+            let plan = Plan {
+                name: format!("edge-{}", index + 1),
+                port,
+                operator,
+                settings,
+                clock_off_by: clocks.get(index).copied().flatten(),
+                programs: &self.programs,
+                folder: &folder,
+                secrets: &self.secrets,
+            };
+            edges.push(Edge::start(plan).await?);
+        }
+        Ok(Fleet { edges, store, operator: self.secrets.operator.clone(), folder })
+    }
+
+    async fn store(&mut self, kind: Kind, folder: &Path) -> Result<(Store, [StoreTable; EDGES]), Trouble> {
+        match kind {
+            Kind::Linked => {
+                let redis = Redis::start("redis", self.ports.free(), folder, &[]).await?;
+                let mut links = Vec::new();
+                for _ in 0..EDGES {
+                    let opened = Link::open(self.ports.free(), redis.port()).await;
+                    links.push(opened.map_err(Trouble::io("a fault link"))?);
+                }
+                let table = |index: usize| {
+                    StoreTable::server(links.get(index).map_or(redis.port(), |link: &Link| link.port()))
+                };
+                let tables = [table(0), table(1), table(2)];
+                Ok((Store::Linked { redis, links }, tables))
+            }
+            Kind::Sentinel => {
+                let primary = self.ports.free();
+                let opened = Link::open(self.ports.free(), primary).await;
+                let link = opened.map_err(Trouble::io("a fault link"))?;
+                let ports = &mut || self.ports.free();
+                let watched = Watched::start(folder, primary, link.port(), ports).await?;
+                let table = StoreTable::watched(&watched);
+                Ok((Store::Sentinel { watched, link }, [table.clone(), table.clone(), table]))
+            }
+            Kind::Cluster => {
+                let ports = &mut || self.ports.free_with_bus();
+                let cluster = Cluster::start(folder, ROOM_KEY, ports).await?;
+                let table = StoreTable::cluster(&cluster);
+                Ok((Store::Cluster(cluster), [table.clone(), table.clone(), table]))
+            }
+        }
+    }
+}
+
+impl Fleet {
+    /// Changes the room by the first edge that takes it.
+    pub async fn tune(&self, limits: Limits) -> Result<(), Trouble> {
+        let change =
+            json!({ "new_users_per_minute": limits.per_minute, "total_active_users": limits.active });
+        let mut refusal = String::new();
+        for edge in &self.edges {
+            let ask = Ask {
+                method: Method::PATCH,
+                bearer: Some(self.operator.clone()),
+                json: Some(change.clone()),
+                ..Ask::get(edge.operator, format!("/api/rooms/{ROOM}"))
+            };
+            match ask.send().await {
+                Ok((StatusCode::OK, _)) => return Ok(()),
+                Ok((status, body)) => refusal = format!("{status} {}", String::from_utf8_lossy(&body)),
+                Err(trouble) => refusal = trouble.to_string(),
+            }
+        }
+        Err(Trouble::Refused { command: format!("PATCH /api/rooms/{ROOM} {change}"), answer: refusal })
+    }
+
+    /// The room's public state, as this edge tells it.
+    pub async fn public_state(&self, edge: &Edge) -> Option<Value> {
+        let (status, body) = Ask::get(edge.port, format!("/_queue/rooms/{ROOM}")).send().await.ok()?;
+        serde_json::from_slice(&body).ok().filter(|_| status == StatusCode::OK)
+    }
+
+    /// Trouble if an edge is gone that should be there.
+    pub fn check(&mut self) -> Result<(), Trouble> {
+        self.edges.iter_mut().try_for_each(Edge::check)
+    }
+
+    /// The one server, where there is one.
+    pub fn redis(&self) -> Option<&Redis> {
+        match &self.store {
+            Store::Linked { redis, .. } => Some(redis),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! One edge as a process of its own.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::config::Secrets;
+use crate::http::is_ok;
+use crate::process::{Process, Program};
+use crate::trouble::Trouble;
+use crate::wait::until;
+
+#[derive(Debug)]
+pub struct Edge {
+    pub name: String,
+    /// Where visitors connect.
+    pub port: u16,
+    pub operator: u16,
+    program: Program,
+    logs: PathBuf,
+    process: Process,
+}
+
+const START: Duration = Duration::from_secs(30);
+
+/// What one edge is started with.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    pub name: String,
+    pub port: u16,
+    pub operator: u16,
+    /// The settings, as TOML.
+    pub settings: String,
+    /// By how many seconds its wall clock is wrong.
+    pub clock_off_by: Option<i64>,
+    pub programs: &'a Path,
+    pub folder: &'a Path,
+    pub secrets: &'a Secrets,
+}
+
+impl Edge {
+    pub async fn start(plan: Plan<'_>) -> Result<Self, Trouble> {
+        let file = plan.folder.join(format!("{}.toml", plan.name));
+        std::fs::write(&file, &plan.settings).map_err(Trouble::io(file.display().to_string()))?;
+        let config = file.display().to_string();
+        let mut program = Program::new(plan.programs.join("vestibule"), &["run", "--config", &config]);
+        if let Some(seconds) = plan.clock_off_by {
+            program.env = wrong_clock(seconds).await?;
+        }
+        let process = Process::start(&plan.name, &program, plan.folder)?;
+        let Plan { name, port, operator, folder, .. } = plan;
+        let mut edge = Self { name, port, operator, program, logs: folder.to_owned(), process };
+        edge.ready().await?;
+        Ok(edge)
+    }
+
+    /// Waits until it says that it is ready.
+    pub async fn ready(&mut self) -> Result<Duration, Trouble> {
+        let operator = self.operator;
+        let waited =
+            until(&format!("{} is ready", self.name), START, async || is_ok(operator, "/readyz").await).await;
+        self.process.check()?;
+        waited
+    }
+
+    pub async fn is_ready(&self) -> bool {
+        is_ok(self.operator, "/readyz").await
+    }
+
+    pub async fn is_live(&self) -> bool {
+        is_ok(self.operator, "/livez").await
+    }
+
+    pub async fn kill(&mut self) {
+        self.process.kill().await;
+    }
+
+    /// Asks it to end.
+    pub fn terminate(&self) {
+        self.process.signal(Signal::TERM);
+    }
+
+    /// Whether it ended within `limit`, and well.
+    pub async fn ended_well(&mut self, limit: Duration) -> bool {
+        self.process.ended(limit).await.is_some_and(|status| status.success())
+    }
+
+    /// The same edge once more, where it was.
+    pub async fn start_again(&mut self) -> Result<Duration, Trouble> {
+        self.process = Process::start(&self.name, &self.program, &self.logs)?;
+        self.ready().await
+    }
+
+    pub fn check(&mut self) -> Result<(), Trouble> {
+        self.process.check()
+    }
+
+    pub fn resident_bytes(&self) -> u64 {
+        self.process.resident_bytes().unwrap_or_default()
+    }
+}
+
+/// What `faketime` would set. It would also stand between us and the process, so only its library is used.
+async fn wrong_clock(seconds: i64) -> Result<Vec<(String, String)>, Trouble> {
+    let offset = format!("{seconds:+}");
+    let library = Program::new("faketime", &["-f", &offset, "printenv", "LD_PRELOAD"]).output().await?;
+    let set = [("LD_PRELOAD", library), ("FAKETIME", offset), ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into())];
+    Ok(set.map(|(name, value)| (name.to_owned(), value)).into())
+}

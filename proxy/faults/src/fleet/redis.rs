@@ -1,0 +1,232 @@
+//! Redis in all its forms: one server, a primary with a replica and sentinels, a cluster.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::process::{Process, Program};
+use crate::trouble::Trouble;
+use crate::wait::until;
+
+/// One server without persistence: what is killed comes back empty.
+#[derive(Debug)]
+pub struct Redis {
+    name: String,
+    port: u16,
+    program: Program,
+    logs: PathBuf,
+    process: Process,
+}
+
+/// How long a server may take to answer for the first time.
+const START: Duration = Duration::from_secs(20);
+
+impl Redis {
+    pub async fn start(name: &str, port: u16, folder: &Path, more: &[&str]) -> Result<Self, Trouble> {
+        let home = folder.join(name);
+        std::fs::create_dir_all(&home).map_err(Trouble::io(home.display().to_string()))?;
+        let port_text = port.to_string();
+        let mut args = vec!["--port", &port_text, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
+        args.extend(["--maxmemory-policy", "noeviction", "--repl-diskless-sync-delay", "0"]);
+        args.extend(more);
+        let program = Program { folder: Some(home), ..Program::new("redis-server", &args) };
+        Self::of(name, port, program, folder).await
+    }
+
+    /// The same program, watching over a primary.
+    pub async fn sentinel(name: &str, port: u16, folder: &Path, primary: u16) -> Result<Self, Trouble> {
+        let home = folder.join(name);
+        std::fs::create_dir_all(&home).map_err(Trouble::io(home.display().to_string()))?;
+        let config = format!(
+            "port {port}\nbind 127.0.0.1\n\
+             sentinel monitor {MASTER} 127.0.0.1 {primary} 2\n\
+             sentinel down-after-milliseconds {MASTER} 1000\n\
+             sentinel failover-timeout {MASTER} 4000\n"
+        );
+        let file = home.join("sentinel.conf");
+        std::fs::write(&file, config).map_err(Trouble::io(file.display().to_string()))?;
+        let program =
+            Program { folder: Some(home), ..Program::new("redis-server", &["sentinel.conf", "--sentinel"]) };
+        Self::of(name, port, program, folder).await
+    }
+
+    async fn of(name: &str, port: u16, program: Program, logs: &Path) -> Result<Self, Trouble> {
+        let process = Process::start(name, &program, logs)?;
+        let mut redis = Self { name: name.to_owned(), port, program, logs: logs.to_owned(), process };
+        redis.answers().await?;
+        Ok(redis)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Ends the process as a crash would.
+    pub async fn kill(&mut self) {
+        self.process.kill().await;
+    }
+
+    /// Starts it again, empty, and waits until it answers.
+    pub async fn restart(&mut self) -> Result<(), Trouble> {
+        self.process = Process::start(&self.name, &self.program, &self.logs)?;
+        self.answers().await
+    }
+
+    /// Stops and continues the process, as an overloaded machine would.
+    pub fn freeze(&self) {
+        self.process.signal(Signal::STOP);
+    }
+
+    pub fn thaw(&self) {
+        self.process.signal(Signal::CONT);
+    }
+
+    /// What `redis-cli` prints for a command; an error of the server is trouble.
+    pub async fn cli(&self, args: &[&str]) -> Result<String, Trouble> {
+        let port = self.port.to_string();
+        let mut words = vec!["-e", "-p", &port];
+        words.extend(args);
+        Program::new("redis-cli", &words).output().await
+    }
+
+    /// A field of `INFO`.
+    pub async fn info(&self, field: &str) -> Result<String, Trouble> {
+        let info = self.cli(&["INFO"]).await?;
+        let line = info.lines().find_map(|line| line.trim().strip_prefix(field)?.strip_prefix(':'));
+        Ok(line.unwrap_or_default().to_owned())
+    }
+
+    /// Keys of all rooms together.
+    pub async fn keys(&self) -> Result<u64, Trouble> {
+        Ok(self.cli(&["DBSIZE"]).await?.parse().unwrap_or_default())
+    }
+
+    async fn answers(&mut self) -> Result<(), Trouble> {
+        until(&format!("{} answers", self.name), START, async || self.cli(&["PING"]).await.is_ok()).await?;
+        self.process.check()
+    }
+}
+
+/// The name that sentinels know the primary by.
+pub const MASTER: &str = "vestibule";
+
+/// A primary, its replica, and three sentinels.
+#[derive(Debug)]
+pub struct Watched {
+    pub primary: Redis,
+    pub replica: Redis,
+    pub sentinels: Vec<Redis>,
+}
+
+impl Watched {
+    /// The replica follows over `link`, so that it can be parted from its primary.
+    pub async fn start(
+        folder: &Path,
+        primary: u16,
+        link: u16,
+        ports: &mut dyn FnMut() -> u16,
+    ) -> Result<Self, Trouble> {
+        let primary = Redis::start("primary", primary, folder, &[]).await?;
+        let link = link.to_string();
+        let replica = Redis::start("replica", ports(), folder, &["--replicaof", "127.0.0.1", &link]).await?;
+        until("the replica follows", START, async || {
+            replica.info("master_link_status").await.is_ok_and(|status| status == "up")
+        })
+        .await?;
+        let mut sentinels = Vec::new();
+        for number in 1..=3 {
+            let name = format!("sentinel-{number}");
+            sentinels.push(Redis::sentinel(&name, ports(), folder, primary.port()).await?);
+        }
+        let watched = Self { primary, replica, sentinels };
+        until("the sentinels know each other and the replica", START, async || watched.is_whole().await)
+            .await?;
+        Ok(watched)
+    }
+
+    async fn is_whole(&self) -> bool {
+        for sentinel in &self.sentinels {
+            let known = sentinel.cli(&["SENTINEL", "MASTER", MASTER]).await.unwrap_or_default();
+            let field = |name: &str| {
+                known.lines().skip_while(|line| *line != name).nth(1).map(str::to_owned).unwrap_or_default()
+            };
+            if field("num-other-sentinels") != "2" || field("num-slaves") != "1" {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether the sentinels have made the replica the primary.
+    pub async fn has_failed_over(&self) -> bool {
+        self.replica.info("role").await.is_ok_and(|role| role == "master")
+    }
+}
+
+/// Three nodes that share the slots, and a replica of the one that has the room's.
+#[derive(Debug)]
+pub struct Cluster {
+    pub nodes: Vec<Redis>,
+    pub replica: Redis,
+    /// Of `nodes`: the one that has the room's keys.
+    pub home: usize,
+}
+
+impl Cluster {
+    pub async fn start(
+        folder: &Path,
+        key: &str,
+        ports: &mut dyn FnMut() -> u16,
+    ) -> Result<Self, Trouble> {
+        let mode = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
+        let more = [&mode[..], &["--cluster-require-full-coverage", "no"]].concat();
+        let mut nodes = Vec::new();
+        for number in 1..=3 {
+            nodes.push(Redis::start(&format!("node-{number}"), ports(), folder, &more).await?);
+        }
+        let replica = Redis::start("node-replica", ports(), folder, &more).await?;
+        let addresses: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
+        let create = [&["--cluster", "create"], &addresses.iter().map(String::as_str).collect::<Vec<_>>()[..]]
+            .concat();
+        Program::new("redis-cli", &[&create[..], &["--cluster-yes"]].concat()).output().await?;
+        let mut cluster = Self { nodes, replica, home: 0 };
+        cluster.find_home(key).await?;
+        cluster.follow_home().await?;
+        Ok(cluster)
+    }
+
+    pub fn urls(&self) -> Vec<String> {
+        self.nodes
+            .iter()
+            .chain([&self.replica])
+            .map(|node| format!("redis://127.0.0.1:{}", node.port()))
+            .collect()
+    }
+
+    /// The node that answers for `key` instead of sending us elsewhere.
+    async fn find_home(&mut self, key: &str) -> Result<(), Trouble> {
+        for (index, node) in self.nodes.iter().enumerate() {
+            let answered = async || node.cli(&["EXISTS", key]).await.is_ok();
+            let joined = async || {
+                node.cli(&["CLUSTER", "INFO"]).await.is_ok_and(|info| info.contains("cluster_state:ok"))
+            };
+            until("every node knows the cluster", START, joined).await?;
+            if answered().await {
+                self.home = index;
+            }
+        }
+        Ok(())
+    }
+
+    async fn follow_home(&self) -> Result<(), Trouble> {
+        let Some(home) = self.nodes.get(self.home) else { return Ok(()) };
+        let met = self.replica.cli(&["CLUSTER", "MEET", "127.0.0.1", &home.port().to_string()]).await?;
+        let id = home.cli(&["CLUSTER", "MYID"]).await?;
+        let follows = async || self.replica.cli(&["CLUSTER", "REPLICATE", &id]).await.is_ok();
+        until(&format!("the replica knows its primary ({met})"), START, follows).await?;
+        let up = async || self.replica.info("master_link_status").await.is_ok_and(|status| status == "up");
+        until("the replica follows", START, up).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,129 @@
+//! One run: the trials that were asked for, one after the other.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use crate::args::Args;
+use crate::fleet::Grounds;
+use crate::report::{Report, seconds};
+use crate::rows::{Row, TRIALS, Trial};
+use crate::stage::{Scale, Stage};
+use crate::trouble::Trouble;
+use crate::verdict::{self, Totals};
+
+/// What came of a row, or of a trial as a whole.
+#[derive(Debug)]
+pub struct Outcome {
+    pub trial: &'static str,
+    /// `None`: the zeros of the whole trial.
+    pub row: Option<Row>,
+    pub report: Report,
+}
+
+/// Everything that came of a run.
+#[derive(Debug, Default)]
+pub struct Outcomes {
+    pub all: Vec<Outcome>,
+    pub totals: Vec<(&'static str, Totals)>,
+}
+
+impl Outcomes {
+    pub fn passed(&self) -> usize {
+        self.all.iter().map(|outcome| outcome.report.passed()).sum()
+    }
+
+    pub fn failed(&self) -> usize {
+        self.all.iter().map(|outcome| outcome.report.failed()).sum()
+    }
+}
+
+/// The rows asked for, as trials.
+pub fn chosen(names: &[String]) -> Result<Vec<(&'static Trial, Vec<Row>)>, Trouble> {
+    let known = |name: &String| TRIALS.iter().any(|trial| trial.name == name || trial.row(name).is_some());
+    if let Some(unknown) = names.iter().find(|name| !known(name)) {
+        return Err(Trouble::NoSuchRow(unknown.clone()));
+    }
+    let wanted = |trial: &Trial, row: Row| {
+        names.is_empty() || names.iter().any(|name| name == trial.name || name == row.name())
+    };
+    let rows = |trial: &'static Trial| trial.rows.iter().copied().filter(|row| wanted(trial, *row)).collect();
+    let trials = TRIALS.iter().map(|trial| (trial, rows(trial)));
+    Ok(trials.filter(|(_, rows): &(_, Vec<Row>)| !rows.is_empty()).collect())
+}
+
+/// Plays the trials one after the other; what goes wrong in one does not keep the next from playing.
+pub async fn play(args: &Args, programs: &Path, folder: &Path) -> Result<Outcomes, Trouble> {
+    let trials = chosen(&args.rows)?;
+    eprintln!("faults: seed {}, logs in {}", args.seed, folder.display());
+    let mut grounds = Grounds::open(programs, folder).await?;
+    let mut outcomes = Outcomes::default();
+    for (trial, rows) in trials {
+        play_trial(args, &mut grounds, trial, &rows, args.seed, &mut outcomes).await;
+    }
+    Ok(outcomes)
+}
+
+async fn play_trial(
+    args: &Args,
+    grounds: &mut Grounds,
+    trial: &'static Trial,
+    rows: &[Row],
+    seed: u64,
+    outcomes: &mut Outcomes,
+) {
+    eprintln!("── {} (seed {seed})", trial.name);
+    let started = Instant::now();
+    let scale = Scale { waiting: args.waiting, inside: args.inside };
+    let mut whole = Report::default();
+    match Stage::set(grounds, trial.kind, trial.clocks, scale, seed).await {
+        Ok(stage) => {
+            eprintln!("   {} wait, {} are inside, after {}", stage.crew.sockets(), stage.crew.inside(),
+                seconds(started.elapsed()));
+            let totals = act(stage, trial, rows, outcomes, &mut whole).await;
+            outcomes.totals.extend(totals.map(|totals| (trial.name, totals)));
+        }
+        Err(trouble) => whole.trouble(&trouble),
+    }
+    whole.note(format!("took {}", seconds(started.elapsed())));
+    show(trial.name, &whole);
+    outcomes.all.push(Outcome { trial: trial.name, row: None, report: whole });
+}
+
+async fn act(
+    mut stage: Stage,
+    trial: &'static Trial,
+    rows: &[Row],
+    outcomes: &mut Outcomes,
+    whole: &mut Report,
+) -> Option<Totals> {
+    for row in rows {
+        let mut report = Report::default();
+        if let Err(trouble) = row.play(&mut stage, &mut report).await {
+            report.trouble(&trouble);
+        }
+        show(row.name(), &report);
+        outcomes.all.push(Outcome { trial: trial.name, row: Some(*row), report });
+    }
+    match stage.finish().await {
+        Ok(played) => Some(verdict::judge(&played, whole)),
+        Err(trouble) => {
+            whole.trouble(&trouble);
+            None
+        }
+    }
+}
+
+fn show(name: &str, report: &Report) {
+    for check in &report.checks {
+        let word = if check.holds { "ok    " } else { "FAILED" };
+        eprintln!("{word} {name}: {} – {}", check.what, check.found);
+    }
+    for note in &report.notes {
+        eprintln!("       {name}: {note}");
+    }
+}
+
+/// The folder this program is in, where cargo puts the others too.
+pub fn beside_us() -> Option<PathBuf> {
+    Some(std::env::current_exe().ok()?.parent()?.to_owned())
+}

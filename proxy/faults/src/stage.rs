@@ -1,0 +1,206 @@
+//! One trial: a fleet with a line before it and people inside, to which things are done, and which is then judged.
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use crowd::clock::Span;
+use crowd::stop::Phase;
+use crowd::story::Story;
+use room::time::Micros;
+use tokio::time::sleep;
+
+use crate::crew::Crew;
+use crate::fleet::config::Limits;
+use crate::fleet::{EDGES, Fleet, Grounds, Kind};
+use crate::report::Report;
+use crate::trouble::Trouble;
+use crate::wait::until;
+
+/// How large the crowd is.
+#[derive(Debug, Clone, Copy)]
+pub struct Scale {
+    /// In the line, all through.
+    pub waiting: u64,
+    /// Inside, all through, asking for something every other second.
+    pub inside: u64,
+}
+
+/// What happens on stage.
+#[derive(Debug)]
+pub struct Stage {
+    pub fleet: Fleet,
+    pub crew: Crew,
+    pub scale: Scale,
+    pub dice: fastrand::Rng,
+    /// From when on the limits of the trial were in force.
+    steady_since: Micros,
+}
+
+/// What is left when the curtain falls.
+#[derive(Debug)]
+pub struct Played {
+    pub stories: Vec<Story>,
+    pub limits: Limits,
+    /// Entries and sessions are judged within: before and after, other limits were in force.
+    pub steady: Span,
+    /// Who still waited when the line had been given all the time it needs.
+    pub left_over: u64,
+    /// The rate that the room had in the end: the operator's, if nobody forgot it.
+    pub rate_at_the_end: Option<u64>,
+    pub folder: PathBuf,
+}
+
+/// The limits of every trial: 10 entries a second, so that the line lasts, and room for some beside the regulars.
+pub fn limits(scale: Scale) -> Limits {
+    Limits { per_minute: 600, active: scale.inside + 100 }
+}
+
+/// While the house fills: the regulars are all let in at once.
+const FILLING_PER_MINUTE: u64 = 18_000;
+const REGULARS_PER_SECOND: f64 = 120.0;
+/// While the line is emptied.
+const EMPTYING_PER_MINUTE: u64 = 60_000;
+const NEWCOMERS_PER_SECOND: f64 = 220.0;
+/// As many come as are let in.
+const TRICKLE_PER_SECOND: f64 = 10.0;
+/// A busy machine takes its time.
+const FILL: Duration = Duration::from_secs(90);
+const EMPTY: Duration = Duration::from_secs(60);
+/// Nobody gets a turn for this long: the rest never will.
+const STUCK: Duration = Duration::from_secs(15);
+/// After a change of the limits every edge has heard of it.
+const HEARD: Duration = Duration::from_millis(1500);
+/// A few turns, so that one that was given before is not taken for the first.
+const TURNS: u64 = 3;
+
+impl Stage {
+    /// A fleet, people inside, and a line whose sockets are open.
+    pub async fn set(
+        grounds: &mut Grounds,
+        kind: Kind,
+        clocks: [Option<i64>; EDGES],
+        scale: Scale,
+        seed: u64,
+    ) -> Result<Self, Trouble> {
+        let fleet = grounds.fleet(kind, clocks).await?;
+        let crew = Crew::gather(&fleet, seed, None)?;
+        let dice = fastrand::Rng::with_seed(seed);
+        let mut stage = Self { fleet, crew, scale, dice, steady_since: Micros::ZERO };
+        stage.fill().await?;
+        Ok(stage)
+    }
+
+    async fn fill(&mut self) -> Result<(), Trouble> {
+        let limits = limits(self.scale);
+        self.fleet.tune(Limits { per_minute: FILLING_PER_MINUTE, ..limits }).await?;
+        self.crew.settle_in(self.scale.inside, REGULARS_PER_SECOND).await;
+        let inside = async || self.crew.inside() >= self.scale.inside;
+        until("the regulars are inside", FILL, inside).await?;
+        self.fleet.tune(limits).await?;
+        sleep(HEARD).await;
+        self.steady_since = self.crew.world.clock.now();
+        self.crew.trickle(TRICKLE_PER_SECOND);
+        let waiting = async || {
+            // Some of the line poll, leave or are just away: more are sent until there are enough.
+            let missing = self.scale.waiting.saturating_sub(self.crew.sockets());
+            self.crew.line_up(missing, NEWCOMERS_PER_SECOND).await;
+            missing == 0
+        };
+        until(&format!("{} wait with open sockets", self.scale.waiting), FILL, waiting).await?;
+        self.fleet.check()
+    }
+
+    /// Lets things run for a while.
+    pub async fn breathe(&self, time: Duration) {
+        sleep(time).await;
+    }
+
+    pub fn mark(&self) -> Mark {
+        let meter = self.crew.meter();
+        Mark {
+            since: Instant::now(),
+            answered: meter.answered.load(Relaxed),
+            failed: meter.failed.load(Relaxed),
+            turns: meter.turns.load(Relaxed),
+            sockets: self.crew.sockets(),
+        }
+    }
+
+    /// How long after now turns are given again.
+    pub async fn turns_again(&self, limit: Duration) -> Option<Duration> {
+        let before = self.mark().turns;
+        let again = async || self.mark().turns >= before + TURNS;
+        until("turns are given again", limit, again).await.ok()
+    }
+
+    /// How long after now as many sockets are open as there were before.
+    pub async fn sockets_again(&self, before: Mark, share: f64, limit: Duration) -> Option<Duration> {
+        let wanted = (before.sockets as f64 * share) as u64;
+        until("the sockets are back", limit, async || self.crew.sockets() >= wanted).await.ok()
+    }
+
+    /// What those inside noticed since then: nothing, by every promise.
+    pub fn service(&self, report: &mut Report, since: Mark) {
+        let now = self.mark();
+        let (answered, failed) = (now.answered - since.answered, now.failed - since.failed);
+        report.zero("failed requests of those inside", failed, answered + failed);
+    }
+
+    /// Empties the line, so that everybody is seen to get a turn, and ends the trial.
+    pub async fn finish(self) -> Result<Played, Trouble> {
+        let rate_at_the_end = self.rate().await;
+        let emptying = self.crew.world.clock.now();
+        self.crew.world.stop.advance(Phase::Emptying);
+        let all = Limits { per_minute: EMPTYING_PER_MINUTE, active: 50_000 };
+        let tuned = until("the operator can open the room wide", FILL, async || self.fleet.tune(all).await.is_ok());
+        tuned.await?;
+        let left_over = self.empty().await;
+        let Self { fleet, crew, scale, steady_since, .. } = self;
+        let steady = Span::new(steady_since, emptying);
+        Ok(Played {
+            stories: crew.stories().await,
+            limits: limits(scale),
+            steady,
+            left_over,
+            rate_at_the_end,
+            folder: fleet.folder.clone(),
+        })
+    }
+
+    async fn rate(&self) -> Option<u64> {
+        for edge in &self.fleet.edges {
+            if let Some(state) = self.fleet.public_state(edge).await {
+                return state.get("rate_per_minute")?.as_u64();
+            }
+        }
+        None
+    }
+
+    /// Who is left over when nothing moves any more.
+    async fn empty(&self) -> u64 {
+        let started = Instant::now();
+        let (mut least, mut moved) = (u64::MAX, Instant::now());
+        while started.elapsed() < EMPTY && moved.elapsed() < STUCK {
+            let waiting = self.crew.waiting();
+            if waiting == 0 {
+                return 0;
+            }
+            if waiting < least {
+                (least, moved) = (waiting, Instant::now());
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        self.crew.waiting()
+    }
+}
+
+/// The counters at one moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    pub since: Instant,
+    answered: u64,
+    failed: u64,
+    turns: u64,
+    pub sockets: u64,
+}
