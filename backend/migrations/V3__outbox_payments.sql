@@ -29,8 +29,10 @@ ALTER TABLE events
     ADD COLUMN price_minor integer NOT NULL DEFAULT 5000 CHECK (price_minor >= 0),
     ADD COLUMN currency    text    NOT NULL DEFAULT 'EUR' CHECK (currency ~ '^[A-Z]{3}$');
 
--- SHA-256 of what an order asked for: the same key with another body is another order.
-ALTER TABLE orders ADD COLUMN request_hash bytea;
+ALTER TABLE orders
+    -- SHA-256 of what was asked for: the same key with another body is another order. NULL for a plain purchase.
+    ADD COLUMN request_hash bytea,
+    ADD COLUMN amount_minor bigint;
 
 -- The payment of an order by the gateway.
 CREATE TABLE payments (
@@ -73,7 +75,6 @@ CREATE TABLE mock_charges (
     -- Whether the webhook of `state` is still to be delivered, and since how many attempts.
     untold       boolean     NOT NULL DEFAULT false,
     attempts     integer     NOT NULL DEFAULT 0,
-    callback     text        NOT NULL,
     traceparent  text
 );
 

@@ -4,7 +4,10 @@ ALTER TABLE events
     -- Counts the changes of seats; the number of each is given under the row's lock, so they are in order, without gaps.
     ADD COLUMN seat_version bigint  NOT NULL DEFAULT 0;
 
-ALTER TABLE orders ADD COLUMN seated boolean NOT NULL DEFAULT false;
+ALTER TABLE orders
+    ADD COLUMN seated   boolean NOT NULL DEFAULT false,
+    -- The seats of the first answer; of a refused order, those that were taken.
+    ADD COLUMN seat_ids text[];
 
 CREATE TABLE seats (
     event_id    text     NOT NULL REFERENCES events (id),

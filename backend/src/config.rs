@@ -10,6 +10,7 @@ use room::token::{KeyError, PassVerifier, secret_from_text};
 use tokio_postgres::config::Host;
 
 use crate::jwks::{JwksUrl, JwksUrlError};
+use crate::payment::args::{PaymentArgs, PaymentArgsError, PaymentConfig};
 use crate::sale::{EventId, SaleError};
 
 /// What the command line and the environment say.
@@ -70,6 +71,11 @@ pub struct Args {
     /// Create the event of --event-id with this many tickets, if there is none.
     #[arg(long, value_name = "TICKETS", value_parser = clap::value_parser!(i32).range(0..))]
     pub seed_total: Option<i32>,
+    /// Give the seeded event a map of named seats, one a ticket; at most 50000.
+    #[arg(long, requires = "seed_total")]
+    pub seed_seats: bool,
+    #[command(flatten)]
+    pub payment: PaymentArgs,
     /// Once listening, write `{"http":"http://ADDRESS:PORT"}` to this file.
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
@@ -87,6 +93,7 @@ pub struct Config {
     pub trust: Trust,
     pub rules: SaleRules,
     pub ws_max_send_buffer: usize,
+    pub payment: PaymentConfig,
 }
 
 /// Where PostgreSQL is.
@@ -101,6 +108,8 @@ pub struct Database {
 pub struct Seed {
     pub name: String,
     pub total: i32,
+    /// With a map of named seats.
+    pub seated: bool,
 }
 
 /// Whom a request may come from.
@@ -141,6 +150,8 @@ pub enum ConfigError {
     SecretText(PathBuf),
     #[error("PASS_SECRET_FILE: {0}")]
     Secret(#[from] KeyError),
+    #[error(transparent)]
+    Payment(#[from] PaymentArgsError),
 }
 
 impl Args {
@@ -154,6 +165,7 @@ impl Args {
             ws_max_send_buffer: self.ws_max_send_buffer as usize,
             trust: self.trust()?,
             event_id: self.event_id.parse().map_err(ConfigError::EventId)?,
+            payment: self.payment.into_config()?,
             report: self.report,
         })
     }
@@ -168,7 +180,7 @@ impl Args {
 
     fn seed(&self) -> Option<Seed> {
         let name = self.seed_name.as_ref().unwrap_or(&self.event_id);
-        self.seed_total.map(|total| Seed { name: name.clone(), total })
+        self.seed_total.map(|total| Seed { name: name.clone(), total, seated: self.seed_seats })
     }
 
     fn rules(&self) -> SaleRules {

@@ -7,7 +7,9 @@ use axum::response::{IntoResponse, Response};
 use room::token::TokenError;
 
 use crate::db::DbError;
+use crate::payment::signature::SignatureError;
 use crate::sale::SaleError;
+use crate::seats::SeatIdError;
 
 /// Why a request is not served.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +42,34 @@ pub enum Error {
     HoldExpired,
     #[error("an order that is {0} cannot be paid")]
     NotPayable(crate::sale::Status),
+    #[error("an order that is {0} stays as it is")]
+    NotChangeable(crate::sale::Status),
+    #[error("the hold lasts as long as a hold may; buy now")]
+    HeldLongEnough,
+    #[error("`holdSeconds` is {asked}; a hold lasts 1 to {max}")]
+    BadHoldSeconds { asked: i64, max: u64 },
+    #[error("the order cannot be read: {0}")]
+    BadOrder(&'static str),
+    #[error("{0}")]
+    BadSeatId(#[from] SeatIdError),
+    #[error("the event has no such seats: {}", .0.join(", "))]
+    UnknownSeats(Vec<String>),
+    #[error("somebody was faster; choose other seats than {}", .0.join(", "))]
+    SeatsTaken(Vec<String>),
+    #[error("only {remaining} are left")]
+    OutOfStock { remaining: u32 },
+    #[error("you have {has} seats of this event; {max} is the most, so give some back first")]
+    VisitorLimit { has: u32, max: u32 },
+    #[error("you hold no such seat")]
+    UnknownReservation,
+    #[error("you have no payment of this id")]
+    UnknownPayment,
+    #[error("the message is not taken for one of the gateway: {0}")]
+    BadSignature(#[from] SignatureError),
+    #[error("the payment is of another amount")]
+    OtherAmount,
+    #[error("say who you are: `Authorization: Bearer TOKEN`")]
+    NoToken,
     #[error("say who you are in `X-User-Id` (1 to 64 visible ASCII characters)")]
     NoUser,
     #[error("come through the waiting room: no `Vestibule-Pass`")]
@@ -88,6 +118,19 @@ impl Error {
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed"),
             Self::HoldExpired => (StatusCode::GONE, "hold-expired"),
             Self::NotPayable(_) => (StatusCode::CONFLICT, "not-payable"),
+            Self::NotChangeable(_) => (StatusCode::CONFLICT, "not-changeable"),
+            Self::HeldLongEnough => (StatusCode::CONFLICT, "extension-limit"),
+            Self::BadHoldSeconds { .. } => (StatusCode::BAD_REQUEST, "bad-hold-seconds"),
+            Self::BadOrder(_) => (StatusCode::BAD_REQUEST, "bad-order"),
+            Self::BadSeatId(_) | Self::UnknownSeats(_) => (StatusCode::NOT_FOUND, "unknown-seat"),
+            Self::SeatsTaken(_) => (StatusCode::CONFLICT, "RESERVATION_CONFLICT"),
+            Self::OutOfStock { .. } => (StatusCode::CONFLICT, "out-of-stock"),
+            Self::VisitorLimit { .. } => (StatusCode::TOO_MANY_REQUESTS, "visitor-limit"),
+            Self::UnknownReservation => (StatusCode::NOT_FOUND, "unknown-reservation"),
+            Self::UnknownPayment => (StatusCode::NOT_FOUND, "unknown-payment"),
+            Self::BadSignature(_) => (StatusCode::UNAUTHORIZED, "bad-signature"),
+            Self::OtherAmount => (StatusCode::UNPROCESSABLE_ENTITY, "amount-mismatch"),
+            Self::NoToken => (StatusCode::UNAUTHORIZED, "no-token"),
             Self::NoUser => (StatusCode::UNAUTHORIZED, "no-user"),
             Self::NoPass => (StatusCode::UNAUTHORIZED, "no-pass"),
             Self::BadPass(_) => (StatusCode::UNAUTHORIZED, "bad-pass"),
@@ -102,7 +145,7 @@ impl Error {
     fn retry_after_secs(&self) -> Option<u32> {
         match self {
             Self::InFlight | Self::NoKeys => Some(1),
-            Self::SocketsFull => Some(10),
+            Self::SocketsFull | Self::VisitorLimit { .. } => Some(10),
             Self::Database(error) => error.may_pass().then_some(2),
             _ => None,
         }
@@ -113,7 +156,9 @@ fn database_outside(error: &DbError) -> (StatusCode, &'static str) {
     match error.cause() {
         DbError::Busy | DbError::LockTimeout | DbError::Crowded => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
         DbError::Slow | DbError::Unreachable(_) => (StatusCode::SERVICE_UNAVAILABLE, "database-unavailable"),
-        DbError::Refused(_) | DbError::Row(_) | DbError::OfGroup(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        DbError::Refused(_) | DbError::Row(_) | DbError::OfGroup(_) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "internal")
+        }
     }
 }
 

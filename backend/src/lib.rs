@@ -10,8 +10,13 @@
 //! | [`routes`] | HTTP, thin |
 //! | [`live`] | sockets and what is told to them |
 //! | [`expiry`] | returns stock whose hold has expired |
+//! | [`payment`] | the payment saga, its gateway and the mock of one |
+//! | [`outbox`], [`notify`] | what is told outside, once it is committed: to the gateway, to other processes |
+//! | [`seats`] | named seats: ids, generated maps; no IO |
+//! | [`outgoing`] | calls that this program makes |
 //! | [`error`], [`trace`] | every failure in the shape the outside sees |
 //! | [`metrics`], [`logs`] | what is counted and written |
+//! | `workers` | starts what goes on beside requests |
 //! | [`serve`] | the listener |
 
 pub mod config;
@@ -23,38 +28,40 @@ pub mod jwks;
 pub mod live;
 pub mod logs;
 pub mod metrics;
+pub mod notify;
+pub mod outbox;
+pub mod outgoing;
 pub mod passes;
+pub mod payment;
 pub mod routes;
 pub mod sale;
+pub mod seats;
 pub mod serve;
 pub mod trace;
+mod workers;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 
 use config::{Config, ConfigError, Database};
 use counter::Counter;
 use db::migrate::{MigrateError, migrate};
 use db::{Db, DbError};
-use live::Hub;
-use passes::Gatekeeper;
-use routes::{Page, Shop, routes};
+use live::{Hub, SeatFeed};
+use outbox::Bell;
+use routes::{Maps, Page, Payments, Shop, routes};
+use workers::Needs;
 
 /// How long sockets may take to say goodbye.
 const SOCKETS_END: Duration = Duration::from_secs(5);
-/// Of their own, so that expired holds come back while all other connections are busy.
-const WORKER_CONNECTIONS: usize = 2;
 /// Most of them wait for the row of their event or for its commit; each serves many buyers.
 const COUNTER_CONNECTIONS: usize = 8;
-const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// Why the program ends with a failure.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +95,8 @@ impl RunError {
 pub async fn run(config: Config, ending: impl Future<Output = ()>) -> Result<(), RunError> {
     let metrics = metrics::install().map_err(|error| RunError::Start(error.into()))?;
     prepare(&config).await?;
-    let hub = Arc::new(Hub::new(config.max_connections, config.ws_max_send_buffer));
+    let (hub, news) = Hub::new(config.max_connections, config.ws_max_send_buffer);
+    let hub = Arc::new(hub);
     let shop = Arc::new(Shop {
         db: pool(&config.database, config.database.pool_size)?,
         counter: counter(&config)?,
@@ -98,9 +106,16 @@ pub async fn run(config: Config, ending: impl Future<Output = ()>) -> Result<(),
         event_id: config.event_id,
         metrics,
         page: Page::new(),
+        payments: Payments::of(&config.payment),
+        bell: Bell::default(),
+        maps: Maps::default(),
+        seat_feed: SeatFeed::new(hub.closing()),
     });
-    let listener = listen(config.listen, config.report.as_deref()).await?;
-    let mut workers = start_workers(&shop, &pool(&config.database, WORKER_CONNECTIONS)?);
+    let listener = listen(config.listen).await?;
+    let http = listener.local_addr().map_err(|error| RunError::Listen(config.listen, error))?;
+    let needs = Needs { database: config.database, payment: config.payment, http, news };
+    let mut workers = workers::start(&shop, needs).await?;
+    report(http, config.report.as_deref())?;
 
     let ending = async {
         ending.await;
@@ -116,19 +131,6 @@ pub async fn run(config: Config, ending: impl Future<Output = ()>) -> Result<(),
     Ok(())
 }
 
-/// What goes on beside requests.
-fn start_workers(shop: &Arc<Shop>, db: &Db) -> JoinSet<()> {
-    let mut workers = JoinSet::new();
-    workers.spawn(expiry::run(db.clone(), Arc::clone(&shop.hub), shop.rules.idempotency_ttl));
-    workers.spawn(feed(db.clone(), Arc::clone(&shop.hub)));
-    workers.spawn(upkeep(shop.metrics.clone()));
-    if let Gatekeeper::Published { jwks, .. } = &shop.gatekeeper {
-        let jwks = Arc::clone(jwks);
-        workers.spawn(async move { jwks.keep_fresh().await });
-    }
-    workers
-}
-
 /// The schema is up to date and the event is there, or the program does not start.
 async fn prepare(config: &Config) -> Result<(), RunError> {
     let address = config.database.address();
@@ -136,7 +138,15 @@ async fn prepare(config: &Config) -> Result<(), RunError> {
     if let Some(seed) = &config.seed {
         let db = pool(&config.database, 1)?;
         let created = db.seed(config.event_id.as_str(), seed).await.map_err(RunError::Seed)?;
-        tracing::info!(eventId = config.event_id.as_str(), total = seed.total, created, "event seeded");
+        let seated =
+            seed.seated && db.seed_seats(config.event_id.as_str()).await.map_err(RunError::Seed)?;
+        tracing::info!(
+            eventId = config.event_id.as_str(),
+            total = seed.total,
+            created,
+            seated,
+            "event seeded"
+        );
     }
     Ok(())
 }
@@ -151,16 +161,16 @@ fn counter(config: &Config) -> Result<Counter, RunError> {
     Ok(Counter::new(db, config.rules))
 }
 
-async fn listen(address: SocketAddr, report: Option<&Path>) -> Result<TcpListener, RunError> {
-    let failed = |error| RunError::Listen(address, error);
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    tracing::info!(address = %bound, "listening");
-    if let Some(path) = report {
-        write_whole(path, &json!({ "http": format!("http://{bound}") }).to_string())
-            .map_err(|error| RunError::Report(path.into(), error))?;
-    }
-    Ok(listener)
+async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
+    TcpListener::bind(address).await.map_err(|error| RunError::Listen(address, error))
+}
+
+/// Says where this process is reached.
+fn report(http: SocketAddr, path: Option<&Path>) -> Result<(), RunError> {
+    tracing::info!(address = %http, "listening");
+    let Some(path) = path else { return Ok(()) };
+    write_whole(path, &json!({ "http": format!("http://{http}") }).to_string())
+        .map_err(|error| RunError::Report(path.into(), error))
 }
 
 /// Whoever reads the file sees all of it or none of it.
@@ -169,18 +179,4 @@ fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
     draft.push(".part");
     std::fs::write(&draft, text)?;
     std::fs::rename(&draft, path)
-}
-
-async fn feed(db: Db, hub: Arc<Hub>) {
-    hub.feed(&db).await;
-}
-
-/// Lets histograms fold their samples even when nobody scrapes.
-async fn upkeep(metrics: PrometheusHandle) {
-    let mut ticks = interval(UPKEEP_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        metrics.run_upkeep();
-    }
 }

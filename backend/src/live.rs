@@ -1,32 +1,45 @@
-//! Live numbers for open pages: who listens to what, and the feed that reads stock once for all of them.
+//! Live numbers for open pages: who listens to what, and the feeds that read once for all of them.
+//!
+//! The stock of an event is one value that sockets watch: only the newest is there to be sent, encoded once. Orders
+//! wait in a mailbox for each socket of their owner: none is left out. No lock is held while anything is sent.
 
 mod mailbox;
+mod message;
+mod seats;
 mod socket;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-pub use mailbox::{Mailbox, Message};
+pub use mailbox::Mailbox;
+pub use message::Message;
+pub use seats::SeatFeed;
 pub use socket::converse;
 
 use crate::db::orders::OrderNews;
 use crate::db::{Db, DbError};
 use crate::metrics;
 use crate::sale::Stock;
+use message::StockNews;
 
 /// Stock is read this often for each event that somebody watches, whatever the number of watchers.
 const STOCK_EVERY: Duration = Duration::from_millis(250);
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
-/// Orders of watching users are read each so many stock readings: news of other processes arrive this way.
+/// Orders of watching users are read each so many stock readings when no notifications of other processes arrive …
 const ORDERS_EACH: u32 = 4;
+/// … and each so many when they do, for the one that may have been lost.
+const ORDERS_EACH_NOTIFIED: u32 = 40;
 /// Users in one reading of orders.
 const USERS_AT_ONCE: usize = 1000;
 /// The latest orders of one user that are told.
 const ORDERS_A_USER: u32 = 16;
+/// News of this process that wait to be told to others; beyond that these read them from the tables.
+const OUTBOUND: usize = 4096;
 
 /// All sockets of this process.
 #[derive(Debug)]
@@ -35,6 +48,9 @@ pub struct Hub {
     send_buffer: usize,
     rooms: Mutex<Rooms>,
     closing: watch::Sender<bool>,
+    /// Whether notifications of other processes arrive.
+    notified: AtomicBool,
+    outbound: mpsc::Sender<OrderNews>,
 }
 
 #[derive(Debug, Default)]
@@ -45,9 +61,10 @@ struct Rooms {
 }
 
 /// The sockets of one event. No entry is ever empty.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Room {
-    mailboxes: HashMap<u64, Arc<Mailbox>>,
+    sockets: usize,
+    stock: watch::Sender<StockNews>,
     /// A user has a socket for each tab.
     of_user: HashMap<String, HashMap<u64, Arc<Mailbox>>>,
 }
@@ -57,20 +74,31 @@ struct Room {
 pub struct Seat {
     hub: Arc<Hub>,
     event_id: String,
+    user_id: Option<String>,
     id: u64,
     mailbox: Arc<Mailbox>,
+    stock: watch::Receiver<StockNews>,
     closing: watch::Receiver<bool>,
 }
 
 impl Hub {
-    pub fn new(max_sockets: usize, send_buffer: usize) -> Self {
-        let closing = watch::Sender::new(false);
-        Self { max_sockets, send_buffer, rooms: Mutex::default(), closing }
+    /// The hub, and the news of this process for the others.
+    pub fn new(max_sockets: usize, send_buffer: usize) -> (Self, mpsc::Receiver<OrderNews>) {
+        let (outbound, news) = mpsc::channel(OUTBOUND);
+        let hub = Self {
+            max_sockets,
+            send_buffer,
+            rooms: Mutex::default(),
+            closing: watch::Sender::new(false),
+            notified: AtomicBool::new(false),
+            outbound,
+        };
+        (hub, news)
     }
 
     /// Takes a seat, unless all are taken.
     pub fn join(self: &Arc<Self>, event_id: &str, user_id: Option<String>, stock: Stock) -> Option<Seat> {
-        let mailbox = Arc::new(Mailbox::new(event_id.into(), user_id, stock, self.send_buffer));
+        let mailbox = Arc::new(Mailbox::new(self.send_buffer));
         let mut rooms = self.rooms();
         if rooms.open >= self.max_sockets {
             return None;
@@ -78,20 +106,36 @@ impl Hub {
         rooms.open += 1;
         rooms.next_id += 1;
         let id = rooms.next_id;
-        rooms.by_event.entry(event_id.into()).or_default().insert(id, &mailbox);
+        let room = rooms.by_event.entry(event_id.into()).or_insert_with(|| Room::new(event_id, stock));
+        let stock = room.enter(id, user_id.as_deref(), &mailbox);
         drop(rooms);
         metrics::socket_opened();
         let closing = self.closing.subscribe();
-        Some(Seat { hub: Arc::clone(self), event_id: event_id.into(), id, mailbox, closing })
+        Some(Seat { hub: Arc::clone(self), event_id: event_id.into(), user_id, id, mailbox, stock, closing })
     }
 
-    /// Tells the sockets of an order's owner where it stands.
+    /// Tells the sockets of an order's owner where it stands, here and, soon, in other processes.
     pub fn tell(&self, news: &OrderNews) {
-        let rooms = self.rooms();
-        let own = rooms.by_event.get(&news.event_id).and_then(|room| room.of_user.get(&news.user_id));
-        for mailbox in own.into_iter().flat_map(HashMap::values) {
+        self.hear(news);
+        // When they are too many, the others read the tables.
+        let _full = self.outbound.try_send(news.clone());
+    }
+
+    /// Tells the sockets of this process only.
+    pub fn hear(&self, news: &OrderNews) {
+        let own: Vec<Arc<Mailbox>> = {
+            let rooms = self.rooms();
+            let own = rooms.by_event.get(&news.event_id).and_then(|room| room.of_user.get(&news.user_id));
+            own.into_iter().flat_map(HashMap::values).cloned().collect()
+        };
+        for mailbox in own {
             mailbox.put_order(news.order, news.status);
         }
+    }
+
+    /// Whether notifications of other processes arrive.
+    pub fn notified(&self, arrive: bool) {
+        self.notified.store(arrive, Ordering::Relaxed);
     }
 
     /// Says goodbye to all sockets, which then close by themselves.
@@ -99,22 +143,37 @@ impl Hub {
         self.closing.send_replace(true);
     }
 
+    /// Becomes true when the program stops.
+    pub fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.subscribe()
+    }
+
     /// Completes when no socket is left.
     pub async fn closed(&self) {
-        self.closing.closed().await;
+        loop {
+            if self.rooms().open == 0 {
+                return;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Feeds the sockets for as long as the program runs. Without sockets it reads nothing.
     pub async fn feed(&self, db: &Db) {
         let mut ticks = interval(STOCK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut round = 0_u32;
+        let mut since_orders = 0_u32;
         loop {
             ticks.tick().await;
-            round = round.wrapping_add(1);
+            since_orders = since_orders.saturating_add(1);
+            let each = if self.notified.load(Ordering::Relaxed) { ORDERS_EACH_NOTIFIED } else { ORDERS_EACH };
             let read = async {
                 self.read_stock(db).await?;
-                if round.is_multiple_of(ORDERS_EACH) { self.read_orders(db).await } else { Ok(()) }
+                if since_orders >= each {
+                    since_orders = 0;
+                    self.read_orders(db).await?;
+                }
+                Ok::<_, DbError>(())
             };
             if let Err(error) = read.await {
                 // Sockets stay open and hear nothing new until PostgreSQL is back.
@@ -130,10 +189,9 @@ impl Hub {
             return Ok(());
         }
         for (event, stock) in db.stocks(&events).await? {
-            if let Some(room) = self.rooms().by_event.get(&event) {
-                for mailbox in room.mailboxes.values() {
-                    mailbox.put_stock(stock);
-                }
+            let sender = self.rooms().by_event.get(&event).map(|room| room.stock.clone());
+            if let Some(sender) = sender {
+                put_stock(&sender, &event, stock);
             }
         }
         Ok(())
@@ -143,7 +201,7 @@ impl Hub {
         for (event, users) in self.watching_users() {
             for some in users.chunks(USERS_AT_ONCE) {
                 for news in db.order_news(&event, some, ORDERS_A_USER).await? {
-                    self.tell(&news);
+                    self.hear(&news);
                 }
             }
         }
@@ -161,16 +219,36 @@ impl Hub {
     }
 }
 
+/// Wakes everybody who watches, unless nothing changed.
+fn put_stock(sender: &watch::Sender<StockNews>, event_id: &str, stock: Stock) {
+    let before = sender.borrow();
+    if before.stock == stock {
+        return;
+    }
+    let number = before.number + 1;
+    drop(before);
+    sender.send_replace(StockNews::new(number, event_id, stock));
+}
+
 impl Room {
-    fn insert(&mut self, id: u64, mailbox: &Arc<Mailbox>) {
-        self.mailboxes.insert(id, Arc::clone(mailbox));
-        if let Some(user) = mailbox.user_id() {
-            self.of_user.entry(user.into()).or_default().insert(id, Arc::clone(mailbox));
-        }
+    fn new(event_id: &str, stock: Stock) -> Self {
+        let stock = watch::Sender::new(StockNews::new(0, event_id, stock));
+        Self { sockets: 0, stock, of_user: HashMap::new() }
     }
 
-    fn remove(&mut self, id: u64, user: Option<&str>) {
-        self.mailboxes.remove(&id);
+    fn enter(&mut self, id: u64, user: Option<&str>, mailbox: &Arc<Mailbox>) -> watch::Receiver<StockNews> {
+        self.sockets += 1;
+        if let Some(user) = user {
+            self.of_user.entry(user.into()).or_default().insert(id, Arc::clone(mailbox));
+        }
+        let mut stock = self.stock.subscribe();
+        // The first thing a socket says is how the sale stands.
+        stock.mark_changed();
+        stock
+    }
+
+    fn leave(&mut self, id: u64, user: Option<&str>) {
+        self.sockets = self.sockets.saturating_sub(1);
         let Some(user) = user else { return };
         if let Some(own) = self.of_user.get_mut(user) {
             own.remove(&id);
@@ -181,12 +259,9 @@ impl Room {
     }
 }
 
-impl Seat {
-    /// Completes when the program stops.
-    async fn closing(&self) {
-        let mut closing = self.closing.clone();
-        let _hub_gone = closing.wait_for(|closing| *closing).await;
-    }
+/// Completes when the program stops.
+async fn stopping(closing: &mut watch::Receiver<bool>) {
+    let _hub_gone = closing.wait_for(|closing| *closing).await;
 }
 
 impl Drop for Seat {
@@ -194,8 +269,8 @@ impl Drop for Seat {
         let mut rooms = self.hub.rooms();
         rooms.open = rooms.open.saturating_sub(1);
         if let Some(room) = rooms.by_event.get_mut(&self.event_id) {
-            room.remove(self.id, self.mailbox.user_id());
-            if room.mailboxes.is_empty() {
+            room.leave(self.id, self.user_id.as_deref());
+            if room.sockets == 0 {
                 rooms.by_event.remove(&self.event_id);
             }
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
+use crate::db::outbox::OutboxCounts;
 use crate::sale::Status;
 
 const ATTEMPTS: &str = "purchase_attempts_total";
@@ -16,6 +17,8 @@ const SOCKETS: &str = "ws_connections";
 const MESSAGES: &str = "ws_messages_total";
 const DROPPED: &str = "ws_dropped_total";
 const GROUP_SIZE: &str = "counter_group_size";
+const OUTBOX: &str = "outbox_pending";
+const OUTBOX_DEAD: &str = "outbox_dead";
 const HTTP: &str = "http_server_request_duration_seconds";
 
 /// Seconds: from a statement on a warm connection to the longest deadline.
@@ -42,6 +45,8 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_counter!(MESSAGES, "WebSocket messages by direction and type");
     describe_counter!(DROPPED, "WebSocket messages replaced by a newer one before they were sent");
     describe_histogram!(GROUP_SIZE, "Requests that were served by one transaction");
+    describe_gauge!(OUTBOX, "Rows of the outbox that are still to be told");
+    describe_gauge!(OUTBOX_DEAD, "Rows of the outbox that were given up");
     describe_histogram!(HTTP, "Time of HTTP requests");
     gauge!(SOCKETS).set(0.0);
     for result in ["HOLD", "PAID", "REJECTED", "ERROR"] {
@@ -98,7 +103,8 @@ pub fn group_served(line: &'static str, size: usize) {
     histogram!(GROUP_SIZE, "line" => line).record(size as f64);
 }
 
-/// `result`: `paid`, `repeated`, `expired`, `refused`, `error`.
+/// `result`: `paid`, `repeated`, `expired`, `refused`, `error`; by the gateway also `failed`, `cancelled`, `refunding`,
+/// `refunded`.
 pub fn payment(result: &'static str) {
     counter!(PAYMENTS, "result" => result).increment(1);
 }
@@ -119,8 +125,13 @@ pub fn message_received(kind: &'static str) {
     counter!(MESSAGES, "direction" => "in", "type" => kind).increment(1);
 }
 
-pub fn message_replaced(kind: &'static str) {
-    counter!(DROPPED, "type" => kind).increment(1);
+pub fn messages_replaced(kind: &'static str, count: u64) {
+    counter!(DROPPED, "type" => kind).increment(count);
+}
+
+pub fn outbox(counts: OutboxCounts) {
+    gauge!(OUTBOX).set(counts.pending as f64);
+    gauge!(OUTBOX_DEAD).set(counts.dead as f64);
 }
 
 /// `route` is the pattern, so the number of series does not grow with requests.

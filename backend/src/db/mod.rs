@@ -7,10 +7,17 @@
 pub mod books;
 pub(crate) mod connect;
 pub mod events;
+mod fates;
 pub(crate) mod group;
 pub mod holds;
 pub mod migrate;
+pub mod mock;
 pub mod orders;
+pub mod outbox;
+pub mod payments;
+pub mod placing;
+pub mod reservations;
+pub mod seats;
 pub mod settle;
 
 use std::sync::Arc;

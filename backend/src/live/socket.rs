@@ -1,12 +1,15 @@
-//! One socket: a `select!` over what the other side says, what waits for it, and the time.
+//! One socket: a `select!` over what the other side says, what is to be told, and the time.
 
 use std::time::Duration;
 
 use axum::extract::ws::{self, CloseFrame, WebSocket, close_code};
 use serde::Deserialize;
+use tokio::sync::watch;
 use tokio::time::{Instant, interval_at, timeout};
 
-use super::{Message, Seat};
+use super::mailbox::Overflown;
+use super::message::{Encoded, StockNews};
+use super::{Message, Seat, stopping};
 use crate::metrics;
 
 /// A ping of the protocol this often; it keeps middleboxes from forgetting the connection.
@@ -41,29 +44,33 @@ enum End {
 }
 
 /// Talks until one side ends.
-pub async fn converse(mut socket: WebSocket, seat: Seat) {
-    let end = talk(&mut socket, &seat).await;
-    let (code, message) = match end {
+pub async fn converse(mut socket: WebSocket, mut seat: Seat) {
+    let end = talk(&mut socket, &mut seat).await;
+    let (code, reason) = match end {
         End::Gone => return,
-        End::Stopping => (close_code::RESTART, Some(Message::Bye { reconnect_in_ms: reconnect_in_ms() })),
-        End::TooSlow => (close_code::AGAIN, None),
+        End::Stopping => {
+            let bye = Message::Bye { reconnect_in_ms: reconnect_in_ms() };
+            let _gone_meanwhile = send(&mut socket, bye.encode()).await;
+            (close_code::RESTART, "restart")
+        }
+        End::TooSlow => (close_code::AGAIN, "too slow for its order updates"),
     };
-    if let Some(message) = message {
-        let _gone_meanwhile = send(&mut socket, &message).await;
-    }
-    let frame = ws::Message::Close(Some(CloseFrame { code, reason: "".into() }));
+    let frame = ws::Message::Close(Some(CloseFrame { code, reason: reason.into() }));
     let _gone_meanwhile = timeout(SEND, socket.send(frame)).await;
 }
 
-async fn talk(socket: &mut WebSocket, seat: &Seat) -> End {
+async fn talk(socket: &mut WebSocket, seat: &mut Seat) -> End {
     let mut pings = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
     let mut heard = Instant::now();
+    let mut told = Told::default();
+    let (mailbox, stock, closing) = (&seat.mailbox, &mut seat.stock, &mut seat.closing);
     loop {
         let outcome = tokio::select! {
-            () = seat.closing() => return End::Stopping,
-            taken = seat.mailbox.take() => match taken {
+            biased;
+            () = stopping(closing) => return End::Stopping,
+            taken = mailbox.take() => match taken {
                 Ok(messages) => send_all(socket, &messages).await,
-                Err(super::mailbox::Overflown) => return End::TooSlow,
+                Err(Overflown) => return End::TooSlow,
             },
             said = socket.recv() => match said {
                 Some(Ok(ws::Message::Close(_)) | Err(_)) | None => return End::Gone,
@@ -71,6 +78,11 @@ async fn talk(socket: &mut WebSocket, seat: &Seat) -> End {
                     heard = Instant::now();
                     answer(socket, &said).await
                 }
+            },
+            changed = stock.changed() => match changed {
+                Ok(()) => told.tell(socket, stock).await,
+                // The hub is gone: the program stops.
+                Err(_) => return End::Stopping,
             },
             _ = pings.tick() => {
                 if heard.elapsed() > SILENCE {
@@ -87,6 +99,31 @@ async fn talk(socket: &mut WebSocket, seat: &Seat) -> End {
 
 struct Gone;
 
+/// What the other side was told of the stock last.
+#[derive(Default)]
+struct Told {
+    number: Option<u64>,
+    open: Option<bool>,
+}
+
+impl Told {
+    /// Sends the newest stock; what came and went while the last message was under way is left out.
+    async fn tell(
+        &mut self,
+        socket: &mut WebSocket,
+        stock: &mut watch::Receiver<StockNews>,
+    ) -> Result<(), Gone> {
+        let news = stock.borrow_and_update().clone();
+        let replaced = self.number.map_or(0, |number| news.number.saturating_sub(number + 1));
+        metrics::messages_replaced("stock.update", replaced);
+        self.number = Some(news.number);
+        if self.open.replace(news.stock.is_open()) != Some(news.stock.is_open()) {
+            send(socket, news.sale).await?;
+        }
+        send(socket, news.update).await
+    }
+}
+
 async fn answer(socket: &mut WebSocket, said: &ws::Message) -> Result<(), Gone> {
     let ws::Message::Text(text) = said else {
         return Ok(());
@@ -94,7 +131,7 @@ async fn answer(socket: &mut WebSocket, said: &ws::Message) -> Result<(), Gone> 
     match serde_json::from_str(text) {
         Ok(Said::Ping) => {
             metrics::message_received("client.ping");
-            send(socket, &Message::Pong).await
+            send(socket, Message::Pong.encode()).await
         }
         Ok(Said::Ack) => {
             metrics::message_received("client.ack");
@@ -109,15 +146,14 @@ async fn answer(socket: &mut WebSocket, said: &ws::Message) -> Result<(), Gone> 
 
 async fn send_all(socket: &mut WebSocket, messages: &[Message]) -> Result<(), Gone> {
     for message in messages {
-        send(socket, message).await?;
+        send(socket, message.encode()).await?;
     }
     Ok(())
 }
 
-async fn send(socket: &mut WebSocket, message: &Message) -> Result<(), Gone> {
-    let text = serde_json::to_string(message).map_err(|_| Gone)?;
-    within(socket.send(ws::Message::text(text))).await?;
-    metrics::message_sent(message.kind());
+async fn send(socket: &mut WebSocket, message: Encoded) -> Result<(), Gone> {
+    within(socket.send(ws::Message::Text(message.text))).await?;
+    metrics::message_sent(message.kind);
     Ok(())
 }
 

@@ -84,7 +84,7 @@ pub(super) async fn pay(
                 shop.tell(order, &event_id, &user_id, Status::Paid);
             }
             let paid = Json(json!({ "ok": true, "status": Status::Paid }));
-            Ok(([(header::CACHE_CONTROL, "no-store")], paid).into_response())
+            Ok(super::paid(([(header::CACHE_CONTROL, "no-store")], paid).into_response()))
         }
         Payment::HoldExpired => Err(Error::HoldExpired),
         Payment::Unknown => Err(Error::UnknownOrder),
@@ -93,7 +93,7 @@ pub(super) async fn pay(
 }
 
 /// The one key of a request.
-fn key(headers: &HeaderMap) -> Result<IdempotencyKey, SaleError> {
+pub(super) fn key(headers: &HeaderMap) -> Result<IdempotencyKey, SaleError> {
     let mut values = headers.get_all("idempotency-key").iter();
     let value = values.next().ok_or(SaleError::KeyMissing)?;
     match values.next() {
@@ -149,7 +149,7 @@ fn record_payment(order: Uuid, user_id: &str, payment: &Result<Payment, DbError>
     tracing::info!(userId = user_id, orderId = %order, result, latencyMs = millis(started), "payment");
 }
 
-fn millis(started: Instant) -> f64 {
+pub(super) fn millis(started: Instant) -> f64 {
     (started.elapsed().as_secs_f64() * 1e6).round() / 1e3
 }
 
