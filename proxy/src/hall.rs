@@ -1,34 +1,38 @@
 //! One room as this edge runs it: its settings, its clock, its line to the store, those who wait here.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use room::estimate::Forecast;
 use room::gate::Door;
-use room::ids::{NodeId, RoomName, TicketId, VisitorId};
+use room::ids::{Incarnation, NodeId, RoomName, TicketId, VisitorId};
 use room::meter::Meter;
+use room::node::Heard;
 use room::queue::{
     Arrival, Arrived, Change, Claim, Claimed, Control, Counts, Event, FileValues, Head, Leave, Mode, Renewal,
-    Renewed, Survey,
+    Renewed, Session, Survey,
 };
 use room::ruler::Ruler;
 use room::rules::Phase;
 use room::time::Micros;
+use room::token::Pass;
 use room::wire::ServerMessage;
-use store::batch::Batch;
+use store::batch::{Batch, MOST};
 use store::{Store, StoreError, TuneError};
 use tokio::sync::Notify;
 
 use crate::clock::RoomClock;
 use crate::config::settings::RoomSettings;
 use crate::edge::upstream::Upstream;
-use crate::hub::{Hub, View};
+use crate::healing::Healing;
+use crate::hub::{Hub, Said, View};
 use crate::link::Link;
 use crate::metrics::{self, RoomMetrics, WsType};
 use crate::page::Page;
+use crate::passes::session_of;
 use crate::standing::{self, Known, Who};
 
 /// One running room.
@@ -42,15 +46,16 @@ pub struct Hall {
     settings: Arc<ArcSwap<RoomSettings>>,
     upstream: ArcSwap<Upstream>,
     known: ArcSwapOption<Known>,
-    /// Sessions ended before their time, by ticket, until when.
-    revoked: RwLock<HashMap<TicketId, Micros>>,
+    pub healing: Healing,
+    introduced: Mutex<Introduced>,
     /// Until when nobody need knock: the budget is used up.
     busy_until: AtomicU64,
-    store_lost: AtomicBool,
+    /// A [`Reach`].
+    reach: AtomicU8,
     meter: Mutex<Meter>,
     /// Somebody came to wait: the ticker need not sleep.
     pub woken: Notify,
-    arrivals: Batch<Arrival, (Arrived, u64)>,
+    arrivals: Batch<Arrival, (Arrived, Head)>,
     claims: Batch<Claim, Claimed>,
     renewals: Batch<Renewal, Renewed>,
     leaves: Batch<Leave, ()>,
@@ -62,20 +67,26 @@ impl fmt::Debug for Hall {
     }
 }
 
-/// What an event changed for this edge.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Heard {
-    /// Known already.
-    Old,
-    Next,
-    /// Events between these two numbers were missed.
-    Gap {
-        after: u64,
-        before: u64,
-    },
-    /// Another life of the store: it knows none of our waiters.
-    Anew,
+/// Whether this edge has a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// The store of the room answers.
+    Here,
+    /// It does not: no turns, and nobody is let in.
+    Away,
+    /// It does not, and this edge goes on by itself.
+    Alone,
 }
+
+/// Passes of an earlier life, or extended by an edge alone, that were registered in this life already.
+#[derive(Debug, Default)]
+struct Introduced {
+    life: Option<Incarnation>,
+    tickets: HashSet<TicketId>,
+}
+
+/// Passes remembered as introduced; beyond, they are introduced once more.
+const MAX_INTRODUCED: usize = 100_000;
 
 impl Hall {
     pub fn new(
@@ -100,9 +111,10 @@ impl Hall {
             settings,
             upstream: ArcSwap::new(upstream),
             known: ArcSwapOption::empty(),
-            revoked: RwLock::default(),
+            healing: Healing::default(),
+            introduced: Mutex::default(),
             busy_until: AtomicU64::new(0),
-            store_lost: AtomicBool::new(false),
+            reach: AtomicU8::new(Reach::Here as u8),
             meter: Mutex::default(),
             woken: Notify::new(),
             arrivals: Batch::spawn(move |items| {
@@ -176,7 +188,7 @@ impl Hall {
             || settings.rules.queue_all
             || phase != Phase::Open
             || now.0 < self.busy_until.load(Ordering::Relaxed)
-            || self.store_lost.load(Ordering::Relaxed);
+            || self.reach() == Reach::Away;
         Door { phase, closed, queueing }
     }
 
@@ -185,30 +197,113 @@ impl Hall {
         self.busy_until.store(instant.0, Ordering::Relaxed);
     }
 
+    /// Whether the store that all edges share is away, whatever this edge does meanwhile.
     pub fn store_is_lost(&self) -> bool {
-        self.store_lost.load(Ordering::Relaxed)
+        self.reach() != Reach::Here
     }
 
-    /// Says whether this is news.
-    pub fn set_store_lost(&self, lost: bool) -> bool {
-        self.store_lost.swap(lost, Ordering::Relaxed) != lost
+    pub fn reach(&self) -> Reach {
+        match self.reach.load(Ordering::Relaxed) {
+            reach if reach == Reach::Away as u8 => Reach::Away,
+            reach if reach == Reach::Alone as u8 => Reach::Alone,
+            _ => Reach::Here,
+        }
+    }
+
+    /// What it was before. Those who wait are told of a change.
+    pub fn set_reach(&self, reach: Reach) -> Reach {
+        let before = self.reach();
+        self.reach.store(reach as u8, Ordering::Relaxed);
+        self.metrics.store_away.set(f64::from(u8::from(reach != Reach::Here)));
+        self.metrics.alone.set(f64::from(u8::from(reach == Reach::Alone)));
+        if (before == Reach::Away) != (reach == Reach::Away) {
+            let (settings, known) = (self.settings(), self.known());
+            self.hub.tell_all(self.view(&settings, known.as_deref()));
+        }
+        before
     }
 
     pub fn is_revoked(&self, ticket: TicketId) -> bool {
-        self.revoked.read().unwrap_or_else(PoisonError::into_inner).contains_key(&ticket)
+        self.link.ask(|node| node.is_revoked(ticket))
+    }
+
+    /// Remembers the session of a pass that comes by here for the first time.
+    pub fn saw(&self, pass: &Pass) {
+        let (session, now) = (session_of(pass), self.now());
+        self.link.note(|node| match pass.granted_secs {
+            Some(_) => node.lent(pass.visitor, pass.ticket, session, now),
+            None => node.entered(pass.visitor, pass.ticket, session, now),
+        });
+    }
+
+    /// Whether the store may not know the session of this pass: another life of it granted the session, or an edge
+    /// extended it alone. Said once of each pass in each life.
+    pub fn is_strange(&self, pass: &Pass) -> bool {
+        let Some(life) = self.known.load().as_ref().map(|known| known.head.incarnation) else { return false };
+        if (pass.incarnation == life && pass.granted_secs.is_none()) || self.reach() == Reach::Away {
+            return false;
+        }
+        let mut introduced = self.introduced.lock().unwrap_or_else(PoisonError::into_inner);
+        if introduced.life != Some(life) || introduced.tickets.len() >= MAX_INTRODUCED {
+            *introduced = Introduced { life: Some(life), tickets: HashSet::new() };
+        }
+        introduced.tickets.insert(pass.ticket)
+    }
+
+    /// Extends a session while the store is away, as far as an edge may.
+    pub fn extend_alone(&self, pass: &Pass) -> Option<Session> {
+        let (settings, now) = (self.settings(), self.now());
+        let session = session_of(pass);
+        if session.ends.since(now) * 2 >= settings.rules.session_duration {
+            return None;
+        }
+        let granted = Micros::from_secs(pass.granted_secs.unwrap_or(pass.expires_at_secs));
+        let extended = session.extended_alone(granted, &settings.rules, now)?;
+        self.link.note(|node| node.lent(pass.visitor, pass.ticket, extended, now));
+        self.metrics.lent.increment(1);
+        Some(extended)
     }
 
     /// Presents one ticket, with others that come at the same time. Whoever waits now, or may claim, is kept in the
     /// hub.
     pub async fn arrive(&self, arrival: Arrival, stamp: Micros) -> Result<Arrived, StoreError> {
-        let (arrived, number) = self.arrivals.call(arrival).await?;
-        // Whom the edge presents again by itself is not there to be let in.
-        let kept = Arrival { may_enter: false, ..arrival };
-        self.hub.keep(kept, stamp, &arrived, number, self.now());
+        let (arrived, head) = self.arrivals.call(arrival).await?;
+        self.hub.keep(arrival, stamp, self.said(&arrived, head), self.now());
         if let Arrived::Waiting(_) = arrived {
             self.woken.notify_one();
         }
         Ok(arrived)
+    }
+
+    /// Keeps a visitor whose ticket the store could not be shown: it is presented when the store answers. Says whether
+    /// there was room for one more.
+    pub fn keep_for_later(&self, arrival: Arrival, stamp: Micros) -> bool {
+        let max_waiting = self.settings.load().rules.max_waiting as usize;
+        self.hub.keep_unheard(arrival, stamp, max_waiting, self.now())
+    }
+
+    /// Presents tickets of those who wait here, on behalf of them.
+    pub async fn present(&self, waiters: &[Arrival]) -> Result<(), StoreError> {
+        for batch in waiters.chunks(MOST) {
+            let arrived = self.link.arrive(batch).await?;
+            let (settings, known) = (self.settings(), self.known());
+            let view = self.view(&settings, known.as_deref());
+            for (arrival, (arrived, head)) in batch.iter().zip(&arrived) {
+                self.hub.restate(arrival.visitor, self.said(arrived, *head), view);
+            }
+        }
+        Ok(())
+    }
+
+    /// An answer about one visitor. It does not count against what the visitor was told while the store may not know
+    /// of it yet.
+    fn said<'a>(&self, arrived: &'a Arrived, head: Head) -> Said<'a> {
+        let life = self.link.ask(room::node::Node::incarnation);
+        let knows_all = !self.healing.is_telling() && life.is_none_or(|life| life == head.incarnation);
+        if !knows_all {
+            self.woken.notify_one();
+        }
+        Said { arrived, number: head.seq, knows_all }
     }
 
     pub async fn claim(&self, claim: Claim) -> Result<Claimed, StoreError> {
@@ -228,20 +323,21 @@ impl Hall {
     }
 
     pub fn view<'a>(&'a self, settings: &'a RoomSettings, known: Option<&'a Known>) -> View<'a> {
-        View { room: &self.name, rules: &settings.rules, known, now: self.now() }
+        let away = self.reach() == Reach::Away;
+        View { room: &self.name, rules: &settings.rules, known, away, now: self.now() }
     }
 
     /// Takes in what the store says of the room, and tells those who wait here.
     pub fn hear(&self, event: &Event) -> Heard {
         let before = self.known();
-        let heard = before.as_deref().map_or(Heard::Next, |known| known.compare(event.head, event.head.seq));
-        if heard == Heard::Old {
-            return heard;
+        let heard = self.link.note(|node| node.heard(event));
+        match heard {
+            Heard::Old => return heard,
+            Heard::Anew => self.forgotten(before.as_deref()),
+            Heard::Next | Heard::Gap { .. } => {}
         }
         let known = Arc::new(Known::after(before.as_deref(), event));
         self.known.store(Some(Arc::clone(&known)));
-        self.link.witness(event.head);
-        self.revoke(&event.revoked);
         self.measure(&known);
         let settings = self.settings();
         let view = self.view(&settings, Some(&known));
@@ -273,13 +369,24 @@ impl Hall {
         }
     }
 
+    /// The store is in another life: it is told what this edge knows of the one before.
+    fn forgotten(&self, before: Option<&Known>) {
+        self.metrics.lives.increment(1);
+        let until = before.map_or(Micros::ZERO, |known| known.head.clock);
+        self.healing.ask_for_all(until);
+    }
+
     /// Takes in an event that was missed and read back: who was named is told, the room has moved on.
-    pub fn hear_late(&self, event: &Event) {
-        if self.known().is_none_or(|known| known.head.seq < event.head.seq) {
-            self.hear(event);
-            return;
+    pub fn hear_late(&self, event: &Event) -> Heard {
+        let heard = self.hear(event);
+        if heard != Heard::Old {
+            return heard;
         }
-        self.revoke(&event.revoked);
+        self.link.note(|node| {
+            for &(ticket, until) in &event.revoked {
+                node.revoke(ticket, until, event.head.clock);
+            }
+        });
         if let (Some(known), Some(ruler)) = (self.known(), measured(event))
             && known.ruler_at < event.head.clock
         {
@@ -288,17 +395,22 @@ impl Hall {
         }
         let (settings, known) = (self.settings(), self.known());
         self.hub.hear(event, self.view(&settings, known.as_deref()));
+        heard
     }
 
     /// Takes in the whole of a room: at the start, and while no ticks come.
     pub fn hear_survey(&self, survey: &Survey) -> Heard {
-        self.revoke(&survey.revoked);
         let before = self.known();
-        // A survey is no event: one with a new number shows that the event of that number was missed.
-        let next = survey.head.seq + 1;
-        let heard = before.as_deref().map_or(Heard::Next, |known| known.compare(survey.head, next));
+        let heard = self.link.note(|node| node.surveyed(survey));
+        if heard == Heard::Anew {
+            self.forgotten(before.as_deref());
+        }
+        if heard == Heard::Old {
+            return heard;
+        }
         let known = Known {
             head: survey.head,
+            waiting: waiting(before.as_deref(), survey.counts, survey.settling_until),
             counts: survey.counts,
             control: survey.control.clone(),
             settling_until: survey.settling_until,
@@ -309,16 +421,6 @@ impl Hall {
         self.measure(&known);
         self.known.store(Some(Arc::new(known)));
         heard
-    }
-
-    fn revoke(&self, revoked: &[(TicketId, Micros)]) {
-        if revoked.is_empty() {
-            return;
-        }
-        let now = self.now();
-        let mut all = self.revoked.write().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, until| *until > now);
-        all.extend(revoked.iter().copied());
     }
 
     fn measure(&self, known: &Known) {
@@ -346,19 +448,6 @@ impl Hall {
 }
 
 impl Known {
-    /// `number` is that of the next event to come after what was heard.
-    fn compare(&self, head: Head, number: u64) -> Heard {
-        if head.incarnation != self.head.incarnation {
-            // A late word from a former life is told from a new one by its number.
-            return if head.seq < self.head.seq { Heard::Old } else { Heard::Anew };
-        }
-        match number {
-            number if number <= self.head.seq => Heard::Old,
-            number if number == self.head.seq + 1 => Heard::Next,
-            before => Heard::Gap { after: self.head.seq, before },
-        }
-    }
-
     fn after(before: Option<&Self>, event: &Event) -> Self {
         let moved = event.counts.admitted + event.counts.abandoned + event.counts.set_aside;
         let mut forecast = before.map_or_else(Forecast::default, |known| known.forecast.clone());
@@ -370,6 +459,7 @@ impl Known {
         let (ruler, ruler_at) = measured.unwrap_or_else(kept);
         Self {
             head: event.head,
+            waiting: waiting(before, event.counts, event.settling_until),
             counts: event.counts,
             control: event.control.clone(),
             ruler,
@@ -385,4 +475,13 @@ impl Known {
 fn measured(event: &Event) -> Option<Arc<Ruler>> {
     let ruler = event.ruler.as_ref().filter(|_| event.settling_until.is_none())?;
     Some(Arc::new(ruler.clone()))
+}
+
+/// How many wait, as people are told: while a store that started anew gathers them, as many as before.
+fn waiting(before: Option<&Known>, counts: Counts, settling_until: Option<Micros>) -> u64 {
+    let counted = counts.waiting + counts.returning;
+    match before {
+        Some(before) if settling_until.is_some() => counted.max(before.waiting),
+        _ => counted,
+    }
 }

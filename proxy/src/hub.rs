@@ -5,12 +5,12 @@
 
 mod turns;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use room::ids::{RoomName, VisitorId};
-use room::queue::{Arrival, Arrived, Event, Place};
+use room::queue::{Arrival, Arrived, Event, Place, Restore};
 use room::rules::Rules;
 use room::time::Micros;
 use room::wire::{ServerMessage, Standing, close};
@@ -43,6 +43,18 @@ pub struct Hub {
 struct Here {
     waiters: HashMap<VisitorId, Waiter>,
     turns: RecentTurns,
+    /// Whom the store has not heard of: it was away when they came.
+    unheard: HashSet<VisitorId>,
+}
+
+/// What the store says of one visitor.
+#[derive(Debug, Clone, Copy)]
+pub struct Said<'a> {
+    pub arrived: &'a Arrived,
+    /// The number of the newest event at that moment.
+    pub number: u64,
+    /// Whether the store was told by then what this edge knows. If not, a turn may be what it forgot.
+    pub knows_all: bool,
 }
 
 /// Whose turn came, for those who measure.
@@ -78,20 +90,48 @@ pub struct View<'a> {
     pub room: &'a RoomName,
     pub rules: &'a Rules,
     pub known: Option<&'a Known>,
+    /// The store is away: nobody is let in.
+    pub away: bool,
     pub now: Micros,
 }
 
 impl Hub {
-    /// Keeps a visitor who waits or whose turn it is, as the store's answer after event `number` says. Others are not
-    /// kept.
-    pub fn keep(&self, arrival: Arrival, stamp: Micros, arrived: &Arrived, number: u64, now: Micros) {
+    /// Keeps a visitor who waits or whose turn it is. Others are not kept.
+    pub fn keep(&self, arrival: Arrival, stamp: Micros, said: Said<'_>, now: Micros) {
+        // Whom the edge presents again by itself is not there to be let in.
+        let arrival = Arrival { may_enter: false, ..arrival };
         let mut here = self.here();
-        let Some(who) = here.stands(arrival.visitor, stamp, arrived, number) else { return };
+        here.unheard.remove(&arrival.visitor);
+        let Some(who) = here.stands(&arrival, stamp, said) else { return };
         let new = || Waiter::new(arrival, stamp, who, now);
         let waiter = here.waiters.entry(arrival.visitor).or_insert_with(new);
         waiter.arrival = arrival;
         waiter.who = who;
         (waiter.seen, waiter.presented) = (now, now);
+    }
+
+    /// Keeps a visitor of whom the store could not be told, unless as many as `most` are here. Whoever was here stays
+    /// what they were.
+    pub fn keep_unheard(&self, arrival: Arrival, stamp: Micros, most: usize, now: Micros) -> bool {
+        let arrival = Arrival { may_enter: false, ..arrival };
+        let mut here = self.here();
+        if let Some(waiter) = here.waiters.get_mut(&arrival.visitor) {
+            waiter.seen = now;
+        } else if here.waiters.len() < most {
+            let who = Who::InLine { score: arrival.score, stamp, returning: false };
+            let waiter = Waiter { presented: Micros::ZERO, ..Waiter::new(arrival, stamp, who, now) };
+            here.waiters.insert(arrival.visitor, waiter);
+        } else {
+            return false;
+        }
+        here.unheard.insert(arrival.visitor);
+        true
+    }
+
+    /// The tickets that the store has still to be shown.
+    pub fn unheard(&self) -> Vec<Arrival> {
+        let here = self.here();
+        in_order(here.unheard.iter().filter_map(|visitor| here.waiters.get(visitor)).map(|w| w.arrival))
     }
 
     /// What a visitor who waits here is to be told, without asking the store; counts as presence.
@@ -142,6 +182,7 @@ impl Hub {
     pub fn forget(&self, visitor: VisitorId, who: Who, view: View<'_>) {
         let mut here = self.here();
         here.turns.forget(visitor);
+        here.unheard.remove(&visitor);
         if let Some(waiter) = here.waiters.remove(&visitor) {
             let standing = view.tell(who, &mut Shown::default());
             let told = Told::update(standing);
@@ -195,7 +236,8 @@ impl Hub {
     /// Takes out those who are away: their places are given back. Also drops what is over.
     pub fn absent(&self, now: Micros) -> Vec<VisitorId> {
         let mut away = Vec::new();
-        self.here().waiters.retain(|visitor, waiter| {
+        let mut here = self.here();
+        here.waiters.retain(|visitor, waiter| {
             if let Who::Turn { deadline } = waiter.who {
                 let is_open = now < deadline + AFTER_TURN;
                 if !is_open {
@@ -211,25 +253,41 @@ impl Hub {
             }
             !is_away
         });
+        for visitor in &away {
+            here.unheard.remove(visitor);
+        }
         away
     }
 
     /// Everybody's ticket, to be presented to a store that forgot.
     pub fn arrivals(&self) -> Vec<Arrival> {
-        self.here().waiters.values().map(|waiter| waiter.arrival).collect()
+        in_order(self.here().waiters.values().map(|waiter| waiter.arrival))
+    }
+
+    /// The turns that visitors here were told of, but for those that were over by `until`.
+    pub fn turns(&self, until: Micros) -> Vec<Restore> {
+        let here = self.here();
+        let open = here.waiters.values().filter(|waiter| match waiter.who {
+            Who::Turn { deadline } => deadline > until,
+            _ => false,
+        });
+        open.map(|waiter| Restore::Turn { visitor: waiter.arrival.visitor, ticket: waiter.arrival.ticket })
+            .collect()
     }
 
     /// Takes in where a visitor stands whose ticket the edge presented by itself: no sign of presence.
-    pub fn restate(&self, visitor: VisitorId, arrived: &Arrived, number: u64, view: View<'_>) {
-        match *arrived {
+    pub fn restate(&self, visitor: VisitorId, said: Said<'_>, view: View<'_>) {
+        match *said.arrived {
             Arrived::Session(_) | Arrived::LetIn(_) => self.forget(visitor, Who::Admitted, view),
             Arrived::Spent | Arrived::Void => self.forget(visitor, Who::Expired, view),
             // The line is full: the visitor keeps the ticket, and asks again by the page.
             Arrived::Full | Arrived::Busy => {}
             Arrived::Waiting(_) | Arrived::Turn(_) => {
                 let mut here = self.here();
-                let Some(stamp) = here.waiters.get(&visitor).map(|waiter| waiter.stamp) else { return };
-                let stands = here.stands(visitor, stamp, arrived, number);
+                here.unheard.remove(&visitor);
+                let waiter = here.waiters.get(&visitor).map(|waiter| (waiter.arrival, waiter.stamp));
+                let Some((arrival, stamp)) = waiter else { return };
+                let stands = here.stands(&arrival, stamp, said);
                 if let (Some(who), Some(waiter)) = (stands, here.waiters.get_mut(&visitor))
                     && who != waiter.who
                 {
@@ -264,11 +322,13 @@ impl Hub {
 }
 
 impl Here {
-    /// What an answer of the store makes of a visitor, if they still wait. A turn given since wins.
-    fn stands(&self, visitor: VisitorId, stamp: Micros, arrived: &Arrived, number: u64) -> Option<Who> {
-        match *arrived {
+    /// What an answer of the store makes of a visitor, if they still wait. A turn given since wins, and so does one
+    /// that a store forgot.
+    fn stands(&self, arrival: &Arrival, stamp: Micros, said: Said<'_>) -> Option<Who> {
+        match *said.arrived {
             Arrived::Waiting(Place { score, returning, .. }) => {
-                Some(match self.turns.after(visitor, number) {
+                let kept = self.forgotten_turn(arrival).filter(|_| !said.knows_all);
+                Some(match kept.or_else(|| self.turns.after(arrival.visitor, said.number)) {
                     Some(deadline) => Who::Turn { deadline },
                     None => Who::InLine { score, stamp, returning },
                 })
@@ -277,6 +337,21 @@ impl Here {
             _ => None,
         }
     }
+
+    fn forgotten_turn(&self, arrival: &Arrival) -> Option<Micros> {
+        let waiter = self.waiters.get(&arrival.visitor)?;
+        match waiter.who {
+            Who::Turn { deadline } if waiter.arrival.ticket == arrival.ticket => Some(deadline),
+            _ => None,
+        }
+    }
+}
+
+/// By place, so that a line with a cap takes the first.
+fn in_order(arrivals: impl Iterator<Item = Arrival>) -> Vec<Arrival> {
+    let mut arrivals: Vec<Arrival> = arrivals.collect();
+    arrivals.sort_unstable_by_key(|arrival| (arrival.score, arrival.visitor));
+    arrivals
 }
 
 impl Waiter {
@@ -329,7 +404,7 @@ impl Waiter {
 
 impl View<'_> {
     pub fn tell(&self, who: Who, shown: &mut Shown) -> Standing {
-        compose(self.room, self.rules, self.known, who, shown, self.now)
+        compose(self, who, shown)
     }
 }
 

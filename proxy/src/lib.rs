@@ -8,6 +8,7 @@ pub mod config;
 pub mod desk;
 pub mod edge;
 pub mod hall;
+pub mod healing;
 pub mod house;
 pub mod hub;
 pub mod limits;

@@ -117,6 +117,14 @@ pub struct RoomMetrics {
     /// Real wait over the first estimate.
     pub estimate_error: Histogram,
     pub tick_age: Gauge,
+    /// 1 while the store is away.
+    pub store_away: Gauge,
+    /// 1 while this edge goes on without it.
+    pub alone: Gauge,
+    /// Sessions that this edge extended while the store was away.
+    pub lent: Counter,
+    /// Times that the store was found to have forgotten.
+    pub lives: Counter,
 }
 
 impl RoomMetrics {
@@ -143,6 +151,10 @@ impl RoomMetrics {
             wait: spread(declared::WAIT),
             estimate_error: spread(declared::ESTIMATE_ERROR),
             tick_age: measured(declared::TICK_AGE),
+            store_away: measured(declared::STORE_AWAY),
+            alone: measured(declared::ALONE),
+            lent: counted(declared::LENT),
+            lives: counted(declared::LIVES),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use room::queue::Session;
 use room::time::Micros;
 use room::token::{KeyRing, Pass, TokenError};
 
@@ -48,4 +49,9 @@ impl PassCache {
         }
         generations.young.insert(token.into(), Arc::new(pass));
     }
+}
+
+/// A session as its pass has it.
+pub fn session_of(pass: &Pass) -> Session {
+    Session { ends: Micros::from_secs(pass.expires_at_secs), cap: Micros::from_secs(pass.hard_cap_secs) }
 }

@@ -10,11 +10,15 @@ use room::rules::{Phase, Rules};
 use room::time::Micros;
 use room::wire::{Paused, PublicRoom, RoomStatus, Standing, State};
 
+use crate::hub::View;
+
 /// The newest that this edge heard of a room: a snapshot, replaced as a whole.
 #[derive(Debug, Clone)]
 pub struct Known {
     pub head: Head,
     pub counts: Counts,
+    /// Length of the line, as people are told.
+    pub waiting: u64,
     pub control: Control,
     pub ruler: Option<Arc<Ruler>>,
     /// The instant for which the ruler holds.
@@ -47,15 +51,12 @@ pub struct Shown {
     pub first: Option<u64>,
 }
 
-/// Composes what a visitor is told at `now`, and notes what was shown.
-pub fn compose(
-    room: &RoomName,
-    rules: &Rules,
-    known: Option<&Known>,
-    who: Who,
-    shown: &mut Shown,
-    now: Micros,
-) -> Standing {
+/// What those who wait are told while the store is away, if the operator says nothing.
+pub const STANDS_STILL: &str = "The queue stands still for a moment. Your place is kept.";
+
+/// Composes what a visitor is told, and notes what was shown.
+pub fn compose(view: &View<'_>, who: Who, shown: &mut Shown) -> Standing {
+    let View { room, rules, known, away, now } = *view;
     let phase = rules.schedule.phase(now);
     let closed = phase == Phase::Closed || known.is_some_and(|known| known.control.mode == Mode::Closed);
     let rate = known.map_or(rules.new_users_per_minute, |known| known.control.new_users_per_minute);
@@ -63,24 +64,25 @@ pub fn compose(
     let ahead = position.map(|position| position - 1);
     let paused = known.and_then(|known| paused(&known.control));
     let estimate = match (known, ahead) {
-        (Some(known), Some(ahead)) if paused.is_none() && phase == Phase::Open => {
+        (Some(known), Some(ahead)) if paused.is_none() && phase == Phase::Open && !away => {
             Some(known.forecast.wait(ahead, rate))
         }
         _ => None,
     };
+    let words = known.and_then(|known| known.control.message.clone());
     Standing {
         room: room.clone(),
         state: state(who, phase, closed, position.is_some()),
         position,
         ahead,
-        waiting: known.map_or(0, |known| known.counts.waiting + known.counts.returning),
+        waiting: known.map_or(0, |known| known.waiting),
         progress: shown
             .first
             .zip(position)
             .map(|(first, at)| first.saturating_sub(at) as f64 / first.max(1) as f64),
         rate_per_minute: rate.into(),
         paused,
-        message: known.and_then(|known| known.control.message.clone()),
+        message: words.or_else(|| away.then(|| STANDS_STILL.to_owned())),
         claim_expires_at: match who {
             Who::Turn { deadline } => Some(deadline.to_rfc3339()),
             _ => None,
@@ -152,7 +154,7 @@ pub fn paused(control: &Control) -> Option<Paused> {
 /// What anybody may know.
 pub fn public(room: &RoomName, rules: &Rules, known: Option<&Known>, now: Micros) -> PublicRoom {
     let control = known.map(|known| &known.control);
-    let waiting = known.map_or(0, |known| known.counts.waiting + known.counts.returning);
+    let waiting = known.map_or(0, |known| known.waiting);
     let status = match rules.schedule.phase(now) {
         Phase::Closed => RoomStatus::Closed,
         _ if control.is_some_and(|control| control.mode == Mode::Closed) => RoomStatus::Closed,
@@ -173,6 +175,14 @@ pub fn public(room: &RoomName, rules: &Rules, known: Option<&Known>, now: Micros
 
 /// The same in words, for browsers without scripts.
 pub fn in_words(standing: &Standing) -> String {
+    let words = place_in_words(standing);
+    match &standing.message {
+        Some(message) => format!("{words} {message}"),
+        None => words,
+    }
+}
+
+fn place_in_words(standing: &Standing) -> String {
     let waiting = standing.waiting;
     match (standing.state, standing.position) {
         (State::Turn, _) => "It is your turn. Reload this page to go in.".into(),

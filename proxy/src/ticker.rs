@@ -8,17 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use room::ids::VisitorId;
-use room::queue::{Arrival, Event, Leave};
-use room::rules::TICK;
+use room::node::Heard;
+use room::queue::{Event, Leave, Survey};
+use room::rules::{OnStoreLoss, TICK};
 use room::time::Micros;
 use store::StoreError;
 use store::batch::MOST;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use crate::hall::{Hall, Heard};
-use crate::random;
+use crate::hall::{Hall, Reach};
+use crate::{healing, random};
 
 /// Edges wait this much longer at most, each its own span, so that one ticks and the others hear it.
 const JITTER: Duration = Duration::from_millis(12);
@@ -27,7 +29,13 @@ const SURVEY_EVERY: Duration = Duration::from_secs(2);
 /// However many ticks are heard from others, the store hears from this edge as often as this.
 const SPEAK_EVERY: Duration = Duration::from_secs(3);
 const RETRY_LEAST: Duration = Duration::from_millis(200);
-const RETRY_MOST: Duration = Duration::from_secs(2);
+/// With its jitter a second: a store that is back has heard from every edge before it gives away what they extended.
+const RETRY_MOST: Duration = Duration::from_millis(500);
+/// A room that may goes on without its store when that was away for longer: less is a hiccup, and coming back costs
+/// more than waiting for its end.
+const ALONE_AFTER: Duration = Duration::from_secs(3);
+/// While the room goes on alone, the store is asked this often whether it is back.
+const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// How often the absent are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
@@ -35,8 +43,10 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 pub async fn run(hall: Arc<Hall>, mut stop: watch::Receiver<bool>) {
     let events = hall.link.listen();
     let mut ticker = Ticker::new(hall);
+    let healing = healing::run(Arc::clone(&ticker.hall));
     tokio::select! {
         () = ticker.serve(events) => {}
+        () = healing => {}
         _ = stop.wait_for(|stop| *stop) => {}
     }
 }
@@ -51,12 +61,27 @@ struct Ticker {
     retry: Duration,
     /// Whether the store was told the file's limits.
     offered: bool,
+    /// Since when the store has been away.
+    away_since: Option<Instant>,
+    /// While the room goes on alone: the question whether the store is back, and when to ask it.
+    probe: Option<JoinHandle<Result<Survey, StoreError>>>,
+    probe_due: Instant,
 }
 
 impl Ticker {
     fn new(hall: Arc<Hall>) -> Self {
         let now = Instant::now();
-        Self { hall, due: now, spoke: now, sweep: now, retry: RETRY_LEAST, offered: false }
+        Self {
+            hall,
+            due: now,
+            spoke: now,
+            sweep: now,
+            retry: RETRY_LEAST,
+            offered: false,
+            away_since: None,
+            probe: None,
+            probe_due: now,
+        }
     }
 
     async fn serve(&mut self, mut events: broadcast::Receiver<Arc<Event>>) {
@@ -64,10 +89,13 @@ impl Ticker {
         loop {
             tokio::select! {
                 event = events.recv() => match event {
+                    Err(RecvError::Closed) => return,
+                    // What others do is heard when this edge is back among them.
+                    _ if hall.reach() == Reach::Alone => {}
                     Ok(event) => self.heard(&event).await,
                     Err(RecvError::Lagged(_)) => self.catch_up().await,
-                    Err(RecvError::Closed) => return,
                 },
+                survey = answered(&mut self.probe) => self.probed(survey).await,
                 () = hall.woken.notified() => self.due = self.due.min(Instant::now() + TICK),
                 () = sleep_until(self.due) => self.call().await,
                 () = sleep_until(self.sweep) => self.sweep().await,
@@ -90,9 +118,8 @@ impl Ticker {
     async fn heard(&mut self, event: &Event) {
         match self.hall.hear(event) {
             Heard::Old => return,
-            Heard::Next => {}
             Heard::Gap { after, before } => self.read_back(after, before).await,
-            Heard::Anew => self.present_again().await,
+            Heard::Next | Heard::Anew => {}
         }
         self.contradict(&event.absent).await;
         if event.is_tick() {
@@ -112,13 +139,14 @@ impl Ticker {
             self.survey().await
         };
         match result {
-            Ok(()) => self.succeeded().await,
+            Ok(()) => self.succeeded(),
             Err(error) => self.failed(&error),
         }
     }
 
     async fn begin(&mut self) -> Result<(), StoreError> {
-        self.survey().await?;
+        let survey = self.hall.link.survey(true).await?;
+        self.surveyed(&survey).await;
         match self.hall.offer_file_values().await {
             Ok(_) => self.offered = true,
             Err(store::TuneError::Store(error)) => return Err(error),
@@ -136,32 +164,71 @@ impl Ticker {
     }
 
     async fn survey(&mut self) -> Result<(), StoreError> {
-        let survey = self.hall.link.survey().await?;
-        match self.hall.hear_survey(&survey) {
-            Heard::Anew => self.present_again().await,
-            Heard::Gap { after, before } => self.read_back(after, before).await,
-            Heard::Old | Heard::Next => {}
-        }
+        let survey = self.hall.link.survey(false).await?;
+        self.surveyed(&survey).await;
         Ok(())
     }
 
-    async fn succeeded(&mut self) {
+    async fn surveyed(&mut self, survey: &Survey) {
+        if let Heard::Gap { after, before } = self.hall.hear_survey(survey) {
+            self.read_back(after, before).await;
+        }
+    }
+
+    fn succeeded(&mut self) {
         self.retry = RETRY_LEAST;
-        if self.hall.set_store_lost(false) {
-            tracing::info!(room = %self.hall.name, "the store answers again");
-            // While this edge was not heard, the places that it looks after may have been passed over.
-            self.present_again().await;
+        if self.hall.reach() == Reach::Alone {
+            self.ask_for_the_store();
+        } else {
+            self.store_is_back();
         }
         let next = if self.is_busy() { TICK + random::below(JITTER) } else { SURVEY_EVERY };
         self.due = self.spoke + next;
     }
 
+    fn store_is_back(&mut self) {
+        self.away_since = None;
+        if self.hall.set_reach(Reach::Here) != Reach::Here {
+            tracing::info!(room = %self.hall.name, "the store answers again");
+            // While this edge was not heard, the places that it looks after may have been passed over.
+            self.hall.healing.ask_for_waiters();
+        }
+    }
+
     fn failed(&mut self, error: &StoreError) {
-        if self.hall.set_store_lost(true) {
+        let away_since = *self.away_since.get_or_insert_with(Instant::now);
+        if self.hall.reach() == Reach::Here {
+            self.hall.set_reach(Reach::Away);
             tracing::error!(room = %self.hall.name, %error, "no turns are given until the store answers");
+        }
+        let goes_on = self.hall.settings().rules.on_store_loss == OnStoreLoss::Open;
+        if goes_on && away_since.elapsed() >= ALONE_AFTER && self.hall.link.go_alone() {
+            self.hall.set_reach(Reach::Alone);
+            tracing::warn!(room = %self.hall.name, %error, "this edge goes on alone with its share of the limits");
+            self.due = Instant::now();
+            return;
         }
         self.due = Instant::now() + self.retry + random::below(self.retry);
         self.retry = (self.retry * 2).min(RETRY_MOST);
+    }
+
+    /// Beside the ticks, which do not wait for the answer.
+    fn ask_for_the_store(&mut self) {
+        if self.probe.is_none() && Instant::now() >= self.probe_due {
+            let link = Arc::clone(&self.hall.link);
+            self.probe = Some(tokio::spawn(async move { link.survey_shared(true).await }));
+        }
+    }
+
+    /// The answer says that the store is back, and begins its next life with what this edge did alone.
+    async fn probed(&mut self, survey: Result<Survey, StoreError>) {
+        self.probe = None;
+        self.probe_due = Instant::now() + PROBE_EVERY;
+        let Ok(survey) = survey else { return };
+        self.hall.link.rejoin();
+        self.store_is_back();
+        self.surveyed(&survey).await;
+        self.due = Instant::now();
     }
 
     /// Reads missed events; where they are gone, asks for every waiter instead.
@@ -180,10 +247,10 @@ impl Ticker {
 
     /// Too much was missed to be read back: everything is asked for.
     async fn begin_again(&mut self) {
-        match self.hall.link.survey_anew().await {
+        match self.hall.link.survey(true).await {
             Ok(survey) => {
                 self.hall.hear_survey(&survey);
-                self.present_again().await;
+                self.hall.healing.ask_for_waiters();
             }
             Err(error) => self.failed(&error),
         }
@@ -195,33 +262,12 @@ impl Ticker {
         self.read_back(after, u64::MAX).await;
     }
 
-    /// Presents the tickets of all who wait here: the store forgot them, or we do not know what became of them.
-    async fn present_again(&mut self) {
-        let waiters = self.hall.hub.arrivals();
-        tracing::info!(room = %self.hall.name, waiters = waiters.len(), "presenting every ticket again");
-        self.present(&waiters).await;
-    }
-
     /// Another edge gave these up: whoever is seen here keeps the place.
     async fn contradict(&mut self, absent: &[VisitorId]) {
         if !absent.is_empty() {
             let here = self.hall.hub.seen_here(absent, self.hall.now());
-            self.present(&here).await;
-        }
-    }
-
-    async fn present(&mut self, waiters: &[Arrival]) {
-        for batch in waiters.chunks(MOST) {
-            match self.hall.link.arrive(batch).await {
-                Ok(arrived) => {
-                    let (settings, known) = (self.hall.settings(), self.hall.known());
-                    let view = self.hall.view(&settings, known.as_deref());
-                    for (arrival, (arrived, number)) in batch.iter().zip(&arrived) {
-                        self.hall.hub.restate(arrival.visitor, arrived, *number, view);
-                    }
-                }
-                // The next life, or the next gap, brings the rest.
-                Err(error) => return self.failed(&error),
+            if let Err(error) = self.hall.present(&here).await {
+                self.failed(&error);
             }
         }
     }
@@ -230,8 +276,12 @@ impl Ticker {
     async fn sweep(&mut self) {
         self.sweep = Instant::now() + SWEEP_EVERY;
         self.hall.metrics.tick_age.set(self.tick_age().as_secs_f64());
-        if self.hall.store_is_lost() {
+        // Whoever is not there now may come back with the store; and who is brought back to it is not absent.
+        if self.hall.reach() == Reach::Away || self.hall.healing.is_telling() {
             return;
+        }
+        if let Err(error) = self.hall.present(&self.hall.hub.unheard()).await {
+            tracing::debug!(room = %self.hall.name, %error, "some tickets are presented later");
         }
         let away: Vec<VisitorId> = self.hall.hub.absent(self.hall.now());
         for batch in away.chunks(MOST) {
@@ -246,5 +296,16 @@ impl Ticker {
     fn tick_age(&self) -> Duration {
         let heard = self.hall.known().map_or(Micros::ZERO, |known| known.head.clock);
         if self.is_busy() { self.hall.now().since(heard) } else { Duration::ZERO }
+    }
+}
+
+/// The answer to a probe; never, while there is none.
+async fn answered(probe: &mut Option<JoinHandle<Result<Survey, StoreError>>>) -> Result<Survey, StoreError> {
+    match probe {
+        Some(probe) => match probe.await {
+            Ok(answer) => answer,
+            Err(error) => Err(StoreError::Failed(error.to_string())),
+        },
+        None => std::future::pending().await,
     }
 }

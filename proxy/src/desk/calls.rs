@@ -131,20 +131,33 @@ impl Visit<'_> {
                 }
             }
             Outcome::Waits { arrived, ticket, .. } => self.joined(&ticket, &arrived),
+            Outcome::Kept { ticket, changed } => {
+                let status = if changed { StatusCode::CREATED } else { StatusCode::OK };
+                self.placed(&ticket, self.told_kept(&ticket), status, None)
+            }
             other => self.other(other),
         };
         Ok(answer)
     }
 
     fn joined(&self, ticket: &Ticket, arrived: &Arrived) -> Answer {
-        let (cookie, token) = self.ticket_cookie(ticket);
-        let mut standing = self.told(ticket, arrived);
-        standing.ticket = Some(token);
         let (status, code) = match arrived {
             Arrived::Full | Arrived::Busy => (StatusCode::SERVICE_UNAVAILABLE, Some("full")),
             Arrived::Waiting(Place { new: true, .. }) => (StatusCode::CREATED, None),
             _ => (StatusCode::OK, None),
         };
+        self.placed(ticket, self.told(ticket, arrived), status, code)
+    }
+
+    fn placed(
+        &self,
+        ticket: &Ticket,
+        mut standing: Standing,
+        status: StatusCode,
+        code: Option<&'static str>,
+    ) -> Answer {
+        let (cookie, token) = self.ticket_cookie(ticket);
+        standing.ticket = Some(token);
         self.hall.metrics.request(if code.is_some() { Counted::Rejected } else { Counted::Queued });
         let answer = answers::standing(self.head, status, code, &standing).with_cookies(cookie);
         if code.is_some() { answer.retry_after(Duration::from_secs(10)) } else { answer }
@@ -170,6 +183,10 @@ impl Visit<'_> {
                 let standing = self.told(&ticket, &arrived);
                 let cookie = changed.then(|| self.ticket_cookie(&ticket).0).flatten();
                 self.ok(&standing).with_cookies(cookie)
+            }
+            (Outcome::Kept { ticket, changed }, _) => {
+                let cookie = changed.then(|| self.ticket_cookie(&ticket).0).flatten();
+                self.ok(&self.told_kept(&ticket)).with_cookies(cookie)
             }
             (Outcome::Unknown { .. }, Some(standing)) => self.ok(&standing),
             (other, _) => self.other(other),
@@ -199,6 +216,10 @@ impl Visit<'_> {
                 )))
             }
             Outcome::Waits { arrived: Arrived::Full, .. } | Outcome::Unknown { .. } => Ok(self.unavailable()),
+            Outcome::Kept { ticket, changed } => {
+                let cookie = changed.then(|| self.ticket_cookie(&ticket).0).flatten();
+                Ok(self.unavailable().with_cookies(cookie))
+            }
             Outcome::Waits { arrived, ticket, changed } => {
                 let standing = self.told(&ticket, &arrived);
                 let wait = Duration::from_secs(standing.next_update_seconds.into());
@@ -240,7 +261,9 @@ impl Visit<'_> {
                 let cookie = self.pass_cookie(&minted);
                 self.ok(&self.tell(Who::Admitted)).with_cookies(cookie)
             }
-            Outcome::Unknown { ticket } => self.unavailable().with_cookies(self.ticket_cookie(&ticket).0),
+            Outcome::Unknown { ticket } | Outcome::Kept { ticket, .. } => {
+                self.unavailable().with_cookies(self.ticket_cookie(&ticket).0)
+            }
             Outcome::Waits { .. } | Outcome::Soon { .. } => self.unavailable(),
         }
     }

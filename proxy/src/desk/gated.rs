@@ -31,8 +31,10 @@ pub(super) async fn plan(mut visit: Visit<'_>) -> Plan {
             let Some(shown) = visit.presented.pass.take() else {
                 return Plan::Answer(visit.closed());
             };
-            // While the store is away the pass is good by itself.
-            if !renew || visit.hall.store_is_lost() {
+            if shown.is_new {
+                visit.hall.saw(&shown.pass);
+            }
+            if !renew && !visit.hall.is_strange(&shown.pass) {
                 return visit.forward_with(shown);
             }
             match visit.renew(&shown).await {
@@ -86,9 +88,10 @@ impl Visit<'_> {
         }
         match self.present(ticket, true, false).await {
             Outcome::In(minted) => self.forward_minted(&minted, true),
-            Outcome::Waits { ticket, .. } | Outcome::Soon { ticket, .. } | Outcome::Unknown { ticket } => {
-                Plan::Answer(self.wait_unconfirmed(&ticket))
-            }
+            Outcome::Waits { ticket, .. }
+            | Outcome::Soon { ticket, .. }
+            | Outcome::Kept { ticket, .. }
+            | Outcome::Unknown { ticket } => Plan::Answer(self.wait_unconfirmed(&ticket)),
         }
     }
 
@@ -118,6 +121,10 @@ impl Visit<'_> {
                 let standing = self.tell(Who::Turn { deadline: retry_at + self.settings.rules.claim_window });
                 let wait = retry_at.since(self.now);
                 Plan::Answer(self.waiting(&standing, Some(&ticket), Some(wait)))
+            }
+            Outcome::Kept { ticket, changed } => {
+                let standing = self.told_kept(&ticket);
+                Plan::Answer(self.waiting(&standing, changed.then_some(&ticket), None))
             }
             Outcome::Unknown { ticket } => Plan::Answer(self.wait_unconfirmed(&ticket)),
         }
@@ -171,7 +178,7 @@ impl Visit<'_> {
     fn page(&self, status: StatusCode, standing: &Standing) -> Answer {
         let gzip = accepts_gzip(&self.head.headers);
         let shown = match standing.state {
-            State::Securing => self.hall.page.for_newcomer(gzip),
+            State::Securing if standing.message.is_none() => self.hall.page.for_newcomer(gzip),
             _ => self.hall.page.with(&in_words(standing), gzip),
         };
         let headers = self.hall.page.headers(&shown);

@@ -35,6 +35,8 @@ pub(super) struct Presented {
 pub(super) struct Shown {
     pub(super) pass: Pass,
     pub(super) token: String,
+    /// This edge had not seen it before.
+    pub(super) is_new: bool,
 }
 
 /// Tokens for one room; those of others do not count.
@@ -51,7 +53,9 @@ fn read(house: &House, head: &Head, room: Option<&RoomName>, now: Micros) -> Pre
     let mut presented = Presented::default();
     let is_here = |named: &RoomName| room.is_none_or(|room| room == named);
     for token in candidates(head, Kind::Pass, room, &mut presented.by_header) {
-        let pass = match house.passes.recall(token, now) {
+        let known = house.passes.recall(token, now);
+        let is_new = known.is_none();
+        let pass = match known {
             Some(known) => known,
             None => match may_verify(house, head, now) {
                 Ok(()) => house.passes.verify(&house.ring, token, now),
@@ -63,7 +67,7 @@ fn read(house: &House, head: &Head, room: Option<&RoomName>, now: Micros) -> Pre
         };
         match pass {
             Ok(pass) if is_here(&pass.room) && presented.pass.is_none() => {
-                presented.pass = Some(Shown { pass, token: token.into() });
+                presented.pass = Some(Shown { pass, token: token.into(), is_new });
             }
             Ok(_) => {}
             Err(error) => presented.refused = presented.refused.or(Some(error)),

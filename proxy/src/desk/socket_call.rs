@@ -35,6 +35,7 @@ pub(super) async fn plan(visit: Visit<'_>) -> Result<Plan, Box<Answer>> {
         Outcome::Waits { arrived: Arrived::Waiting(_) | Arrived::Turn(_), ticket, changed } => {
             Ok(visit.open(&ticket, changed))
         }
+        Outcome::Kept { ticket, changed } => Ok(visit.open(&ticket, changed)),
         Outcome::Waits { arrived: Arrived::Full | Arrived::Busy, .. } => {
             Ok(said_and_closed(None, close::FULL))
         }

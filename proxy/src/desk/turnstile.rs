@@ -12,9 +12,11 @@ use room::token::{Kind, Pass, Ticket};
 use room::wire::Standing;
 use store::StoreError;
 
+use crate::hall::Reach;
 use crate::hub::View;
 use crate::limits::{Quota, Remaining, Wait};
 use crate::metrics::Verdict as Counted;
+use crate::passes::session_of;
 use crate::random;
 use crate::request::ForwardPass;
 use crate::standing::{Known, Shown as ShownBefore, Who};
@@ -35,7 +37,9 @@ pub(super) enum Outcome {
     Waits { arrived: Arrived, ticket: Ticket, changed: bool },
     /// The turn is theirs, but no entry is free this moment.
     Soon { ticket: Ticket, retry_at: Micros },
-    /// The store gave no answer: the ticket keeps its stamp.
+    /// The store is away: this edge has confirmed the ticket, and presents it when the store answers.
+    Kept { ticket: Ticket, changed: bool },
+    /// The store gave no answer, or has no room: the ticket keeps its stamp.
     Unknown { ticket: Ticket },
 }
 
@@ -86,7 +90,7 @@ impl Visit<'_> {
                 Outcome::In(self.mint(&confirmed, session))
             }
             Ok(Arrived::Session(session)) => Outcome::In(self.mint(&confirmed, session)),
-            Ok(Arrived::Turn(_)) if may_enter => self.claim(confirmed, !was_confirmed).await,
+            Ok(Arrived::Turn(_)) if may_enter => self.claim(confirmed, arrival, !was_confirmed).await,
             Ok(Arrived::Busy) => {
                 self.hall.busy_until(self.now + BUSY);
                 Outcome::Waits { arrived: Arrived::Busy, ticket, changed: false }
@@ -96,11 +100,31 @@ impl Visit<'_> {
                 Outcome::Waits { arrived: Arrived::Full, ticket, changed: !was_confirmed }
             }
             Ok(arrived) => Outcome::Waits { arrived, ticket: confirmed, changed: !was_confirmed },
+            Err(error) if may_wait && is_away(&error) => {
+                self.keep_for_later(ticket, confirmed, arrival, &error)
+            }
             Err(error) => {
                 let ticket = ticket.deferred(self.now, self.settings.rules.confirm_window);
                 self.store_failed(ticket, &error)
             }
         }
+    }
+
+    /// Nobody loses a place that was earned while the store is away: the ticket is confirmed here, and bears witness.
+    fn keep_for_later(
+        &self,
+        ticket: Ticket,
+        confirmed: Ticket,
+        arrival: Arrival,
+        error: &StoreError,
+    ) -> Outcome {
+        if !self.hall.keep_for_later(arrival, confirmed.stamp) {
+            let ticket = ticket.deferred(self.now, self.settings.rules.confirm_window);
+            return self.store_failed(ticket, error);
+        }
+        let changed = ticket.confirmed_at.is_none();
+        tracing::debug!(room = %self.hall.name, trace_id = self.head.trace_id, %error, "the place is kept by this edge");
+        Outcome::Kept { ticket: confirmed, changed }
     }
 
     fn store_failed(&self, ticket: Ticket, error: &StoreError) -> Outcome {
@@ -122,7 +146,7 @@ impl Visit<'_> {
         }
     }
 
-    async fn claim(&self, ticket: Ticket, changed: bool) -> Outcome {
+    async fn claim(&self, ticket: Ticket, arrival: Arrival, changed: bool) -> Outcome {
         let claim = Claim { visitor: ticket.visitor, ticket: ticket.id };
         let until = self.hall.now() + CLAIM_PATIENCE;
         loop {
@@ -136,8 +160,13 @@ impl Visit<'_> {
                     tokio::time::sleep_until(self.hall.clock.instant_of(retry_at).into()).await;
                 }
                 Ok(Claimed::NotYet { retry_at }) => return Outcome::Soon { ticket, retry_at },
+                // Lapsed this moment, or forgotten by the store: the ticket may still be good for a place.
                 Ok(Claimed::Gone) => {
-                    return Outcome::Waits { arrived: Arrived::Spent, ticket, changed };
+                    let again = Arrival { may_enter: false, ..arrival };
+                    return match self.hall.arrive(again, ticket.stamp).await {
+                        Ok(arrived) => Outcome::Waits { arrived, ticket, changed },
+                        Err(error) => self.store_failed(ticket, &error),
+                    };
                 }
                 Err(error) => return self.store_failed(ticket, &error),
             }
@@ -146,20 +175,28 @@ impl Visit<'_> {
 
     /// Extends a session in use; `None` when it is over.
     pub(super) async fn renew(&self, shown: &Shown) -> Option<Minted> {
-        let Shown { pass, token } = shown;
-        let session = Session {
-            ends: Micros::from_secs(pass.expires_at_secs),
-            cap: Micros::from_secs(pass.hard_cap_secs),
-        };
-        let (visitor, ticket, incarnation) = (pass.visitor, pass.ticket, pass.incarnation);
-        let as_it_was = || Some(Minted { pass: pass.clone(), token: token.clone() });
-        match self.hall.renew(Renewal { visitor, ticket, session, incarnation }).await {
-            Ok(Renewed::Session(renewed)) if renewed == session => as_it_was(),
+        if self.hall.reach() == Reach::Away {
+            return Some(self.extend_alone(shown));
+        }
+        let Shown { pass, .. } = shown;
+        let (visitor, ticket, session) = (pass.visitor, pass.ticket, session_of(pass));
+        match self.hall.renew(Renewal { visitor, ticket, session }).await {
+            Ok(Renewed::Session(renewed)) if renewed == session && pass.granted_secs.is_none() => {
+                Some(as_it_was(shown))
+            }
             Ok(Renewed::Session(renewed)) => Some(self.mint_for(visitor, ticket, renewed)),
             Ok(Renewed::Ended) => None,
-            // The pass is good by itself; it is renewed when the store answers again.
-            Err(_) => as_it_was(),
+            Err(_) => Some(self.extend_alone(shown)),
         }
+    }
+
+    /// While the store is away the pass is good by itself, and for one `session_duration` more. The store hears of it
+    /// when it answers again.
+    fn extend_alone(&self, shown: &Shown) -> Minted {
+        let Shown { pass, .. } = shown;
+        let Some(extended) = self.hall.extend_alone(pass) else { return as_it_was(shown) };
+        let granted_secs = pass.granted_secs.or(Some(pass.expires_at_secs));
+        self.sign(Pass { expires_at_secs: extended.ends.as_secs(), granted_secs, ..pass.clone() })
     }
 
     fn mint(&self, ticket: &Ticket, session: Session) -> Minted {
@@ -174,7 +211,12 @@ impl Visit<'_> {
             expires_at_secs: session.ends.as_secs(),
             hard_cap_secs: session.cap.as_secs(),
             incarnation: self.hall.link.incarnation(),
+            granted_secs: None,
         };
+        self.sign(pass)
+    }
+
+    fn sign(&self, pass: Pass) -> Minted {
         let token = self.house.ring.sign_pass(&pass);
         Minted { pass, token }
     }
@@ -203,6 +245,12 @@ impl Visit<'_> {
                 _ => Who::Unconfirmed,
             })
         })
+    }
+
+    /// What a visitor is told whose place this edge keeps for the store.
+    pub(super) fn told_kept(&self, ticket: &Ticket) -> Standing {
+        let kept = self.with_view(|view| self.hall.hub.look(ticket.visitor, view));
+        kept.unwrap_or_else(|| self.tell(Who::Unconfirmed))
     }
 
     /// What somebody is told whom the hub does not know.
@@ -242,4 +290,13 @@ impl Visit<'_> {
         self.hall.metrics.entries.increment(1);
         self.hall.metrics.wait.record(self.hall.now().since(ticket.stamp));
     }
+}
+
+fn as_it_was(Shown { pass, token, .. }: &Shown) -> Minted {
+    Minted { pass: pass.clone(), token: token.clone() }
+}
+
+/// Whether the store could not be asked, rather than having refused.
+fn is_away(error: &StoreError) -> bool {
+    !matches!(error, StoreError::Full)
 }

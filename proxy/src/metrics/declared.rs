@@ -57,6 +57,10 @@ declare! {
     TICK_AGE Gauge "vestibule_tick_age_seconds" "Since the newest tick of the room was heard";
     STORE_DURATION Histogram(LATENCY) "vestibule_store_duration_seconds" "Calls of the store";
     STORE_ERRORS Counter "vestibule_store_errors_total" "Calls of the store that failed, by kind";
+    STORE_AWAY Gauge "vestibule_store_away" "1 while the store does not answer this edge";
+    ALONE Gauge "vestibule_alone" "1 while this edge goes on without the store, with its share of the limits";
+    LENT Counter "vestibule_lent_sessions_total" "Sessions that this edge extended while the store was away";
+    LIVES Counter "vestibule_store_lives_total" "Times that the store was found to have forgotten, and was told again";
     CLOCK_OFFSET Gauge "vestibule_clock_offset_seconds" "The store's clock minus this machine's";
     WS_CONNECTIONS Gauge "ws_connections" "Open sockets of waiting visitors";
     WS_MESSAGES Counter "ws_messages_total" "Messages on sockets of waiting visitors";

@@ -31,18 +31,20 @@ pub enum StoreOp {
     Claim,
     Leave,
     Renew,
+    Restore,
     Survey,
     Tune,
     Missed,
 }
 
 impl StoreOp {
-    pub(super) const ALL: [(Self, &'static str); 8] = [
+    pub(super) const ALL: [(Self, &'static str); 9] = [
         (Self::Arrive, "arrive"),
         (Self::Admit, "admit"),
         (Self::Claim, "claim"),
         (Self::Leave, "leave"),
         (Self::Renew, "renew"),
+        (Self::Restore, "restore"),
         (Self::Survey, "survey"),
         (Self::Tune, "tune"),
         (Self::Missed, "missed"),

@@ -41,7 +41,7 @@ impl HouseCalls {
 #[async_trait]
 impl RoomCalls for HouseCalls {
     async fn survey(&self, room: &RoomSettings) -> Result<Survey, StoreError> {
-        self.link(room)?.survey().await
+        self.link(room)?.survey_shared(false).await
     }
 
     async fn tune(&self, room: &RoomSettings, change: &Change) -> Result<Control, TuneError> {

@@ -29,31 +29,38 @@ use vestibule::operator::{OperatorApp, Readiness, RoomCalls, serve};
 static EXPOSITION: LazyLock<Exposition> = LazyLock::new(|| Exposition::install().unwrap());
 
 /// A node of its own beside an empty queue; `lost` answers as a store that is away.
-#[derive(Default)]
 struct Direct {
     store: Memory,
     lost: Mutex<bool>,
+    caller: Caller,
 }
 
-impl Direct {
-    fn call<'a>(&self, room: &'a RoomSettings) -> Result<Call<'a>, StoreError> {
-        if *self.lost.lock().unwrap() {
-            return Err(StoreError::TimedOut(Duration::from_millis(250)));
-        }
+impl Default for Direct {
+    fn default() -> Self {
         let caller = Caller {
             node: NodeId::from_random([1; 12]),
             fresh: Incarnation::from_random([2; 12]),
             witness: None,
             hold: false,
+            alone: true,
         };
-        Ok(Call { room: &room.name, rules: &room.rules, caller, at_most: Duration::MAX })
+        Self { store: Memory::default(), lost: Mutex::default(), caller }
+    }
+}
+
+impl Direct {
+    fn call<'a>(&'a self, room: &'a RoomSettings) -> Result<Call<'a>, StoreError> {
+        if *self.lost.lock().unwrap() {
+            return Err(StoreError::TimedOut(Duration::from_millis(250)));
+        }
+        Ok(Call { room: &room.name, rules: &room.rules, caller: &self.caller, at_most: Duration::MAX })
     }
 }
 
 #[async_trait]
 impl RoomCalls for Direct {
     async fn survey(&self, room: &RoomSettings) -> Result<Survey, StoreError> {
-        self.store.survey(self.call(room)?).await
+        self.store.survey(self.call(room)?, false).await
     }
 
     async fn tune(&self, room: &RoomSettings, change: &Change) -> Result<Control, TuneError> {

@@ -105,6 +105,7 @@ impl Site {
         let address = handle.address;
         let site = Self { address, origin, house, store, node, ahead, stop, handle };
         until("every room has heard from the store", || site.house.load().is_ready()).await;
+        until("the store has waited for who may know it better", || site.is_settled()).await;
         site
     }
 
@@ -130,9 +131,18 @@ impl Site {
         self.hall().known().map(|known| known.counts).unwrap_or_default()
     }
 
+    /// Whether turns are given, as far as the life of the store goes.
+    pub(crate) fn is_settled(&self) -> bool {
+        let halls = self.house.load().halls.clone();
+        halls.values().all(|hall| {
+            let until = hall.known().and_then(|known| known.settling_until);
+            until.is_none_or(|until| until <= hall.now())
+        })
+    }
+
     /// The room as the store has it at this moment.
     pub(crate) async fn survey(&self) -> Counts {
-        self.hall().link.survey().await.unwrap().counts
+        self.hall().link.survey(false).await.unwrap().counts
     }
 
     /// Another edge on the same memory store, with the same clock.

@@ -132,6 +132,7 @@ async fn a_line_measured_while_its_people_still_gather_is_shown_to_nobody() {
         absent: Vec::new(),
         ruler: Some(Ruler::measure(1, [head.clock.0 + 1].into_iter())),
         settling_until: Some(head.clock + Duration::from_secs(3)),
+        nodes: Vec::new(),
     });
     assert_eq!(last.status().await.position, Some(3));
 }

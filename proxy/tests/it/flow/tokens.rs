@@ -64,6 +64,7 @@ fn pass(site: &Site, room: &str) -> Pass {
         expires_at_secs: now + 600,
         hard_cap_secs: now + 600,
         incarnation: Incarnation::from_random([0; 12]),
+        granted_secs: None,
     }
 }
 

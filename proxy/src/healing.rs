@@ -1,0 +1,140 @@
+//! What an edge owes to a store that was away, or that forgot: the sessions it extended meanwhile, what it remembers of
+//! sessions, turns and spent tickets, and the tickets of all who wait here. Goes on beside ticks and calls, and is
+//! repeated until the store has taken all of it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use room::queue::{Report, Restore};
+use room::time::Micros;
+use store::StoreError;
+use store::batch::MOST;
+use tokio::sync::Notify;
+
+use crate::hall::Hall;
+use crate::random;
+
+const RETRY_LEAST: Duration = Duration::from_millis(100);
+const RETRY_MOST: Duration = Duration::from_millis(800);
+
+/// What one room's store has still to be told.
+#[derive(Debug, Default)]
+pub struct Healing {
+    state: Mutex<State>,
+    asked: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    wish: Option<Wish>,
+    /// Something is being told at this moment.
+    telling: bool,
+    /// The clock when the store was heard last before it forgot.
+    until: Micros,
+}
+
+/// The greater includes the lesser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Wish {
+    /// The store was away: the tickets of those who wait here.
+    Waiters,
+    /// The store is in another life: all that this edge remembers.
+    All,
+}
+
+impl Healing {
+    /// The store was away, and answers again.
+    pub fn ask_for_waiters(&self) {
+        self.ask(Wish::Waiters);
+    }
+
+    /// The store forgot what it knew at `until`.
+    pub fn ask_for_all(&self, until: Micros) {
+        let mut state = self.state();
+        if state.wish != Some(Wish::All) && !state.telling {
+            state.until = until;
+        }
+        drop(state);
+        self.ask(Wish::All);
+    }
+
+    /// Whether the store may still lack something that this edge knows.
+    pub fn is_telling(&self) -> bool {
+        let state = self.state();
+        state.telling || state.wish.is_some()
+    }
+
+    fn ask(&self, wish: Wish) {
+        let mut state = self.state();
+        state.wish = state.wish.max(Some(wish));
+        drop(state);
+        self.asked.notify_one();
+    }
+
+    fn take(&self) -> Option<(Wish, Micros)> {
+        let mut state = self.state();
+        let wish = state.wish.take();
+        state.telling = wish.is_some();
+        wish.map(|wish| (wish, state.until))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells the store of one room what is asked for, until it is dropped.
+pub async fn run(hall: Arc<Hall>) {
+    let mut retry = RETRY_LEAST;
+    // Sessions that were extended by this edge alone, and of which the store does not know.
+    let mut lent = Vec::new();
+    loop {
+        while let Some((wish, until)) = hall.healing.take() {
+            match tell(&hall, wish, until, &mut lent).await {
+                Ok(()) => retry = RETRY_LEAST,
+                Err(error) => {
+                    tracing::debug!(room = %hall.name, %error, "the store is told again what this edge knows");
+                    hall.healing.ask(wish);
+                    tokio::time::sleep(retry + random::below(retry)).await;
+                    retry = (retry * 2).min(RETRY_MOST);
+                }
+            }
+        }
+        hall.healing.asked.notified().await;
+    }
+}
+
+async fn tell(hall: &Hall, wish: Wish, until: Micros, lent: &mut Vec<Restore>) -> Result<(), StoreError> {
+    lent.extend(hall.link.note(|node| node.take_lent(hall.now())));
+    restore(hall, lent).await?;
+    lent.clear();
+    match wish {
+        Wish::Waiters => present_all(hall).await,
+        Wish::All => tell_all(hall, until).await,
+    }
+}
+
+/// The room settles when every edge has done this. Another life that begins meanwhile is heard, and asks for all of it
+/// again.
+async fn tell_all(hall: &Hall, until: Micros) -> Result<(), StoreError> {
+    let life = hall.link.incarnation();
+    let mut items = hall.link.ask(|node| node.report(hall.now()));
+    items.extend(hall.hub.turns(until));
+    tracing::info!(room = %hall.name, items = items.len(), "telling a store that forgot");
+    restore(hall, &items).await?;
+    present_all(hall).await?;
+    hall.link.restore(&Report { items: Vec::new(), complete: Some(life) }).await
+}
+
+async fn restore(hall: &Hall, items: &[Restore]) -> Result<(), StoreError> {
+    for chunk in items.chunks(MOST) {
+        hall.link.restore(&Report { items: chunk.to_vec(), complete: None }).await?;
+    }
+    Ok(())
+}
+
+async fn present_all(hall: &Hall) -> Result<(), StoreError> {
+    let waiters = hall.hub.arrivals();
+    tracing::info!(room = %hall.name, waiters = waiters.len(), "presenting every ticket again");
+    hall.present(&waiters).await
+}
