@@ -1,0 +1,155 @@
+//! Judges what happens, step by step, from what an onlooker sees: never from the queue's own counters.
+
+mod line;
+mod limits;
+mod sessions;
+
+use std::collections::HashMap;
+
+use room::ids::VisitorId;
+use room::ruler::Ruler;
+use room::time::Micros;
+
+use self::limits::Limits;
+use self::line::Line;
+use self::sessions::Sessions;
+use crate::journal::{Note, Who};
+use crate::time::{At, SECOND};
+
+/// What must hold. A breach says what happened, and to whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Breach {
+    pub(crate) promise: &'static str,
+    pub(crate) what: String,
+    pub(crate) people: Vec<Who>,
+}
+
+pub(crate) type Verdict = Result<(), Breach>;
+
+pub(crate) fn breach(promise: &'static str, people: &[Who], what: String) -> Verdict {
+    Err(Breach { promise, what, people: people.to_vec() })
+}
+
+/// How an edge fares, in truth.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Fares {
+    pub(crate) boot: u32,
+    pub(crate) up: bool,
+    pub(crate) frozen: bool,
+    /// When the store last carried out a call of this edge whose answer came back, in the store's lived time.
+    pub(crate) spoke: At,
+    /// The newest operator's change that it heard of.
+    pub(crate) serial: u64,
+}
+
+/// The instant, as the judge needs it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Instant {
+    pub(crate) at: At,
+    /// The queue's clock by its last event.
+    pub(crate) clock: Micros,
+    /// Time in which the store carried out calls of anybody: an outage does not count.
+    pub(crate) lived: At,
+}
+
+/// An edge that was heard within this keeps the places of its people: the queue's own bound is 10 s.
+const HEARD: At = 8 * SECOND;
+
+pub(crate) struct Judge {
+    pub(crate) now: Instant,
+    pub(crate) edges: Vec<Fares>,
+    pub(crate) who: HashMap<VisitorId, Who>,
+    pub(crate) habits: Vec<Habits>,
+    pub(crate) line: Line,
+    pub(crate) limits: Limits,
+    pub(crate) sessions: Sessions,
+}
+
+/// What a person is known to do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Habits {
+    pub(crate) honest: bool,
+    pub(crate) steady: bool,
+}
+
+impl Judge {
+    pub(crate) fn new(edges: usize) -> Self {
+        Self {
+            now: Instant { at: 0, clock: Micros::ZERO, lived: 0 },
+            edges: vec![Fares { up: true, ..Fares::default() }; edges],
+            who: HashMap::new(),
+            habits: Vec::new(),
+            line: Line::default(),
+            limits: Limits::default(),
+            sessions: Sessions::default(),
+        }
+    }
+
+    /// Whether the people of this edge can expect their places to be kept.
+    fn keeps(&self, edge: usize) -> bool {
+        let fares = &self.edges[edge];
+        fares.up && !fares.frozen && self.now.lived - fares.spoke < HEARD
+    }
+
+    pub(crate) fn see(&mut self, note: &Note) -> Verdict {
+        if let Note::HeardControl { edge, serial } = *note {
+            let heard = &mut self.edges[edge].serial;
+            *heard = (*heard).max(serial);
+        }
+        self.control_is_kept(note)?;
+        self.order_holds(note)?;
+        self.places_last(note)?;
+        self.turns_last(note)?;
+        self.line_sees(note);
+        self.entries_within_rate(note)?;
+        self.slots_within_limit(note)?;
+        self.sessions_last(note)
+    }
+
+    pub(crate) fn edge_began(&mut self, edge: usize, boot: u32) {
+        self.edges[edge] = Fares { boot, up: true, frozen: false, spoke: self.now.lived, serial: 0 };
+    }
+
+    /// What an edge that lives has heard of the operator's changes is not undone by a store that forgot them.
+    fn control_is_kept(&self, note: &Note) -> Verdict {
+        let Note::Limits { serial, .. } = *note else { return Ok(()) };
+        let live = self.edges.iter().enumerate().filter(|&(edge, _)| self.keeps(edge));
+        match live.max_by_key(|(_, fares)| fares.serial) {
+            Some((edge, fares)) if fares.serial > serial => breach(
+                "the operator's newest change lasts",
+                &[],
+                format!("change {serial} is in force, edge {edge} heard of {}", fares.serial),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// The line was measured: nobody is placed before people who stand in front of them.
+    pub(crate) fn measured(&self, ruler: &Ruler) -> Verdict {
+        let mut ahead = 0;
+        for (score, who) in self.line.in_order() {
+            let place = ruler.place(score);
+            if place < ahead + 1 {
+                let what = format!("{who} is placed {place}th with {ahead} people in front");
+                return breach("a place is not shown better than it is", &[who], what);
+            }
+            if self.is_present(who) {
+                ahead += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// At the end of the world.
+    pub(crate) fn finish(&self) -> Verdict {
+        let lost = (0..self.habits.len()).find(|&who| {
+            self.habits[who].honest && self.line.came(who) && !self.sessions.has_entered(who)
+        });
+        match lost {
+            Some(who) => {
+                breach("who keeps coming back is let in", &[who], format!("{who} came and was never let in"))
+            }
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The order of turns, and that places and turns last.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use room::time::Micros;
+
+use super::{Judge, Verdict, breach};
+use crate::journal::{Note, Who};
+use crate::time::At;
+
+/// Who stood where, as far as an onlooker can tell.
+#[derive(Default)]
+pub(crate) struct Line {
+    came: HashSet<Who>,
+    offline: HashSet<Who>,
+    standing: BTreeSet<(u64, Who)>,
+    places: HashMap<Who, Place>,
+    /// The score that a person was first told.
+    scores: HashMap<Who, u64>,
+    /// When the store last gave this person a turn or ended one: an answer from before says nothing any more.
+    changed: HashMap<Who, At>,
+    turns: HashMap<Who, Told>,
+    missed: HashSet<Who>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    score: u64,
+    edge: usize,
+    boot: u32,
+}
+
+/// A turn that a visitor was told of.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    edge: usize,
+    boot: u32,
+    deadline: Micros,
+}
+
+impl Line {
+    pub(crate) fn came(&self, who: Who) -> bool {
+        self.came.contains(&who)
+    }
+
+    pub(crate) fn in_order(&self) -> impl Iterator<Item = (u64, Who)> {
+        self.standing.iter().copied()
+    }
+
+    fn out(&mut self, who: Who) {
+        if let Some(place) = self.places.remove(&who) {
+            self.standing.remove(&(place.score, who));
+        }
+    }
+
+    fn is_stale(&self, who: Who, told: At) -> bool {
+        self.changed.get(&who).is_some_and(|&changed| told <= changed)
+    }
+}
+
+impl Judge {
+    /// In the ordinary line, online, at an edge that keeps the place.
+    pub(crate) fn is_present(&self, who: Who) -> bool {
+        !self.line.offline.contains(&who)
+            && self.line.places.get(&who).is_some_and(|place| self.still_keeps(place.edge, place.boot))
+    }
+
+    fn still_keeps(&self, edge: usize, boot: u32) -> bool {
+        self.edges[edge].boot == boot && self.keeps(edge)
+    }
+
+    /// Nobody gets a turn from the ordinary line while somebody who came earlier is present in it.
+    pub(crate) fn order_holds(&self, note: &Note) -> Verdict {
+        let Note::Given { who, .. } = *note else { return Ok(()) };
+        let Some(place) = self.line.places.get(&who) else { return Ok(()) };
+        let mut earlier = self.line.in_order().take_while(|&(score, _)| score < place.score);
+        match earlier.find(|&(_, other)| self.is_present(other)) {
+            Some((_, passed)) => {
+                breach("turns go by arrival", &[who, passed], format!("{who} had a turn before {passed}"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// A place keeps its score, and whoever is present in the line is not set back; an honest ticket is not refused.
+    pub(crate) fn places_last(&self, note: &Note) -> Verdict {
+        const PROMISE: &str = "a place that was told is not lost";
+        match *note {
+            Note::Stands { who, score, returning, told, .. } => {
+                let first = self.line.scores.get(&who).copied().unwrap_or(score);
+                if first != score {
+                    return breach(PROMISE, &[who], format!("{who} stood at {first} and stands at {score}"));
+                }
+                if returning && self.is_present(who) && !self.line.is_stale(who, told) {
+                    return breach(PROMISE, &[who], format!("{who} was present and is among the returns"));
+                }
+                Ok(())
+            }
+            Note::Refused { who, .. }
+                if self.habits[who].steady
+                    && !self.sessions.has_entered(who)
+                    && !self.line.missed.contains(&who) =>
+            {
+                breach(PROMISE, &[who], format!("{who} never went in, and the ticket is refused"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A turn that was told to somebody who comes for it is neither lapsed nor forgotten.
+    pub(crate) fn turns_last(&self, note: &Note) -> Verdict {
+        const PROMISE: &str = "a turn that was told can be claimed";
+        let (who, told_at, lapsed) = match *note {
+            Note::Lapsed { who } => (who, At::MAX, true),
+            Note::Stands { who, returning: true, told, .. } => (who, told, false),
+            _ => return Ok(()),
+        };
+        let Some(turn) = self.line.turns.get(&who) else { return Ok(()) };
+        let kept = self.habits[who].steady
+            && !self.line.offline.contains(&who)
+            && self.still_keeps(turn.edge, turn.boot)
+            && !self.line.is_stale(who, told_at);
+        if kept {
+            let how = if lapsed { "lapsed" } else { "became a return" };
+            return breach(PROMISE, &[who], format!("{who}'s turn until {:?} {how}", turn.deadline));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn line_sees(&mut self, note: &Note) {
+        let at = self.now.at;
+        let boot_of = |edge: usize| self.edges[edge].boot;
+        let line = &mut self.line;
+        match *note {
+            Note::Came { who } => drop(line.came.insert(who)),
+            Note::Stands { who, edge, score, returning, told } => {
+                if line.is_stale(who, told) {
+                    return;
+                }
+                line.scores.entry(who).or_insert(score);
+                line.out(who);
+                line.turns.remove(&who);
+                if !returning {
+                    line.places.insert(who, Place { score, edge, boot: boot_of(edge) });
+                    line.standing.insert((score, who));
+                }
+            }
+            Note::Given { who, .. } => {
+                line.changed.insert(who, at);
+                line.out(who);
+            }
+            Note::Lapsed { who } => {
+                line.changed.insert(who, at);
+                line.turns.remove(&who);
+                line.missed.insert(who);
+            }
+            Note::Told { who, edge, deadline } => {
+                line.out(who);
+                line.turns.insert(who, Told { edge, boot: boot_of(edge), deadline });
+            }
+            Note::Absent { who } => line.out(who),
+            Note::Sold { who, .. } | Note::Refused { who, .. } | Note::Left { who } => {
+                line.changed.insert(who, at);
+                line.turns.remove(&who);
+                line.out(who);
+            }
+            Note::Offline { who } => drop(line.offline.insert(who)),
+            Note::Online { who } => drop(line.offline.remove(&who)),
+            _ => {}
+        }
+    }
+}

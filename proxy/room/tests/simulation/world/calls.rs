@@ -1,0 +1,272 @@
+//! The way from an edge to the store and back.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use room::queue::{Arrived, Caller, Claimed, Event, Head, Now, Restore};
+
+use super::desk::Visit;
+use super::{Deed, Errand, World};
+use crate::bite::Flaw;
+use crate::journal::{Note, Who};
+use crate::judge::Verdict;
+use crate::store::{Ask, Said};
+use crate::time::{At, MS, SECOND};
+
+/// An edge waits so long for an answer.
+const DEADLINE: At = 250 * MS;
+/// Other calls of an edge overlap with one by no more than this.
+const OVERLAP: Duration = Duration::from_secs(1);
+
+/// A call under way.
+pub(crate) struct Trip {
+    pub(crate) edge: usize,
+    boot: u32,
+    sent: At,
+    then: Then,
+}
+
+/// What the answer is for.
+#[derive(Clone)]
+pub(crate) enum Then {
+    /// The ticker's current job.
+    Job,
+    Visit(Box<Visit>),
+    Nothing,
+}
+
+impl World {
+    /// Calls the store.
+    pub(super) fn call(&mut self, edge: usize, ask: Ask, then: Then) {
+        let fresh = self.new_life();
+        let at = self.now;
+        let boot = self.edges[edge].boot;
+        self.planned += 1;
+        let number = self.planned;
+        self.trips.insert(number, Trip { edge, boot, sent: at, then });
+        let asks_anew = matches!(ask, Ask::Survey { whole: true });
+        let from = &mut self.edges[edge];
+        if !from.breaker.admits(at) {
+            self.plan(at, Deed::Fail(number));
+            return;
+        }
+        let at_most = from.last_call.map_or(Duration::MAX, |last| {
+            Duration::from_micros(from.clock.monotonic(at) - from.clock.monotonic(last)) + OVERLAP
+        });
+        let witness = if asks_anew { None } else { from.node.witness() };
+        let caller = Caller { node: from.id, fresh, witness, hold: false, alone: false };
+        let ask = Rc::new(self.spoilt(ask));
+        let errand = Errand { edge, caller, at_most, ask };
+        if self.is_lost(edge) {
+            self.plan(at + DEADLINE, Deed::Fail(number));
+        } else {
+            let delay = self.delay();
+            self.plan(at + delay, Deed::CarryOut(number, errand));
+        }
+    }
+
+    fn delay(&mut self) -> At {
+        let (least, most) = self.net.delay;
+        self.dice.between(least, most)
+    }
+
+    /// Whether a message between an edge and the store gets lost.
+    fn is_lost(&mut self, edge: usize) -> bool {
+        self.net.cut_until > self.now
+            || self.edges[edge].cut_until > self.now
+            || self.dice.per_mille(self.net.loss)
+    }
+
+    /// The call reaches the store; whether or not anybody still waits for the answer, it is carried out.
+    pub(super) fn carry_out(&mut self, number: u64, errand: Errand) -> Verdict {
+        if self.net.paused {
+            self.net.backlog.push((number, errand));
+            if let Some(trip) = self.trips.get(&number) {
+                self.plan(trip.sent + DEADLINE, Deed::Fail(number));
+            }
+            return Ok(());
+        }
+        let Errand { edge, caller, at_most, ask } = errand;
+        let now = Now { time: self.store.wall(self.now), at_most };
+        let gap = self.now - std::mem::replace(&mut self.called, self.now);
+        self.judge.now.lived += gap.min(2 * SECOND);
+        let before = self.store.queue.as_ref().map(|queue| queue.head());
+        let (said, event) = self.store.carry_out(&self.rules, now, &caller, &ask);
+        self.look_at(before, gap);
+        self.check()?;
+        self.look_into(&ask, &said)?;
+        if let Some(event) = event {
+            self.publish(&event)?;
+        }
+        let Some(trip) = self.trips.get(&number) else { return Ok(()) };
+        let (sent, boot) = (trip.sent, trip.boot);
+        let back = self.now + self.delay();
+        if back > sent + DEADLINE || self.is_lost(edge) {
+            self.plan(sent + DEADLINE, Deed::Fail(number));
+        } else {
+            if self.edges[edge].boot == boot {
+                self.judge.edges[edge].spoke = self.judge.now.lived;
+            }
+            self.plan(back, Deed::Answer { trip: number, said, told: self.now });
+        }
+        Ok(())
+    }
+
+    fn check(&mut self) -> Verdict {
+        let Some(queue) = &self.store.queue else { return Ok(()) };
+        if self.planned.is_multiple_of(8)
+            && let Err(what) = queue.check()
+        {
+            return crate::judge::breach("the queue is in order", &[], what);
+        }
+        let kept = queue.kept();
+        // A record and a spent, revoked or lapsed ticket of everything that was ever handed out.
+        if kept > 4 * self.ids as usize {
+            return crate::judge::breach("memory is bounded", &[], format!("{kept} things are kept"));
+        }
+        Ok(())
+    }
+
+    /// How far the queue's clock went beyond true time: only a leap of the wall clock may do that.
+    fn look_at(&mut self, before: Option<Head>, gap: At) {
+        let Some(after) = self.store.queue.as_ref().map(|queue| queue.head()) else { return };
+        if let Some(before) = before {
+            let moved = after.clock.0.saturating_sub(before.clock.0);
+            let ahead = moved.saturating_sub(gap);
+            if ahead > 0 && self.net_leapt() {
+                self.judge.limits.leapt(ahead);
+            }
+        }
+        self.judge.now.clock = after.clock;
+    }
+
+    /// What the store sold.
+    fn look_into(&mut self, ask: &Ask, said: &Said) -> Verdict {
+        match (ask, said) {
+            (Ask::Arrive(arrivals), Said::Arrived(arrived, _)) => {
+                for (arrival, arrived) in arrivals.iter().zip(arrived) {
+                    if let Arrived::LetIn(session) = arrived {
+                        let who = self.who(&arrival.visitor);
+                        self.note(Note::Sold { who, cap: session.cap, at_once: true })?;
+                    }
+                }
+                Ok(())
+            }
+            (Ask::Claim(claim), Said::Claimed(Claimed::Session(session), _)) => {
+                let who = self.who(&claim.visitor);
+                if self.sold.insert((who, session.cap.0)) {
+                    self.note(Note::Sold { who, cap: session.cap, at_once: false })?;
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn publish(&mut self, event: &Rc<Event>) -> Verdict {
+        if self.life != Some(event.head.incarnation) {
+            self.life = Some(event.head.incarnation);
+            self.note(Note::Life { life: event.head.incarnation })?;
+        }
+        let serial = event.control.message.as_ref().map_or(0, |message| message.parse().unwrap());
+        let limits = (event.control.new_users_per_minute, event.control.total_active_users, serial);
+        if limits != self.limits && event.settling_until.is_none() {
+            self.limits = limits;
+            self.note(Note::Limits { rate: limits.0, active: limits.1, serial })?;
+        }
+        let people = |visitors: &[room::ids::VisitorId]| -> Vec<Who> {
+            visitors.iter().map(|visitor| self.who(visitor)).collect()
+        };
+        let (lapsed, absent) = (people(&event.lapsed), people(&event.absent));
+        let given: Vec<_> = event.turns.iter().map(|(visitor, until)| (self.who(visitor), *until)).collect();
+        for who in lapsed {
+            self.note(Note::Lapsed { who })?;
+        }
+        for (who, deadline) in given {
+            self.note(Note::Given { who, deadline })?;
+        }
+        for who in absent {
+            self.note(Note::Absent { who })?;
+        }
+        if let Some(ruler) = &event.ruler
+            && event.settling_until.is_none()
+        {
+            self.judge.measured(ruler)?;
+        }
+        for edge in 0..self.edges.len() {
+            self.send_event(edge, event);
+        }
+        Ok(())
+    }
+
+    fn send_event(&mut self, edge: usize, event: &Rc<Event>) {
+        if !self.edges[edge].up || self.is_lost(edge) {
+            return;
+        }
+        let boot = self.edges[edge].boot;
+        let late = if self.net.late > 0 { self.dice.between(0, self.net.late) } else { 0 };
+        let at = self.now + self.delay() + late;
+        self.plan(at, Deed::Hear { edge, boot, event: Rc::clone(event) });
+        if self.net.late > 0 && self.dice.per_mille(100) {
+            self.plan(at + 10 * MS, Deed::Hear { edge, boot, event: Rc::clone(event) });
+        }
+    }
+
+    pub(super) fn answer(&mut self, number: u64, said: Said, told: At) -> Verdict {
+        let Some(Trip { edge, boot, sent, then }) = self.trips.remove(&number) else { return Ok(()) };
+        if !self.lives(edge, boot) {
+            return Ok(());
+        }
+        let (now, from) = (self.now, &mut self.edges[edge]);
+        from.breaker.answered();
+        from.last_call = Some(sent);
+        if let Some(head) = head_of(&said) {
+            from.clock.calibrate(head.clock, sent, now);
+            from.node.answered(head);
+        }
+        match then {
+            Then::Job => self.job_done(edge, said, told),
+            Then::Visit(visit) => self.visit_answered(edge, *visit, said, told),
+            Then::Nothing => Ok(()),
+        }
+    }
+
+    pub(super) fn fail(&mut self, number: u64) -> Verdict {
+        let Some(Trip { edge, boot, then, .. }) = self.trips.remove(&number) else { return Ok(()) };
+        if !self.lives(edge, boot) {
+            return Ok(());
+        }
+        let now = self.now;
+        self.edges[edge].breaker.failed(now);
+        match then {
+            Then::Job => {
+                self.job_failed(edge);
+                Ok(())
+            }
+            Then::Visit(visit) => self.visit_failed(edge, *visit),
+            Then::Nothing => Ok(()),
+        }
+    }
+
+    /// A call as a flawed edge would make it.
+    fn spoilt(&self, ask: Ask) -> Ask {
+        let Ask::Restore(mut report) = ask else { return ask };
+        let forgets = |flaw| self.has(flaw);
+        report.items.retain(|item| match item {
+            Restore::Session { .. } => !forgets(Flaw::SessionsUnreported),
+            Restore::Spent { .. } => !forgets(Flaw::SpentUnreported),
+            Restore::Turn { .. } => !forgets(Flaw::TurnsUnreported),
+            Restore::Revoked { .. } => true,
+        });
+        Ask::Restore(report)
+    }
+}
+
+fn head_of(said: &Said) -> Option<Head> {
+    match said {
+        Said::Arrived(_, head) | Said::Claimed(_, head) | Said::Done(head) | Said::Renewed(_, head) => Some(*head),
+        Said::Event(event) => Some(event.head),
+        Said::Survey(survey) => Some(survey.head),
+        Said::Tuned(_) | Said::Missed(_) | Said::Full => None,
+    }
+}

@@ -1,0 +1,378 @@
+//! The ticker of an edge (`proxy/src/ticker.rs`): when to call the store, and what is heard.
+
+use std::rc::Rc;
+
+use room::ids::VisitorId;
+use room::node::Heard;
+use room::queue::{Arrival, Arrived, Change, Event, FileValues, Leave, Report, Survey};
+
+use super::calls::Then;
+use super::{Deed, World};
+use crate::edge::{Job, Known, Owes, RETRY_LEAST, RETRY_MOST, Stands};
+use crate::journal::Note;
+use crate::judge::Verdict;
+use crate::person::Reply;
+use crate::store::{Ask, Said};
+use crate::time::{At, MS, SECOND};
+
+const TICK: At = 100 * MS;
+const JITTER: At = 12 * MS;
+const SURVEY_EVERY: At = 2 * SECOND;
+const SPEAK_EVERY: At = 3 * SECOND;
+const SWEEP_EVERY: At = SECOND;
+/// Items of one call.
+const MOST: usize = 500;
+
+impl World {
+    pub(super) fn set_due(&mut self, edge: usize, at: At) {
+        self.planned += 1;
+        let timer = self.planned;
+        let ticker = &mut self.edges[edge].ticker;
+        (ticker.due, ticker.timer) = (at, timer);
+        self.plan(at, Deed::Timer { edge, timer });
+    }
+
+    /// Somebody came to wait.
+    pub(super) fn wake(&mut self, edge: usize) {
+        let soon = self.now + TICK;
+        let ticker = &self.edges[edge].ticker;
+        if ticker.due > soon && ticker.current.is_none() {
+            self.set_due(edge, soon);
+        }
+    }
+
+    pub(super) fn timer(&mut self, edge: usize) -> Verdict {
+        let from = &mut self.edges[edge];
+        if !from.up || from.ticker.current.is_some() || !from.ticker.jobs.is_empty() {
+            return Ok(());
+        }
+        from.ticker.spoke = self.now;
+        let busy = from.is_busy() || from.has_sessions();
+        let jobs = &mut from.ticker.jobs;
+        if !from.ticker.offered {
+            jobs.extend([Job::Survey, Job::Offer]);
+        } else if busy {
+            jobs.push_back(Job::Tick);
+        } else {
+            jobs.push_back(Job::Survey);
+        }
+        self.go_on(edge)
+    }
+
+    /// The next call, or the next event that waits to be heard.
+    fn go_on(&mut self, edge: usize) -> Verdict {
+        loop {
+            let ticker = &mut self.edges[edge].ticker;
+            if ticker.current.is_some() {
+                return Ok(());
+            }
+            if let Some(job) = ticker.jobs.pop_front() {
+                self.begin_job(edge, job)?;
+            } else if let Some(event) = ticker.inbox.pop_front() {
+                self.take_in(edge, &event)?;
+            } else {
+                return Ok(());
+            }
+        }
+    }
+
+    fn begin_job(&mut self, edge: usize, job: Job) -> Verdict {
+        let ask = match &job {
+            Job::Tick => Ask::Admit,
+            Job::Survey => Ask::Survey { whole: false },
+            Job::SurveyAnew => Ask::Survey { whole: true },
+            Job::Offer => Ask::Tune(Change {
+                file: Some(FileValues {
+                    new_users_per_minute: self.rules.new_users_per_minute,
+                    total_active_users: self.rules.total_active_users,
+                }),
+                ..Change::default()
+            }),
+            Job::ReadBack { after, .. } => Ask::Missed { after: *after },
+            Job::Report { items, complete } => {
+                Ask::Restore(Report { items: items.clone(), complete: *complete })
+            }
+            Job::Present(arrivals) => Ask::Arrive(arrivals.clone()),
+            Job::Told => {
+                let from = &mut self.edges[edge];
+                (from.owes, from.lent) = (Owes::Nothing, Vec::new());
+                return Ok(());
+            }
+        };
+        self.edges[edge].ticker.current = Some(job);
+        self.call(edge, ask, Then::Job);
+        Ok(())
+    }
+
+    pub(super) fn job_done(&mut self, edge: usize, said: Said, told: At) -> Verdict {
+        let Some(job) = self.edges[edge].ticker.current.take() else { return Ok(()) };
+        match (job, said) {
+            (Job::Tick, Said::Event(event)) => {
+                self.take_in(edge, &event)?;
+                self.succeeded(edge);
+            }
+            (Job::Survey | Job::SurveyAnew, Said::Survey(survey)) => {
+                self.surveyed(edge, &survey)?;
+                self.succeeded(edge);
+            }
+            (Job::Offer, Said::Tuned(_)) => self.edges[edge].ticker.offered = true,
+            (Job::ReadBack { after, before }, Said::Missed(events)) => match events {
+                Some(events) => {
+                    for event in events.iter().filter(|event| (after..before).contains(&event.head.seq)) {
+                        self.hear_named(edge, event)?;
+                    }
+                }
+                None => {
+                    self.owe(edge, Owes::Lent);
+                    self.edges[edge].ticker.jobs.push_front(Job::SurveyAnew);
+                }
+            },
+            (Job::Present(arrivals), Said::Arrived(arrived, head)) => {
+                for (arrival, arrived) in arrivals.iter().zip(&arrived) {
+                    self.restate(edge, arrival, *arrived, head.seq, told)?;
+                }
+            }
+            (Job::Report { .. }, Said::Done(_)) => {}
+            // Memory is full.
+            _ => self.job_failed(edge),
+        }
+        self.go_on(edge)
+    }
+
+    fn surveyed(&mut self, edge: usize, survey: &Survey) -> Verdict {
+        let from = &mut self.edges[edge];
+        let heard = from.node.surveyed(survey);
+        from.known = Some(Known {
+            counts: survey.counts,
+            control: survey.control.clone(),
+            seq: survey.head.seq,
+            clock: survey.head.clock,
+        });
+        self.heard_control(edge)?;
+        match heard {
+            Heard::Anew => self.owe(edge, Owes::All),
+            Heard::Gap { after, before } => {
+                self.edges[edge].ticker.jobs.push_front(Job::ReadBack { after, before });
+            }
+            Heard::Old | Heard::Next => {}
+        }
+        Ok(())
+    }
+
+    fn heard_control(&mut self, edge: usize) -> Verdict {
+        let control = self.edges[edge].known.as_ref().map(|known| &known.control);
+        let serial = control.and_then(|control| control.message.as_ref()?.parse().ok()).unwrap_or(0);
+        if self.judge.edges[edge].serial < serial {
+            self.note(Note::HeardControl { edge, serial })?;
+        }
+        Ok(())
+    }
+
+    fn succeeded(&mut self, edge: usize) {
+        let from = &mut self.edges[edge];
+        from.ticker.retry = RETRY_LEAST;
+        if std::mem::replace(&mut from.lost, false) {
+            from.owes = from.owes.max(Owes::Lent);
+        }
+        self.bring_back(edge);
+        let from = &self.edges[edge];
+        let next = if from.is_busy() { TICK + self.dice.between(0, JITTER) } else { SURVEY_EVERY };
+        let due = self.edges[edge].ticker.spoke + next;
+        self.set_due(edge, due);
+    }
+
+    pub(super) fn job_failed(&mut self, edge: usize) {
+        let ticker = &mut self.edges[edge].ticker;
+        ticker.current = None;
+        ticker.jobs.clear();
+        self.edges[edge].lost = true;
+        let retry = self.edges[edge].ticker.retry.max(RETRY_LEAST);
+        self.edges[edge].ticker.retry = (retry * 2).min(RETRY_MOST);
+        let due = self.now + retry + self.dice.between(0, retry);
+        self.set_due(edge, due);
+    }
+
+    fn owe(&mut self, edge: usize, owes: Owes) {
+        let from = &mut self.edges[edge];
+        from.owes = from.owes.max(owes);
+        if owes == Owes::All {
+            // What was about to be told was meant for a former life.
+            from.ticker.jobs.clear();
+        }
+        self.bring_back(edge);
+    }
+
+    /// Tells the store what this edge remembers, and presents everybody who waits here.
+    fn bring_back(&mut self, edge: usize) {
+        let (at, from) = (self.now, &mut self.edges[edge]);
+        let under_way = from.ticker.jobs.iter().any(|job| matches!(job, Job::Told));
+        if from.owes == Owes::Nothing || under_way {
+            return;
+        }
+        let life = from.node.incarnation();
+        let items = if from.owes == Owes::All { from.report(at) } else { from.lent(at) };
+        for items in items.chunks(MOST) {
+            from.ticker.jobs.push_back(Job::Report { items: items.to_vec(), complete: None });
+        }
+        for waiters in from.hub.arrivals().chunks(MOST) {
+            from.ticker.jobs.push_back(Job::Present(waiters.to_vec()));
+        }
+        if from.owes == Owes::All {
+            from.ticker.jobs.push_back(Job::Report { items: Vec::new(), complete: life });
+        }
+        from.ticker.jobs.push_back(Job::Told);
+    }
+
+    /// An event of the store: heard in order, after what is being done.
+    pub(super) fn hear(&mut self, edge: usize, event: Rc<Event>) -> Verdict {
+        self.edges[edge].ticker.inbox.push_back(event);
+        self.go_on(edge)
+    }
+
+    fn take_in(&mut self, edge: usize, event: &Event) -> Verdict {
+        let from = &mut self.edges[edge];
+        let heard = from.node.heard(event);
+        if heard == Heard::Old {
+            return Ok(());
+        }
+        from.known = Some(Known {
+            counts: event.counts,
+            control: event.control.clone(),
+            seq: event.head.seq,
+            clock: event.head.clock,
+        });
+        self.heard_control(edge)?;
+        self.hear_named(edge, event)?;
+        match heard {
+            Heard::Anew => self.owe(edge, Owes::All),
+            Heard::Gap { after, before } => {
+                self.edges[edge].ticker.jobs.push_front(Job::ReadBack { after, before });
+            }
+            Heard::Old | Heard::Next => {}
+        }
+        if event.is_tick() && self.edges[edge].ticker.current.is_none() {
+            let from = &self.edges[edge];
+            let next = if from.is_busy() { TICK + self.dice.between(0, JITTER) } else { SURVEY_EVERY };
+            let due = (self.now + next).min(self.edges[edge].ticker.spoke + SPEAK_EVERY);
+            self.set_due(edge, due);
+        }
+        Ok(())
+    }
+
+    /// Tells everybody whom an event names.
+    fn hear_named(&mut self, edge: usize, event: &Event) -> Verdict {
+        let at = self.now;
+        let clock = event.head.clock;
+        for &(ticket, until) in &event.revoked {
+            self.edges[edge].node.revoke(ticket, until, clock);
+        }
+        for &(visitor, deadline) in &event.turns {
+            self.edges[edge].hub.note_turn(visitor, event.head.seq, deadline, at);
+            if self.edges[edge].hub.waiters.contains_key(&visitor) {
+                self.settle_stand(edge, visitor, Stands::Turn { deadline })?;
+            }
+        }
+        for visitor in &event.lapsed {
+            self.forget(edge, *visitor, &Reply::Expired);
+        }
+        let here = self.edges[edge].hub.seen_here(&event.absent, at);
+        if !here.is_empty() {
+            self.edges[edge].ticker.jobs.push_back(Job::Present(here));
+        }
+        Ok(())
+    }
+
+    /// Where somebody stands whose ticket the edge presented by itself.
+    fn restate(
+        &mut self,
+        edge: usize,
+        arrival: &Arrival,
+        arrived: Arrived,
+        seq: u64,
+        told: At,
+    ) -> Verdict {
+        let visitor = arrival.visitor;
+        if !self.edges[edge].hub.waiters.contains_key(&visitor) {
+            return Ok(());
+        }
+        match arrived {
+            Arrived::Session(_) | Arrived::LetIn(_) => {
+                self.forget(edge, visitor, &Reply::Expired);
+                Ok(())
+            }
+            Arrived::Spent | Arrived::Void => {
+                let who = self.who(&visitor);
+                self.forget(edge, visitor, &Reply::Refused);
+                self.note(Note::Refused { who, edge })
+            }
+            Arrived::Full | Arrived::Busy => Ok(()),
+            Arrived::Waiting(_) | Arrived::Turn(_) => {
+                let Some(stands) = stands(arrived) else { return Ok(()) };
+                let stands = self.edges[edge].hub.corrected(visitor, stands, seq, self.now);
+                self.stood(edge, visitor, stands, told)
+            }
+        }
+    }
+
+    /// Notes where the store says that somebody stands.
+    pub(super) fn stood(&mut self, edge: usize, visitor: VisitorId, stands: Stands, told: At) -> Verdict {
+        if let Stands::InLine { score, returning } = stands {
+            let who = self.who(&visitor);
+            self.note(Note::Stands { who, edge, score, returning, told })?;
+        }
+        self.settle_stand(edge, visitor, stands)
+    }
+
+    /// Takes in where a waiter stands, and pushes a turn to the screens.
+    fn settle_stand(&mut self, edge: usize, visitor: VisitorId, stands: Stands) -> Verdict {
+        let who = self.who(&visitor);
+        let Some(waiter) = self.edges[edge].hub.waiters.get_mut(&visitor) else { return Ok(()) };
+        let news = waiter.stands != stands;
+        waiter.stands = stands;
+        let screens = waiter.screens.clone();
+        if let Stands::Turn { deadline } = stands
+            && news
+            && !screens.is_empty()
+        {
+            self.note(Note::Told { who, edge, deadline })?;
+            for screen in screens {
+                self.say(screen, Reply::Turn);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn forget(&mut self, edge: usize, visitor: VisitorId, reply: &Reply) {
+        if let Some(waiter) = self.edges[edge].hub.forget(visitor) {
+            for screen in waiter.screens {
+                self.say(screen, reply.clone());
+            }
+        }
+    }
+
+    pub(super) fn sweep(&mut self, edge: usize) -> Verdict {
+        let (at, from) = (self.now, &mut self.edges[edge]);
+        let boot = from.boot;
+        let next = if from.is_busy() { SWEEP_EVERY } else { 3 * SWEEP_EVERY };
+        self.plan(at + next, Deed::Sweep { edge, boot });
+        let from = &mut self.edges[edge];
+        if from.lost {
+            return Ok(());
+        }
+        let now = from.now(at);
+        let away = from.hub.absent(at, now);
+        if !away.is_empty() {
+            let leaves = away.into_iter().map(Leave::Absent).collect();
+            self.call(edge, Ask::Leave(leaves), Then::Nothing);
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn stands(arrived: Arrived) -> Option<Stands> {
+    match arrived {
+        Arrived::Waiting(place) => Some(Stands::InLine { score: place.score, returning: place.returning }),
+        Arrived::Turn(turn) => Some(Stands::Turn { deadline: turn.deadline }),
+        _ => None,
+    }
+}
