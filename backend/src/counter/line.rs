@@ -59,7 +59,8 @@ impl<S: Service + ?Sized> Waiting<S> {
         let _went_away = self.answer.send(Err(error));
     }
 
-    fn is_worth_serving(&self) -> bool {
+    /// Whether somebody still waits for the answer.
+    pub(super) fn is_worth_serving(&self) -> bool {
         !self.answer.is_closed() && Instant::now() < self.until
     }
 }
@@ -137,7 +138,9 @@ impl<S: Service> Line<S> {
         if serve_again {
             self.put_back(group).await;
         } else if let Some(trouble) = trouble {
-            group.into_iter().for_each(|waiting| waiting.refuse(DbError::OfGroup(Arc::clone(&trouble))));
+            for waiting in group {
+                waiting.refuse(DbError::OfGroup(Arc::clone(&trouble)));
+            }
         }
     }
 

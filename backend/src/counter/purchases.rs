@@ -11,7 +11,7 @@ use crate::db::group::{Before, Group, Known, NewOrder};
 use crate::db::orders::{Attempt, Attempted};
 use crate::db::{Db, DbError, Lease};
 use crate::metrics;
-use crate::sale::{self, Decision, EventId, Wish};
+use crate::sale::{self, Decision, EventId, Stock, Wish};
 
 /// Longest time for one group: below the patience of those who wait, so that a retry is possible.
 const ATTEMPT: Duration = Duration::from_secs(2);
@@ -105,6 +105,8 @@ impl Purchases {
         begun?;
         known?;
         let stock = stock?;
+        // Nothing is held for those who were told meanwhile that it takes too long.
+        fresh.retain(|fresh| fresh.waiting.is_worth_serving());
         let Some(stock) = stock.filter(|_| !fresh.is_empty()) else {
             for fresh in fresh.drain(..) {
                 fresh.waiting.answer(Attempted::UnknownEvent);
@@ -144,7 +146,7 @@ impl Purchases {
     async fn decide(
         &self,
         transaction: Group<'_>,
-        stock: crate::sale::Stock,
+        stock: Stock,
         fresh: &mut Vec<Fresh>,
         decided: impl FnOnce(),
     ) -> Result<(), DbError> {

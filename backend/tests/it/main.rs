@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod buying;
+mod contention;
 mod expiry;
 mod operation;
 mod outage;
