@@ -25,6 +25,14 @@ pub struct Memory {
 /// Where the time comes from: the wall clock, or a test.
 pub type Clock = Box<dyn Fn() -> Micros + Send + Sync>;
 
+/// A room as it was.
+#[doc(hidden)]
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    queue: Option<Queue>,
+    kept: VecDeque<Arc<Event>>,
+}
+
 struct Room {
     queue: Option<Queue>,
     sender: broadcast::Sender<Arc<Event>>,
@@ -51,6 +59,23 @@ impl Memory {
     /// The queue of a room as it stands, for tests that compare stores.
     pub fn queue(&self, room: &RoomName) -> Option<Queue> {
         self.rooms().get(room).and_then(|room| room.queue.clone())
+    }
+
+    /// A room with its events, for tests in which it is set back to an older copy.
+    #[doc(hidden)]
+    pub fn snapshot(&self, room: &RoomName) -> Snapshot {
+        let rooms = self.rooms();
+        let kept = rooms.get(room).map(|room| (room.queue.clone(), room.kept.clone()));
+        let (queue, kept) = kept.unwrap_or_default();
+        Snapshot { queue, kept }
+    }
+
+    /// Goes back to a copy; to [`Snapshot::default`] it has lost everything.
+    #[doc(hidden)]
+    pub fn set_back(&self, room: &RoomName, snapshot: Snapshot) {
+        let mut rooms = self.rooms();
+        let room = rooms.entry(room.clone()).or_default();
+        (room.queue, room.kept) = (snapshot.queue, snapshot.kept);
     }
 
     fn rooms(&self) -> MutexGuard<'_, HashMap<RoomName, Room>> {
@@ -141,12 +166,12 @@ impl Store for Memory {
         let Some(room) = rooms.get(room) else {
             return Ok(Some(Vec::new()));
         };
-        let oldest = room.kept.front().map_or(u64::MAX, |event| event.head.seq);
-        if oldest > seq + 1 && room.queue.as_ref().is_some_and(|queue| queue.head().seq > seq) {
-            return Ok(None);
+        if room.queue.as_ref().is_none_or(|queue| queue.head().seq <= seq) {
+            return Ok(Some(Vec::new()));
         }
         let after = room.kept.iter().filter(|event| event.head.seq > seq);
-        Ok(Some(after.map(|event| Event::clone(event)).collect()))
+        let events: Vec<Event> = after.map(|event| Event::clone(event)).collect();
+        Ok((events.first().map(|event| event.head.seq) == Some(seq + 1)).then_some(events))
     }
 
     fn is_shared(&self) -> bool {

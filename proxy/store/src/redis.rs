@@ -35,7 +35,7 @@ use async_trait::async_trait;
 use redis::Value;
 use room::ids::RoomName;
 use room::queue::{
-    Arrival, Arrived, Change, Claim, Claimed, Control, Event, Leave, Renewal, Renewed, Report, Restore, Survey,
+    Arrival, Arrived, Change, Claim, Claimed, Control, Event, Leave, Renewal, Renewed, Report, Survey,
 };
 use tokio::sync::broadcast;
 

@@ -7,15 +7,10 @@
 local MAX_TURNS = 2000
 local MAX_SET_ASIDE = 200
 local RETURNS_SHARE = 4
-local SILENT_NODE = 10 * SECOND
 local TICK_GAP = 2 * SECOND
 local RULER_EVERY = 1 * SECOND
 local EXACT_RANKS = 100
 local RANK_FRACTION = 50
-
-local function quoted(ids)
-    return #ids > 0 and '"' .. table.concat(ids, '","') .. '"' or ''
-end
 
 -- Nobody could claim while no tick came: open turns are extended by the gap. And no edge was silent for as long as
 -- none could speak.
@@ -30,6 +25,10 @@ local function bridge_gap()
     end
     call('ZADD', NODES, unpack(moved))
     if call('ZCARD', TURNS) > 0 then room.shift = room.shift + gap end
+end
+
+local function forget_silent()
+    call('ZREMRANGEBYSCORE', NODES, '-inf', '(' .. text(max(0, clock - SILENT_NODE)))
 end
 
 -- Counts a lapsed turn against each ticket; one that lapsed too often is spent.
@@ -78,10 +77,8 @@ local function lapse_turns()
     return lapsed
 end
 
--- The edges that were heard lately.
+-- The edges that were heard lately, as a set.
 local function alive()
-    local since = max(0, clock - SILENT_NODE)
-    call('ZREMRANGEBYSCORE', NODES, '-inf', '(' .. text(since))
     local nodes = {}
     for _, name in ipairs(call('ZRANGE', NODES, 0, -1)) do nodes[name] = true end
     return nodes
@@ -117,7 +114,7 @@ end
 local function turns_due()
     local open, inside = call('ZCARD', TURNS), call('ZCARD', ACTIVE)
     local most_open = max(1, floor(room.rate / 60 * (rules.claim_window / SECOND)))
-    return min(tokens(room.offer, clock, room.rate), max(0, room.limit - open - inside), max(0, most_open - open),
+    return min(tokens(room.offer, clock, room.rate), max(0, room.limit - open - inside - unknown()), max(0, most_open - open),
         MAX_TURNS)
 end
 
@@ -167,11 +164,10 @@ local function next_rank(rank)
     return rank < EXACT_RANKS and rank + 1 or rank + floor(rank / RANK_FRACTION)
 end
 
--- The scores at the ranks of `room::ruler`, once a second, as JSON.
-local function measure()
+-- The scores at the ranks of `room::ruler`, as JSON.
+local function ruler()
     local waiting = call('ZCARD', LINE)
-    if waiting == 0 or clock - room.measured < RULER_EVERY then return nil end
-    room.measured = clock
+    if waiting == 0 then return nil end
     local scores = {}
     local exact = call('ZRANGE', LINE, 0, EXACT_RANKS - 1, 'WITHSCORES')
     for i = 2, #exact, 2 do scores[#scores + 1] = text(tonumber(exact[i])) end
@@ -183,10 +179,19 @@ local function measure()
     return format('{"waiting":%d,"scores":[', waiting) .. table.concat(scores, ',') .. ']}'
 end
 
+-- Once a second: the line, and the edges that are alive.
+local function measure()
+    if clock - room.measured < RULER_EVERY then return nil, '' end
+    room.measured = clock
+    return ruler(), quoted(nodes_alive())
+end
+
 bridge_gap()
+forget_silent()
 end_sessions()
 local lapsed = lapse_turns()
 forget()
 local turns = gives() and give_turns() or ''
-local event = announce({ turns = turns, lapsed = quoted(lapsed), ruler = measure() })
+local line, nodes = measure()
+local event = announce({ turns = turns, lapsed = quoted(lapsed), ruler = line, nodes = nodes })
 return answer(event)

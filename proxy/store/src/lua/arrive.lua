@@ -1,6 +1,6 @@
 -- Presents tickets: `Queue::arrive`.
 --
--- ARGV 22...: six for each ticket: visitor, ticket, score, confirmed_at, may enter (1 or 0), may wait (1 or 0).
+-- ARGV 37...: six for each ticket: visitor, ticket, score, confirmed_at, may enter (1 or 0), may wait (1 or 0).
 -- Answers for each, in order: {"session", ends, cap} | {"let_in", ends, cap} | {"turn", deadline}
 --   | {"waiting", score, returning (1 or 0), new (1 or 0)} | {"busy"} | {"full"} | {"spent"} | {"void"}.
 -- One script: whether somebody may enter depends on who stands before, who is inside and what the budgets hold,
@@ -59,7 +59,7 @@ end
 
 local function can_let_in()
     return gives() and line.size == 0 and returns.size == 0
-        and turns.size + active.size < room.limit
+        and turns.size + active.size + unknown() < room.limit
         and tokens(room.entry, clock, room.rate) > 0
         and tokens(room.offer, clock, room.rate) > 0
 end

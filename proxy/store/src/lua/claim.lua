@@ -1,6 +1,6 @@
 -- Turns into sessions: `Queue::claim`.
 --
--- ARGV 22...: two for each claim: visitor, ticket.
+-- ARGV 37...: two for each claim: visitor, ticket.
 -- Answers for each, in order: {"session", ends, cap} | {"not_yet", retry_at} | {"gone"}.
 -- One script: the entry budget is the hard limit of the whole fleet, and a turn becomes one session only.
 

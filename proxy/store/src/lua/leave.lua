@@ -1,6 +1,6 @@
 -- Gives back places, turns and sessions: `Queue::leave`.
 --
--- ARGV 22...: three for each: "absent" or "ended", visitor, ticket (empty: not known).
+-- ARGV 37...: three for each: "absent" or "ended", visitor, ticket (empty: not known).
 -- Answers nothing of its own. Publishes an event when sessions were ended before their time or visitors were taken
 -- for absent: an edge that still sees them presents their tickets again.
 -- One script: presence counts only from the node that still looks after the visitor, and every edge must hear of

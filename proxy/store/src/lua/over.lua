@@ -25,8 +25,10 @@ local function in_none(visitors, keys)
     return none
 end
 
+-- After an outage those that ended meanwhile keep their slots for a moment.
 local function end_sessions()
-    local over = drain(ACTIVE, max(0, clock - SLOT_GRACE))
+    local ended_by = clock < room.hold_until and room.hold_from or clock
+    local over = drain(ACTIVE, max(0, ended_by - SLOT_GRACE))
     if #over == 0 then return end
     room.ended = room.ended + #over
     -- Whoever stands in the line again keeps the record of the new place.

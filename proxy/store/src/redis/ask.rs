@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use room::ids::RoomName;
-use room::queue::{Arrival, Change, Claim, Leave, Mode, Renewal};
+use room::queue::{Arrival, Change, Claim, Control, Leave, Mode, Renewal, Restore, Session, Witness};
 use room::time::{Micros, as_micros};
 
 use super::scripts::{self, Script};
@@ -11,6 +11,9 @@ use crate::Call;
 
 /// Beyond this a double is no longer exact; no clock moves that far.
 const MOST_MICROS: u64 = 1 << 53;
+
+/// Arguments that say what the caller knows.
+const WITNESS: usize = 18;
 
 /// One run of a script.
 pub(super) struct Ask {
@@ -30,12 +33,12 @@ impl Ask {
         prefix: &str,
         call: &Call<'_>,
         now: Option<Micros>,
-        publish: &'static str,
+        publish: &str,
     ) -> Self {
-        let mut args = Vec::with_capacity(24);
-        write_caller(call, now, &mut args);
+        let mut args = Vec::with_capacity(48);
+        write_caller(call, now, publish, &mut args);
         write_rules(call, &mut args);
-        args.push(publish.into());
+        write_witness(call.caller.witness.as_deref(), &mut args);
         Self { script, keys: scripts::keys(prefix, call.room), args }
     }
 
@@ -47,6 +50,12 @@ impl Ask {
         }
     }
 
+    /// One argument that comes before the items.
+    pub(super) fn led_by(mut self, argument: String) -> Self {
+        self.args.push(argument);
+        self
+    }
+
     pub(super) fn with<T: Item>(mut self, items: &[T]) -> Self {
         for item in items {
             item.write(&mut self.args);
@@ -55,7 +64,7 @@ impl Ask {
     }
 }
 
-fn write_caller(call: &Call<'_>, now: Option<Micros>, args: &mut Vec<String>) {
+fn write_caller(call: &Call<'_>, now: Option<Micros>, publish: &str, args: &mut Vec<String>) {
     let caller = call.caller;
     args.extend([
         text(now.map(|now| now.0)),
@@ -63,16 +72,9 @@ fn write_caller(call: &Call<'_>, now: Option<Micros>, args: &mut Vec<String>) {
         caller.node.to_string(),
         caller.fresh.to_string(),
         flag(caller.hold),
+        flag(caller.alone),
+        publish.into(),
     ]);
-    match &caller.witness {
-        Some(known) => args.extend([
-            known.head.incarnation.to_string(),
-            known.head.seq.to_string(),
-            known.head.clock.0.to_string(),
-            known.head.front.to_string(),
-        ]),
-        None => args.extend([const { String::new() }; 4]),
-    }
 }
 
 fn write_rules(call: &Call<'_>, args: &mut Vec<String>) {
@@ -90,6 +92,49 @@ fn write_rules(call: &Call<'_>, args: &mut Vec<String>) {
         span(rules.return_window),
         rules.missed_turns.to_string(),
     ]);
+}
+
+fn write_witness(witness: Option<&Witness>, args: &mut Vec<String>) {
+    let Some(Witness { head, nodes, control }) = witness else {
+        args.extend([const { String::new() }; WITNESS]);
+        return;
+    };
+    let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+    args.extend([
+        head.incarnation.to_string(),
+        head.seq.to_string(),
+        head.step.to_string(),
+        head.clock.0.to_string(),
+        head.front.to_string(),
+        head.taken.to_string(),
+        Micros::from(head.entry).0.to_string(),
+        Micros::from(head.offer).0.to_string(),
+        nodes.join(","),
+    ]);
+    write_control(control, args);
+}
+
+fn write_control(control: &Control, args: &mut Vec<String>) {
+    let paused = control.paused.as_ref();
+    args.extend([
+        control.version.to_string(),
+        control.new_users_per_minute.to_string(),
+        control.total_active_users.to_string(),
+        paused.map_or(0, |pause| pause.since.0).to_string(),
+        json(paused.and_then(|pause| pause.reason.as_deref())),
+        json(control.message.as_deref()),
+        mode(control.mode).into(),
+        control.file.new_users_per_minute.to_string(),
+        control.file.total_active_users.to_string(),
+    ]);
+}
+
+const fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Open => "open",
+        Mode::Drain => "drain",
+        Mode::Closed => "closed",
+    }
 }
 
 impl Item for Arrival {
@@ -128,8 +173,22 @@ impl Item for Renewal {
             self.ticket.to_string(),
             self.session.ends.0.to_string(),
             self.session.cap.0.to_string(),
-            String::new(),
         ]);
+    }
+}
+
+impl Item for Restore {
+    fn write(&self, args: &mut Vec<String>) {
+        let number = |instant: Micros| Some(instant.0);
+        let (kind, visitor, ticket, one, two) = match *self {
+            Self::Session { visitor, ticket, session: Session { ends, cap } } => {
+                ("session", Some(visitor), ticket, number(ends), number(cap))
+            }
+            Self::Turn { visitor, ticket } => ("turn", Some(visitor), ticket, None, None),
+            Self::Spent { visitor, ticket } => ("spent", Some(visitor), ticket, None, None),
+            Self::Revoked { ticket, until } => ("revoked", None, ticket, number(until), None),
+        };
+        args.extend([kind.into(), text(visitor), ticket.to_string(), text(one), text(two)]);
     }
 }
 
@@ -144,12 +203,6 @@ impl Item for Change {
             None => ("", String::new()),
             Some(message) => ("message", json(message.as_deref())),
         };
-        let mode = match self.mode {
-            None => "",
-            Some(Mode::Open) => "open",
-            Some(Mode::Drain) => "drain",
-            Some(Mode::Closed) => "closed",
-        };
         args.extend([
             text(self.if_version),
             text(self.new_users_per_minute),
@@ -158,7 +211,7 @@ impl Item for Change {
             reason,
             has_message.into(),
             message,
-            mode.into(),
+            self.mode.map_or("", mode).into(),
             text(self.file.map(|file| file.new_users_per_minute)),
             text(self.file.map(|file| file.total_active_users)),
         ]);
@@ -174,7 +227,7 @@ fn text(value: Option<impl ToString>) -> String {
     value.map_or_else(String::new, |value| value.to_string())
 }
 
-fn flag(value: bool) -> String {
+pub(super) fn flag(value: bool) -> String {
     u8::from(value).to_string()
 }
 

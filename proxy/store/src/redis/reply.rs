@@ -1,7 +1,6 @@
-//! What a script answers: incarnation, seq, clock, front, length of the line, and its own value.
+//! What a script answers: the head, the length of the line, and its own value.
 
 use redis::{FromRedisValue, Value, from_redis_value};
-use room::ids::Incarnation;
 use room::queue::{Arrived, Claimed, Control, Event, Head, Place, Renewed, Session, Turn, VersionConflict};
 use room::time::Micros;
 use serde::de::DeserializeOwned;
@@ -22,6 +21,12 @@ pub(super) fn items<R>(
     };
     let value: Result<_, _> = answer.value.into_iter().map(read_one).collect();
     Ok(Answer { head: answer.head, waiting: answer.waiting, value: value? })
+}
+
+/// Reads an answer that has no value of its own.
+pub(super) fn nothing(reply: Value) -> Result<Answer<()>, StoreError> {
+    let answer: Answer<Value> = answer(reply)?;
+    Ok(Answer { head: answer.head, waiting: answer.waiting, value: () })
 }
 
 /// Reads a value that is JSON.
@@ -88,10 +93,18 @@ fn session(ends: u64, cap: u64) -> Session {
 }
 
 fn answer<T: FromRedisValue>(reply: Value) -> Result<Answer<T>, StoreError> {
-    let (incarnation, seq, clock, front, waiting, value): (String, u64, u64, u64, u64, T) = parse(reply)?;
-    let incarnation: Incarnation = incarnation.parse().map_err(|_| malformed(&incarnation))?;
-    let (entry, offer) = (room::budget::Budget::default(), room::budget::Budget::default());
-    let head = Head { incarnation, seq, step: 0, clock: Micros(clock), front, taken: 0, entry, offer };
+    let fields: (String, u64, u64, u64, u64, u64, u64, u64, u64, T) = parse(reply)?;
+    let (incarnation, seq, step, clock, front, taken, entry, offer, waiting, value) = fields;
+    let head = Head {
+        incarnation: incarnation.parse().map_err(|_| malformed(&incarnation))?,
+        seq,
+        step,
+        clock: Micros(clock),
+        front,
+        taken,
+        entry: Micros(entry).into(),
+        offer: Micros(offer).into(),
+    };
     Ok(Answer { head, waiting, value })
 }
 

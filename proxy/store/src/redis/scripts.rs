@@ -20,30 +20,45 @@ impl Script {
     }
 }
 
-/// Joins flags, prelude and the file of a method. Without `allow-oom` a script is refused when memory is full.
+/// A script that stands alone.
 macro_rules! script {
-    ($flags:literal, $($file:literal),+) => {{
-        const SOURCE: &str = concat!("#!lua", $flags, "\n", $(include_str!(concat!("../lua/", $file))),+);
-        Script {
-            source: SOURCE,
-            hash: LazyLock::new(|| redis::Script::new(SOURCE).get_hash().to_owned()),
-        }
+    ($source:expr) => {{
+        const SOURCE: &str = $source;
+        Script { source: SOURCE, hash: LazyLock::new(|| redis::Script::new(SOURCE).get_hash().to_owned()) }
     }};
 }
 
-pub(super) static ARRIVE: Script = script!("", "prelude.lua", "over.lua", "arrive.lua");
-pub(super) static TUNE: Script = script!("", "prelude.lua", "tune.lua");
-pub(super) static ADMIT: Script = script!(" flags=allow-oom", "prelude.lua", "over.lua", "admit.lua");
-pub(super) static CLAIM: Script = script!(" flags=allow-oom", "prelude.lua", "claim.lua");
-pub(super) static LEAVE: Script = script!(" flags=allow-oom", "prelude.lua", "leave.lua");
-pub(super) static RENEW: Script = script!(" flags=allow-oom", "prelude.lua", "renew.lua");
-pub(super) static SURVEY: Script = script!(" flags=allow-oom", "prelude.lua", "survey.lua");
-pub(super) static MISSED: Script = script!(" flags=no-writes", "missed.lua");
+macro_rules! lua {
+    ($file:literal) => {
+        include_str!(concat!("../lua/", $file))
+    };
+}
+
+/// Joins flags, what every method starts with, and the files of this one. Without `allow-oom` a script is refused when
+/// memory is full.
+macro_rules! method {
+    ($flags:literal, $($file:literal),+) => {
+        script!(concat!(
+            "#!lua", $flags, "\n",
+            lua!("prelude.lua"), lua!("life.lua"), lua!("people.lua"), lua!("answer.lua"), $(lua!($file)),+
+        ))
+    };
+}
+
+pub(super) static ARRIVE: Script = method!("", "over.lua", "arrive.lua");
+pub(super) static TUNE: Script = method!("", "tune.lua");
+pub(super) static ADMIT: Script = method!(" flags=allow-oom", "over.lua", "admit.lua");
+pub(super) static CLAIM: Script = method!(" flags=allow-oom", "claim.lua");
+pub(super) static LEAVE: Script = method!(" flags=allow-oom", "leave.lua");
+pub(super) static RENEW: Script = method!(" flags=allow-oom", "register.lua", "renew.lua");
+pub(super) static RESTORE: Script = method!(" flags=allow-oom", "register.lua", "restore.lua");
+pub(super) static SURVEY: Script = method!(" flags=allow-oom", "survey.lua");
+pub(super) static MISSED: Script = script!(concat!("#!lua flags=no-writes\n", lua!("missed.lua")));
 
 /// In the order of `KEYS` in `prelude.lua`.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 16] = [
     "state", "nodes", "queue", "returns", "turns", "active", "spent", "revoked", "missed", "misses", "owner",
-    "ticks", "audit", "tick",
+    "ticks", "audit", "tick", "roll", "passed",
 ];
 
 /// The keys of a room. The braces are a hash tag: a room is one slot of a cluster.

@@ -7,9 +7,11 @@ use store::Store;
 use store::memory::Memory;
 use store::redis::Redis;
 
-use crate::support::history::{histories, play};
+use crate::support::backup::Backup;
+use crate::support::history::histories;
+use crate::support::play::{Stage, play};
 use crate::support::servers::RedisServer;
-use crate::support::world::{TestClock, call, caller, connect, new_room, single, waiter};
+use crate::support::world::{TestClock, call, caller, connect, edge, new_room, single, waiter};
 
 /// Plays random histories on a store and on one in memory. `PROPTEST_CASES` asks for more of them.
 pub(crate) fn conforms(
@@ -20,13 +22,18 @@ pub(crate) fn conforms(
     length: usize,
 ) {
     let memory = Memory::with_clock(clock.as_clock());
+    let stage = Stage { clock, memory: &memory, redis, backup: None };
+    conforms_on(runtime, &stage, cases, length);
+}
+
+fn conforms_on(runtime: &tokio::runtime::Runtime, stage: &Stage<'_>, cases: u32, length: usize) {
     let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
     let config = Config { cases: asked.unwrap_or(cases), failure_persistence: None, ..Config::default() };
     TestRunner::new(config)
         .run(&histories(length), |history| {
-            let clock_before = clock.now();
-            let outcome = runtime.block_on(play(&new_room(), &history, clock, &memory, redis));
-            clock.step(clock_before.0.cast_signed() - clock.now().0.cast_signed());
+            let clock_before = stage.clock.now();
+            let outcome = runtime.block_on(play(&new_room(), &history, stage));
+            stage.clock.step(clock_before.0.cast_signed() - stage.clock.now().0.cast_signed());
             outcome
         })
         .unwrap_or_else(|failure| panic!("{failure}"));
@@ -38,7 +45,10 @@ fn a_single_server_does_the_same_as_memory_in_any_history() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let clock = TestClock::default();
     let redis = runtime.block_on(connect(single(server.url()), &clock));
-    conforms(&runtime, &clock, &redis, 128, 60);
+    let memory = Memory::with_clock(clock.as_clock());
+    let backup = Backup::of(&server);
+    let stage = Stage { clock: &clock, memory: &memory, redis: &redis, backup: Some(&backup) };
+    conforms_on(&runtime, &stage, 128, 60);
 }
 
 #[tokio::test]
@@ -54,19 +64,20 @@ async fn a_long_line_is_measured_and_served_alike() {
     let (present, silent) = (caller(0, None), caller(1, None));
     let crowd: Vec<_> = (0..4321).map(waiter).collect();
     let (front, back) = crowd.split_at(900);
-    for (caller, arrivals) in [(silent, front), (present, back)] {
+    let presented = back.chunks(900).map(|arrivals| (present, arrivals));
+    for (caller, arrivals) in std::iter::once((silent, front)).chain(presented) {
         let call = call(&room, &rules, caller);
         assert_eq!(redis.arrive(call, arrivals).await.unwrap(), memory.arrive(call, arrivals).await.unwrap());
     }
     // The room gives no turns until one of the edges has been silent for long.
     for tick in 0..45 {
-        let hold = tick < 30;
-        let call = call(&room, &rules, Caller { hold, ..present });
+        let holding = Caller { hold: tick < 30, ..edge(0, None) };
+        let call = call(&room, &rules, &holding);
         let (left, right) = (redis.admit(call).await.unwrap(), memory.admit(call).await.unwrap());
         assert_eq!(left, right);
         assert_eq!(left.ruler.is_some(), left.counts.waiting > 0 && tick % 3 == 0);
         clock.step(400_000);
     }
-    let survey = redis.survey(call(&room, &rules, present)).await.unwrap();
+    let survey = redis.survey(call(&room, &rules, present), false).await.unwrap();
     assert_eq!((survey.counts.set_aside, survey.counts.waiting), (900, 0));
 }

@@ -68,6 +68,6 @@ async fn a_user_with_these_rights_is_enough() {
         heard.try_recv().ok()
     })
     .await;
-    store.survey(call).await.unwrap();
+    store.survey(call, false).await.unwrap();
     store.missed(&room, 0).await.unwrap();
 }

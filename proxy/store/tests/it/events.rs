@@ -93,6 +93,6 @@ async fn the_servers_own_clock_is_used_when_no_other_is_given() {
     let (room, rules) = (new_room(), Rules::default());
     let clock = || std::time::SystemTime::now().into();
     let (before, head): (room::time::Micros, _) =
-        (clock(), store.survey(call(&room, &rules, caller(0, None))).await.unwrap().head);
+        (clock(), store.survey(call(&room, &rules, caller(0, None)), false).await.unwrap().head);
     assert!(before <= head.clock && head.clock <= clock(), "{:?}", head.clock);
 }

@@ -1,8 +1,9 @@
 //! A store that lost its data, or some of it, gets everything back from what people hold.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use room::queue::{Arrived, Witness};
+use room::queue::Arrived;
 use room::rules::{Draft, Rules};
 use store::Store;
 
@@ -28,12 +29,14 @@ async fn all_places_come_back_in_order_after_the_store_was_emptied() {
     one.arrive(call(&room, &rules, caller(1, None)), &crowd).await.unwrap();
     let before = one.admit(call(&room, &rules, caller(1, None))).await.unwrap();
     assert_eq!(before.turns.len(), 10);
+    let remembers = witness(&one.survey(call(&room, &rules, caller(1, None)), false).await.unwrap());
 
     server.cli(&["FLUSHALL"]);
     clock.advance(Duration::from_secs(1));
-    let remembers = Some(witness(before.head));
-    let (back_one, back_two) =
-        (call(&room, &rules, caller(1, remembers)), call(&room, &rules, caller(2, remembers)));
+    let (back_one, back_two) = (
+        call(&room, &rules, caller(1, Some(Arc::clone(&remembers)))),
+        call(&room, &rules, caller(2, Some(remembers))),
+    );
     // Two edges bring their waiters back, the last first; those with a turn stand behind the front.
     for chunk in crowd.chunks(80).rev() {
         let store = if chunk[0].score % 3 == 0 { &one } else { &two };
@@ -51,7 +54,7 @@ async fn all_places_come_back_in_order_after_the_store_was_emptied() {
     let settled = head.clock + room::queue::SETTLE;
     while turns.len() < CROWD as usize {
         clock.advance(Duration::from_secs(1));
-        two.survey(back_two).await.unwrap();
+        two.survey(back_two, false).await.unwrap();
         let event = one.admit(back_one).await.unwrap();
         assert!(event.turns.is_empty() || event.head.clock >= settled);
         assert!(event.head.clock < settled + Duration::from_secs(120), "{} turns", turns.len());
@@ -60,27 +63,4 @@ async fn all_places_come_back_in_order_after_the_store_was_emptied() {
     let in_line: Vec<_> = crowd[10..].iter().map(|arrival| arrival.visitor).collect();
     let given: Vec<_> = turns.into_iter().filter(|visitor| in_line.contains(visitor)).collect();
     assert_eq!(given, in_line);
-}
-
-#[tokio::test]
-async fn an_older_copy_of_the_data_starts_a_new_life_and_keeps_its_places() {
-    let (server, clock) = (RedisServer::start(), TestClock::default());
-    let store = connect(single(server.url()), &clock).await;
-    let (room, rules) = (new_room(), rules());
-    store.arrive(call(&room, &rules, caller(1, None)), &[waiter(1)]).await.unwrap();
-    let head = store.admit(call(&room, &rules, caller(1, None))).await.unwrap().head;
-    store.arrive(call(&room, &rules, caller(1, None)), &[waiter(2), waiter(3)]).await.unwrap();
-    // This edge has heard of events that the copy does not know.
-    let ahead = Witness {
-        incarnation: head.incarnation,
-        seq: head.seq + 7,
-        clock: head.clock + Duration::from_secs(2),
-        front: head.front,
-    };
-    let survey = store.survey(call(&room, &rules, caller(2, Some(ahead)))).await.unwrap();
-    assert_eq!((survey.head.incarnation, survey.head.seq), (incarnation(2), ahead.seq));
-    assert_eq!((survey.counts.waiting, survey.counts.turns), (2, 1));
-    assert_eq!(survey.settling_until, Some(ahead.clock + room::queue::SETTLE));
-    // Nobody can read back what is lost.
-    assert_eq!(store.missed(&room, head.seq).await.unwrap(), None);
 }

@@ -1,31 +1,27 @@
-//! Random histories of a room, and how they are played on two stores at once.
+//! Random histories of a room.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use proptest::sample::select;
-use room::ids::{RoomName, TicketId, VisitorId};
+use proptest::sample::{Index, select};
+use room::ids::{TicketId, VisitorId};
 use room::queue::{
-    Arrival, Caller, Change, Claim, FileValues, Head, Leave, Mode, PauseRequest, Renewal, Session, Witness,
+    Arrival, Change, Claim, Control, FileValues, Head, Leave, Mode, Pause, PauseRequest, Witness,
 };
 use room::rules::{Draft, Rules};
 use room::time::Micros;
-use store::{Call, Store};
 
-use super::world::{START, TestClock, caller, incarnation, ticket, visitor, witness};
+use super::world::{START, incarnation, node, ticket, visitor};
 
-const VISITORS: u32 = 7;
+pub(crate) const VISITORS: u32 = 7;
 const NODES: u32 = 3;
 
 /// What happens in a room.
 #[derive(Debug, Clone)]
 pub(crate) struct History {
     pub(crate) rules: Rules,
-    /// What the first caller remembers of an earlier life.
-    pub(crate) memory: Option<Witness>,
     pub(crate) moments: Vec<Moment>,
 }
 
@@ -35,8 +31,41 @@ pub(crate) struct Moment {
     pub(crate) moved: i64,
     pub(crate) at_most: Option<Duration>,
     pub(crate) node: u32,
+    /// Names the life that this call may begin.
+    pub(crate) fresh: u32,
     pub(crate) hold: bool,
+    pub(crate) alone: bool,
+    pub(crate) whole: bool,
+    pub(crate) knows: Knows,
     pub(crate) step: Step,
+}
+
+/// What the caller knows of the room.
+#[derive(Debug, Clone)]
+pub(crate) enum Knows {
+    Nothing,
+    /// Where the room stands.
+    Newest,
+    /// Where it stood once.
+    Older(Index),
+    /// More than the store does: it has lost the newest.
+    Ahead(Box<Ahead>),
+    /// Another life, that no other caller knows.
+    Other(Box<Witness>),
+}
+
+/// What is added to the newest knowledge.
+#[derive(Debug, Clone)]
+pub(crate) struct Ahead {
+    pub(crate) seq: u64,
+    pub(crate) step: u64,
+    /// Microseconds.
+    pub(crate) clock: u64,
+    pub(crate) front: u64,
+    pub(crate) budgets: (u64, u64),
+    pub(crate) taken: u64,
+    pub(crate) nodes: Vec<u32>,
+    pub(crate) control: Option<Control>,
 }
 
 /// Instants are relative to the clock, in microseconds.
@@ -52,16 +81,48 @@ pub(crate) enum Step {
     /// They present their tickets again.
     ArriveGiven(usize),
     Leave(Vec<Leave>),
-    Renew(Vec<(u32, u32, i64, u32, u32)>),
+    Renew(Vec<Pass>),
     Tune(Change),
+    Restore(Vec<Item>, Complete),
+    /// The store loses everything.
+    Empty,
+    /// A copy is made, to go back to.
+    Copy,
+    /// The store is what it was at the last copy.
+    GoBack,
+}
+
+/// A pass as somebody shows it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pass {
+    pub(crate) who: u32,
+    pub(crate) which: u32,
+    /// Seconds from now.
+    pub(crate) ends: i64,
+    /// Seconds after its end.
+    pub(crate) longer: u32,
+}
+
+/// Of a report.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Item {
+    Session(Pass),
+    Turn(VisitorId, TicketId),
+    Spent(VisitorId, TicketId),
+    /// Seconds from now.
+    Revoked(TicketId, i64),
+}
+
+/// The life that a report tells everything to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Complete {
+    No,
+    Newest,
+    Other,
 }
 
 pub(crate) fn histories(length: usize) -> impl Strategy<Value = History> {
-    (rules(), option::of(memory()), vec(moment(), 1..length)).prop_map(|(rules, memory, moments)| History {
-        rules,
-        memory,
-        moments,
-    })
+    (rules(), vec(moment(), 1..length)).prop_map(|(rules, moments)| History { rules, moments })
 }
 
 fn rules() -> impl Strategy<Value = Rules> {
@@ -93,15 +154,6 @@ fn rules() -> impl Strategy<Value = Rules> {
     })
 }
 
-fn memory() -> impl Strategy<Value = Witness> {
-    (0_u64..5000, -20_000_000_i64..20_000_000, 0_u64..30_000_000).prop_map(|(seq, clock, front)| Witness {
-        incarnation: incarnation(99),
-        seq,
-        clock: Micros(START.0.saturating_add_signed(clock)),
-        front: START.0 + front,
-    })
-}
-
 fn moment() -> impl Strategy<Value = Moment> {
     let moved = prop_oneof![
         6 => 0_i64..300_000,
@@ -110,8 +162,82 @@ fn moment() -> impl Strategy<Value = Moment> {
         1 => -5_000_000_i64..0,
     ];
     let at_most = option::weighted(0.2, (0_u64..3_000_000).prop_map(Duration::from_micros));
-    (moved, at_most, 0..NODES, prop::bool::weighted(0.05), step())
-        .prop_map(|(moved, at_most, node, hold, step)| Moment { moved, at_most, node, hold, step })
+    let caller = (0..NODES, 0_u32..20, prop::bool::weighted(0.05), any::<bool>(), any::<bool>(), knows());
+    (moved, at_most, caller, step()).prop_map(|(moved, at_most, caller, step)| {
+        let (node, fresh, hold, alone, whole, knows) = caller;
+        Moment { moved, at_most, node, fresh, hold, alone, whole, knows, step }
+    })
+}
+
+fn knows() -> impl Strategy<Value = Knows> {
+    prop_oneof![
+        2 => Just(Knows::Nothing),
+        20 => Just(Knows::Newest),
+        4 => any::<Index>().prop_map(Knows::Older),
+        1 => ahead().prop_map(|ahead| Knows::Ahead(Box::new(ahead))),
+        1 => other().prop_map(|other| Knows::Other(Box::new(other))),
+    ]
+}
+
+fn ahead() -> impl Strategy<Value = Ahead> {
+    let budgets = (0_u64..20_000_000, 0_u64..20_000_000);
+    let numbers = (0_u64..3000, 0_u64..30, 0_u64..20_000_000, 0_u64..30_000_000, 0_u64..9);
+    (numbers, budgets, nodes(), option::of(control())).prop_map(
+        |((seq, step, clock, front, taken), budgets, nodes, control)| Ahead {
+            seq,
+            step,
+            clock,
+            front,
+            budgets,
+            taken,
+            nodes,
+            control,
+        },
+    )
+}
+
+/// What is remembered of a life long ago.
+fn other() -> impl Strategy<Value = Witness> {
+    let clock = -20_000_000_i64..20_000_000;
+    let numbers = (0_u64..5000, 0_u64..200, clock, 0_u64..30_000_000, 0_u64..9);
+    let life = (90_u32..93).prop_map(incarnation);
+    (life, numbers, nodes(), control()).prop_map(|(incarnation, numbers, nodes, control)| {
+        let (seq, step, clock, front, taken) = numbers;
+        let clock = Micros(START.0.saturating_add_signed(clock));
+        let head = Head {
+            incarnation,
+            seq,
+            step,
+            clock,
+            front: START.0 + front,
+            taken,
+            entry: Micros(clock.0 + front).into(),
+            offer: clock.into(),
+        };
+        Witness { head, nodes: nodes.into_iter().map(node).collect(), control }
+    })
+}
+
+fn nodes() -> impl Strategy<Value = Vec<u32>> {
+    vec(0..NODES + 2, 0..4)
+}
+
+fn control() -> impl Strategy<Value = Control> {
+    let rate = || select(vec![1_u32, 30, 600, 90_000]);
+    let since = |since: u64| Micros(START.0 + since);
+    let pause = (0_u64..9_000_000, text()).prop_map(move |(at, reason)| Pause { since: since(at), reason });
+    let mode = select(vec![Mode::Open, Mode::Open, Mode::Drain, Mode::Closed]);
+    (1_u64..9, rate(), 1_u32..9, option::weighted(0.2, pause), text(), mode, (rate(), 1_u32..9)).prop_map(
+        |(version, rate, limit, paused, message, mode, file)| Control {
+            version,
+            new_users_per_minute: rate,
+            total_active_users: limit,
+            paused,
+            message,
+            mode,
+            file: FileValues { new_users_per_minute: file.0, total_active_users: file.1 },
+        },
+    )
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -123,8 +249,31 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1_usize..3).prop_map(Step::EndGiven),
         3 => (1_usize..4).prop_map(Step::ArriveGiven),
         2 => vec(leave(), 0..4).prop_map(Step::Leave),
-        3 => vec((0..VISITORS, 0_u32..3, -3_i64..40, 0_u32..100, 0..NODES), 0..4).prop_map(Step::Renew),
+        3 => vec(pass(), 0..4).prop_map(Step::Renew),
         2 => change().prop_map(Step::Tune),
+        5 => (vec(item(), 0..6), select(vec![Complete::No, Complete::Newest, Complete::Newest, Complete::Other]))
+            .prop_map(|(items, complete)| Step::Restore(items, complete)),
+        1 => Just(Step::Empty),
+        1 => Just(Step::Copy),
+        1 => Just(Step::GoBack),
+    ]
+}
+
+fn pass() -> impl Strategy<Value = Pass> {
+    (0..VISITORS, 0_u32..3, -3_i64..40, 0_u32..100).prop_map(|(who, which, ends, longer)| Pass {
+        who,
+        which,
+        ends,
+        longer,
+    })
+}
+
+fn item() -> impl Strategy<Value = Item> {
+    prop_oneof![
+        3 => pass().prop_map(Item::Session),
+        3 => person().prop_map(|(visitor, ticket)| Item::Turn(visitor, ticket)),
+        2 => person().prop_map(|(visitor, ticket)| Item::Spent(visitor, ticket)),
+        1 => (person(), -3_i64..60).prop_map(|((_, ticket), until)| Item::Revoked(ticket, until)),
     ]
 }
 
@@ -157,9 +306,11 @@ fn leave() -> impl Strategy<Value = Leave> {
     ]
 }
 
+fn text() -> impl Strategy<Value = Option<String>> {
+    option::of(select(vec!["back at 10:00", "“ünïcode” \"quoted\"\n", ""]).prop_map(String::from))
+}
+
 fn change() -> impl Strategy<Value = Change> {
-    let text =
-        || option::of(select(vec!["back at 10:00", "“ünïcode” \"quoted\"\n", ""]).prop_map(String::from));
     let rate = || select(vec![1_u32, 30, 600, 90_000]);
     let file = (rate(), select(vec![1_u32, 5]))
         .prop_map(|(rate, limit)| FileValues { new_users_per_minute: rate, total_active_users: limit });
@@ -181,111 +332,4 @@ fn change() -> impl Strategy<Value = Change> {
             if_version,
             file,
         })
-}
-
-/// Plays a history on both stores; after every step all answers, events and numbers must be equal.
-pub(crate) async fn play(
-    room: &RoomName,
-    history: &History,
-    clock: &TestClock,
-    one: &dyn Store,
-    other: &dyn Store,
-) -> Result<(), TestCaseError> {
-    let mut known: Option<Head> = None;
-    let mut guests = Guests::default();
-    let tick = Moment { moved: 900_001, at_most: None, node: 0, hold: false, step: Step::Admit };
-    // What the steps left behind shows in the ticks after them.
-    let ending = std::iter::repeat_n(&tick, 20);
-    for moment in history.moments.iter().chain(ending) {
-        clock.step(moment.moved);
-        let remembers = known.map(witness).or(history.memory);
-        let call = Call {
-            room,
-            rules: &history.rules,
-            caller: Caller { hold: moment.hold, ..caller(moment.node, remembers) },
-            at_most: moment.at_most.unwrap_or(Duration::MAX),
-        };
-        let seen = known.map_or(0, |head| head.seq);
-        let step = guests.names(&moment.step);
-        prop_assert_eq!(act(one, call, &step, clock).await, act(other, call, &step, clock).await);
-        // Where do they stand now?
-        let look = guests.look();
-        prop_assert_eq!(act(one, call, &look, clock).await, act(other, call, &look, clock).await);
-        let (left, right) = (one.survey(call).await.unwrap(), other.survey(call).await.unwrap());
-        prop_assert_eq!(&left, &right);
-        let events = one.missed(room, seen).await.unwrap();
-        prop_assert_eq!(&events, &other.missed(room, seen).await.unwrap());
-        let turns = events.into_iter().flatten().flat_map(|event| event.turns);
-        guests.given.extend(turns.map(|(visitor, _)| visitor));
-        known = Some(left.head);
-    }
-    Ok(())
-}
-
-/// Who got turns, the newest last, and the arrivals by which people last presented themselves.
-#[derive(Default)]
-struct Guests {
-    given: Vec<VisitorId>,
-    arrivals: HashMap<VisitorId, Arrival>,
-}
-
-impl Guests {
-    /// The step with names for those it only counts.
-    fn names(&mut self, step: &Step) -> Step {
-        match step {
-            Step::ClaimGiven(most) => {
-                let claim = |arrival: Arrival| Claim { visitor: arrival.visitor, ticket: arrival.ticket };
-                Step::Claim(self.newest(*most).map(claim).collect())
-            }
-            Step::EndGiven(most) => {
-                let end = |arrival: Arrival| Leave::Ended(arrival.visitor, None);
-                Step::Leave(self.newest(*most).map(end).collect())
-            }
-            Step::ArriveGiven(most) => Step::Arrive(self.newest(*most).collect()),
-            Step::Arrive(arrivals) => {
-                self.arrivals.extend(arrivals.iter().map(|arrival| (arrival.visitor, *arrival)));
-                step.clone()
-            }
-            _ => step.clone(),
-        }
-    }
-
-    /// Asks about some without changing anything for them.
-    fn look(&self) -> Step {
-        let only_asks = |arrival| Arrival { may_enter: false, may_wait: false, ..arrival };
-        Step::Arrive(self.newest(3).map(only_asks).collect())
-    }
-
-    fn newest(&self, most: usize) -> impl Iterator<Item = Arrival> {
-        let known = self.given.iter().rev().filter_map(|visitor| self.arrivals.get(visitor));
-        known.take(most).copied()
-    }
-}
-
-/// One step on one store, and all of its answer as text.
-async fn act(store: &dyn Store, call: Call<'_>, step: &Step, clock: &TestClock) -> String {
-    match step {
-        Step::Arrive(arrivals) => format!("{:?}", store.arrive(call, arrivals).await.unwrap()),
-        Step::Admit => format!("{:?}", store.admit(call).await.unwrap()),
-        Step::Claim(claims) => format!("{:?}", store.claim(call, claims).await.unwrap()),
-        Step::Leave(leaves) => format!("{:?}", store.leave(call, leaves).await.unwrap()),
-        Step::Renew(renewals) => {
-            let renewals: Vec<Renewal> = renewals.iter().map(|renewal| renew(*renewal, clock)).collect();
-            format!("{:?}", store.renew(call, &renewals).await.unwrap())
-        }
-        Step::ClaimGiven(_) | Step::EndGiven(_) | Step::ArriveGiven(_) => "nobody was given a turn".into(),
-        Step::Tune(change) => {
-            format!("{:?}", store.tune(call, change).await.map_err(|error| error.to_string()))
-        }
-    }
-}
-
-fn renew((who, which, ends, longer, life): (u32, u32, i64, u32, u32), clock: &TestClock) -> Renewal {
-    let ends = clock.now().as_secs().saturating_add_signed(ends);
-    Renewal {
-        visitor: visitor(who),
-        ticket: ticket(who * 10 + which),
-        session: Session { ends: Micros::from_secs(ends), cap: Micros::from_secs(ends + u64::from(longer)) },
-        incarnation: incarnation(life),
-    }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use room::ids::{Incarnation, NodeId, RoomName, TicketId, VisitorId};
-use room::queue::{Arrival, Caller, Head, Witness};
+use room::queue::{Arrival, Caller, Survey, Witness};
 use room::rules::Rules;
 use room::time::Micros;
 use store::Call;
@@ -74,16 +74,23 @@ pub(crate) fn new_room() -> RoomName {
     format!("r{number}").parse().expect("a room name")
 }
 
-pub(crate) fn caller(number: u32, witness: Option<Witness>) -> Caller {
-    Caller { node: node(number), fresh: incarnation(number), witness, hold: false }
+/// An edge with what it knows. It lives as long as the process, so that a call with it can be kept in a variable.
+pub(crate) fn caller(number: u32, witness: Option<Arc<Witness>>) -> &'static Caller {
+    Box::leak(Box::new(edge(number, witness)))
 }
 
-/// What a node knows that heard this.
-pub(crate) fn witness(head: Head) -> Witness {
-    Witness { incarnation: head.incarnation, seq: head.seq, clock: head.clock, front: head.front }
+/// An edge with what it knows, for whom the store is the only one's: a new life gives turns at once.
+pub(crate) fn edge(number: u32, witness: Option<Arc<Witness>>) -> Caller {
+    Caller { node: node(number), fresh: incarnation(number), witness, hold: false, alone: true }
 }
 
-pub(crate) fn call<'a>(room: &'a RoomName, rules: &'a Rules, caller: Caller) -> Call<'a> {
+/// What a node knows that has read this.
+pub(crate) fn witness(survey: &Survey) -> Arc<Witness> {
+    let Survey { head, nodes, control, .. } = survey;
+    Arc::new(Witness { head: *head, nodes: nodes.clone(), control: control.clone() })
+}
+
+pub(crate) fn call<'a>(room: &'a RoomName, rules: &'a Rules, caller: &'a Caller) -> Call<'a> {
     Call { room, rules, caller, at_most: Duration::MAX }
 }
 

@@ -1,0 +1,148 @@
+-- The lives of a store: `Queue::hear` and what begins a life. One that lost data, all of it or the newest, begins
+-- another life from what its callers know.
+
+local SETTLE = 10 * SECOND
+local SETTLE_BLANK = 2 * SECOND
+local OUTAGE = 2.5 * SECOND
+local REPORT_WITHIN = 2 * SECOND
+
+-- ARGV 19-36, numbers but for: 19 incarnation (empty: the caller knows nothing), 27 nodes, separated by commas,
+-- 32 reason of a pause and 33 message, each as a JSON string or empty, 34 mode. `since` is 0 in a room that goes on.
+local witness = ARGV[19] ~= '' and {
+    incarnation = ARGV[19], seq = tonumber(ARGV[20]), step = tonumber(ARGV[21]), clock = tonumber(ARGV[22]),
+    front = tonumber(ARGV[23]), taken = tonumber(ARGV[24]), entry = tonumber(ARGV[25]), offer = tonumber(ARGV[26]),
+    nodes = ARGV[27],
+    control = {
+        version = tonumber(ARGV[28]), rate = tonumber(ARGV[29]), limit = tonumber(ARGV[30]),
+        since = tonumber(ARGV[31]), reason = ARGV[32], message = ARGV[33], mode = ARGV[34],
+        file_rate = tonumber(ARGV[35]), file_limit = tonumber(ARGV[36]),
+    },
+}
+
+local function settling()
+    return room.settling_until > room.clock
+end
+
+-- `Queue::open`: an empty room.
+local function open(now)
+    call('UNLINK', NODES, LINE, RETURNS, TURNS, ACTIVE, SPENT, REVOKED, MISSED, MISSES, OWNER, TICKS, ROLL)
+    for _, name in ipairs(NUMBERS) do room[name] = 0 end
+    room.incarnation, room.former, room.mode, room.reason, room.message = fresh, '', 'open', '', ''
+    room.clock, room.seen, room.ticked = now, now, now
+    room.settling_until = now + (alone and 0 or SETTLE_BLANK)
+    room.version = 1
+    room.rate, room.file_rate = rules.rate, rules.rate
+    room.limit, room.file_limit = rules.limit, rules.limit
+end
+
+-- The edges that have to report before the room is settled.
+local function call_roll(names)
+    local nodes, expected = {}, {}
+    for name in string.gmatch(names, '[^,]+') do nodes[#nodes + 1] = name end
+    local places = MAX_NODES - call('HLEN', ROLL)
+    for i, known in ipairs(call('HMGET', ROLL, unpack(nodes))) do
+        if not known and places > 0 then
+            places = places - 1
+            expected[#expected + 1] = nodes[i]
+            expected[#expected + 1] = '0'
+        end
+    end
+    if #expected > 0 then call('HSET', ROLL, unpack(expected)) end
+end
+
+-- Who stands in front of the front had a turn, or lost it, in what the store forgot. However many they are, it is
+-- Redis that moves them.
+local function set_back()
+    local first = call('ZRANGE', LINE, 0, 0, 'WITHSCORES')[2]
+    if not first or tonumber(first) > room.front then return end
+    call('ZRANGESTORE', PASSED, LINE, '-inf', text(room.front), 'BYSCORE')
+    call('ZUNIONSTORE', RETURNS, 2, RETURNS, PASSED, 'AGGREGATE', 'MIN')
+    call('ZREMRANGEBYSCORE', LINE, '-inf', text(room.front))
+    call('UNLINK', PASSED)
+end
+
+-- Takes the maximum of what the room and the caller know.
+local function absorb()
+    for _, name in ipairs({ 'seq', 'step', 'clock', 'front' }) do room[name] = max(room[name], witness[name]) end
+    if witness.control.version > room.version then
+        for name, value in pairs(witness.control) do room[name] = value end
+    end
+    local nothing = empty(room.clock, room.rate)
+    room.entry = max(room.entry, witness.entry, nothing)
+    room.offer = max(room.offer, witness.offer, nothing)
+    room.expected = max(room.expected, witness.taken)
+    call_roll(witness.nodes == '' and node or witness.nodes .. ',' .. node)
+    set_back()
+end
+
+-- The clock, the front, the numbers and the operator's control go on from what the caller knows, the budgets start
+-- empty, and the room settles first.
+local function begin_life()
+    call('UNLINK', ROLL)
+    room.incarnation, room.former = fresh, witness.incarnation
+    room.expected, room.found = 0, call('ZCARD', TURNS) + call('ZCARD', ACTIVE)
+    absorb()
+    room.settling_until = room.clock + SETTLE
+    -- A pass that was made before now is over then.
+    room.expected_until = room.clock + max(rules.session_duration, rules.confirm_window) + SLOT_GRACE
+end
+
+-- Whether the store knows less than it once told this caller. The callers of the first moments of a life add what
+-- they know of the life before.
+local function compare()
+    local other = witness.incarnation ~= room.incarnation
+    if settling() and room.former == witness.incarnation then
+        absorb()
+    elseif witness.step > room.step or (room.former == '' and other) then
+        begin_life()
+    end
+end
+
+local function server_time()
+    local time = call('TIME')
+    return tonumber(time[1]) * SECOND + tonumber(time[2])
+end
+
+-- Brings the clock forward. After an outage the slots of sessions that ended meanwhile are kept for a moment: edges
+-- may have extended them.
+local function move_clock(now)
+    local from = room.clock
+    local moved = min(max(0, now - room.seen), tonumber(ARGV[2]))
+    room.clock, room.seen = from + moved, now
+    if moved <= OUTAGE then return end
+    -- A second outage before the reports of the first are in keeps what the first kept.
+    if from >= room.hold_until then room.hold_from = from end
+    room.hold_until = room.clock + REPORT_WITHIN
+end
+
+-- `Queue::hear`: opens the room if need be, brings its clock forward, finds out whether the store forgot what it told,
+-- and notes that the node lives.
+local function hear()
+    local now = tonumber(ARGV[1]) or server_time()
+    if not read() then open(now) end
+    move_clock(now)
+    if witness then compare() end
+    room.step = room.step + 1
+    call('ZADD', NODES, text(room.clock), node)
+end
+
+hear()
+
+local clock = room.clock
+
+-- Slots of the former life that nobody has accounted for yet.
+local function unknown()
+    return clock < room.expected_until and max(0, room.expected - room.found) or 0
+end
+
+local function gives()
+    return not hold and room.since == 0 and room.mode == 'open' and not settling()
+end
+
+-- The edges that were heard lately, by name.
+local function nodes_alive()
+    local nodes = call('ZRANGE', NODES, text(max(0, clock - SILENT_NODE)), '+inf', 'BYSCORE')
+    table.sort(nodes)
+    for i = #nodes, MAX_NODES + 1, -1 do nodes[i] = nil end
+    return nodes
+end

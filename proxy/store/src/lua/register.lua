@@ -1,0 +1,37 @@
+-- Sessions that are known from their passes: for renewals and reports.
+
+-- Whatever the room knows of these visitors and tickets.
+local function view_all(visitors, tickets)
+    return {
+        active = view(ACTIVE, visitors), turns = view(TURNS, visitors),
+        line = view(LINE, visitors), returns = view(RETURNS, visitors),
+        spent = view(SPENT, tickets), revoked = view(REVOKED, tickets),
+        records = view_records(visitors),
+    }
+end
+
+local function flush_all(known)
+    flush(known.active)
+    flush(known.turns)
+    flush(known.line)
+    flush(known.returns)
+    flush(known.spent)
+    flush(known.revoked)
+    flush_records(known.records)
+end
+
+-- Nothing is left of this session to be extended or registered.
+local function is_over(known, ticket, ends)
+    return known.revoked.score[ticket] or ends <= clock
+end
+
+-- Notes a session. One that was not known takes its slot, its ticket is spent, and its visitor waits no longer.
+local function register(known, visitor, ticket, ends, cap)
+    if not session_of(known.active, known.records, visitor) then
+        if not known.turns.score[visitor] and not known.active.score[visitor] then room.found = room.found + 1 end
+        put(known.spent, ticket, spent_until())
+        withdraw(known.turns, known.line, known.returns, visitor)
+    end
+    put(known.active, visitor, ends)
+    put_record(known.records, visitor, pack_record(node, ticket, cap))
+end
