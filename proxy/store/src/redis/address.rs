@@ -10,6 +10,8 @@ use redis::{
     RedisConnectionInfo, RedisResult,
 };
 
+use tokio::runtime::Handle;
+
 use super::RedisOptions;
 use crate::StoreError;
 
@@ -60,6 +62,8 @@ pub(super) struct Servers {
     pub(super) address: String,
     /// How long a call may take.
     pub(super) timeout: Duration,
+    /// Where connections live, whichever runtime asks for them.
+    pub(super) runtime: Handle,
     /// Of the servers that keep the data.
     login: RedisConnectionInfo,
     /// Whether any certificate will do; `None` without TLS.
@@ -81,6 +85,7 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(4);
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(1));
 
 impl Servers {
+    /// Must be called in the runtime in which connections are to live.
     pub(super) fn new(options: &RedisOptions) -> Result<Self, StoreError> {
         check_prefix(&options.key_prefix)?;
         let seeds = parse(&options.topology)?;
@@ -107,7 +112,8 @@ impl Servers {
             Topology::Cluster { .. } => (Kind::Cluster, address, first.redis_settings().clone()),
         };
         let login = login(&url, options);
-        Ok(Self { kind, address, timeout: options.timeout, login, tls_insecure, seeds })
+        let (timeout, runtime) = (options.timeout, Handle::current());
+        Ok(Self { kind, seeds, address, timeout, runtime, login, tls_insecure })
     }
 
     /// A cluster carries a message to one shard only, where PUBLISH would carry it to all.

@@ -1,7 +1,7 @@
 //! Which server has a room.
 //!
 //! A single server is always the one. The primary behind Sentinel and the shards of a cluster are looked up at the
-//! start, every second or few, and as soon as a call meets trouble. Calls never wait for that: they go by what is
+//! start, now and then, and as soon as a call meets trouble. Calls never wait for that: they go by what is
 //! known.
 
 use std::collections::BTreeMap;
@@ -22,11 +22,13 @@ use crate::StoreError;
 
 /// How often sentinels are asked who is primary. With [`PATIENCE`]: a promotion is followed within 2 s even when the
 /// old primary goes on answering.
-const SENTINEL_EVERY: Duration = Duration::from_secs(1);
+const SENTINEL_EVERY: Duration = Duration::from_millis(500);
 /// Nodes of a cluster tell of moved slots by themselves.
 const CLUSTER_EVERY: Duration = Duration::from_secs(5);
 /// However much trouble there is, nobody is asked more often.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Rounds of lower epochs before they are believed: longer than news of a failover takes to all sentinels.
+const CONTRADICTED: u32 = 20;
 /// What the slowest guide may take.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -126,13 +128,14 @@ impl Directory {
             Kind::Single | Kind::Cluster => CLUSTER_EVERY,
         };
         let look = async move {
+            let mut contradicted = 0;
             loop {
                 sleep(PAUSE).await;
                 // In time, or as soon as there is trouble.
                 let _ = timeout(jittered(every), trouble.notified()).await;
                 let learned = map.borrow().addresses();
                 let round = guides.ask(&learned, PATIENCE).await;
-                adopt(&servers, &map, round);
+                adopt(&servers, &map, round, &mut contradicted);
             }
         };
         tokio::spawn(look).abort_handle()
@@ -155,13 +158,19 @@ fn first_sighting(servers: &Servers, round: Round) -> Result<Sighting, StoreErro
     round.best.ok_or_else(nobody)
 }
 
-fn adopt(servers: &Servers, map: &watch::Sender<Arc<Map>>, round: Round) {
+/// Believes the highest epoch. `contradicted` counts the rounds on end in which most knew only a lower one: those who
+/// were told last, or, if it stays like that, all of them after a reset.
+fn adopt(servers: &Servers, map: &watch::Sender<Arc<Map>>, round: Round, contradicted: &mut u32) {
     let Some(sighting) = round.best else {
         return;
     };
+    let is_lower = sighting.epoch < map.borrow().epoch;
+    *contradicted = if is_lower { *contradicted + u32::from(round.is_majority) } else { 0 };
+    if is_lower && *contradicted < CONTRADICTED {
+        return;
+    }
     map.send_if_modified(|map| {
-        let is_news = round.is_majority || sighting.epoch >= map.epoch;
-        if !is_news || map.shows(&sighting) {
+        if map.shows(&sighting) {
             return false;
         }
         match map.updated(servers, &sighting) {

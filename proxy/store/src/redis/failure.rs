@@ -30,12 +30,40 @@ impl Failure {
         }
     }
 
+    /// The server does nothing for anybody now, or cannot be heard. Otherwise it is there, whatever it says about one
+    /// room.
+    pub(super) fn is_silence(&self) -> bool {
+        match self {
+            Self::Late => true,
+            Self::Redis(error) => is_away(error),
+        }
+    }
+
+    pub(super) fn moved(&self) -> Option<Moved<'_>> {
+        let Self::Redis(error) = self else {
+            return None;
+        };
+        match error.kind() {
+            ErrorKind::Server(ServerErrorKind::Moved) => error.redirect_node().map(|(to, _)| Moved::To(to)),
+            ErrorKind::Server(ServerErrorKind::Ask | ServerErrorKind::TryAgain) => Some(Moved::Half),
+            _ => None,
+        }
+    }
+
     pub(super) fn explain(&self, address: &str, timeout: Duration) -> StoreError {
         match self {
             Self::Redis(error) if !error.is_timeout() => explain(address, error),
             Self::Late | Self::Redis(_) => StoreError::TimedOut(timeout),
         }
     }
+}
+
+/// Where a room of a cluster went.
+pub(super) enum Moved<'a> {
+    /// To the server at this address.
+    To(&'a str),
+    /// Some of its keys are at another server and some are not, so no script can run at either.
+    Half,
 }
 
 impl From<Refusal> for StoreError {
@@ -45,20 +73,28 @@ impl From<Refusal> for StoreError {
 }
 
 pub(super) fn unreachable(address: &str, error: &RedisError) -> StoreError {
-    StoreError::Unreachable { address: address.into(), cause: error.to_string() }
+    StoreError::Unreachable { address: address.into(), cause: words(error) }
 }
 
 fn explain(address: &str, error: &RedisError) -> StoreError {
     if error.code() == Some("OOM") {
         return StoreError::Full;
     }
-    if is_away(error) { unreachable(address, error) } else { StoreError::Failed(error.to_string()) }
+    let is_nowhere = error.is_cluster_error();
+    if is_nowhere || is_away(error) { unreachable(address, error) } else { StoreError::Failed(words(error)) }
+}
+
+/// What the server said, as it said it.
+fn words(error: &RedisError) -> String {
+    match (error.code(), error.detail()) {
+        (Some(code), Some(detail)) => format!("{code} {detail}"),
+        _ => error.to_string(),
+    }
 }
 
 /// Nothing can be asked of this server now, and that is nobody's mistake.
 fn is_away(error: &RedisError) -> bool {
     error.is_io_error()
-        || error.is_cluster_error()
         || is_misled(error)
         || error.code() == Some("BUSY")
         || matches!(

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::address::{Kind, Servers};
+use super::random;
 
 /// The slots of a cluster; a single server has them all.
 pub(super) const SLOTS: u16 = 16_384;
@@ -34,7 +35,7 @@ pub(super) struct Sighting {
 /// What a round of questions came to.
 pub(super) struct Round {
     pub(super) best: Option<Sighting>,
-    /// Whether more than half of those asked answered: then an epoch may even go back, as after a reset.
+    /// Whether more than half of those asked answered.
     pub(super) is_majority: bool,
     pub(super) error: Option<RedisError>,
 }
@@ -78,19 +79,17 @@ impl Guides {
         round
     }
 
+    /// The sentinels, or nodes of the cluster, each time some others of many.
     fn choose(&self, learned: &[ConnectionAddr]) -> BTreeMap<String, ConnectionInfo> {
-        let mut guides = BTreeMap::new();
+        let seeds = self.servers.seeds.iter().cloned();
+        let mut guides: BTreeMap<_, _> = seeds.map(|seed| (seed.addr().to_string(), seed)).collect();
         if let (Kind::Cluster, Some(seed)) = (&self.servers.kind, self.servers.seeds.first()) {
-            for at in learned.iter().take(MOST_ASKED) {
-                guides.insert(at.to_string(), seed.clone().set_addr(at.clone()));
-            }
+            let learned = learned.iter().map(|at| (at.to_string(), seed.clone().set_addr(at.clone())));
+            guides.extend(learned);
         }
-        for seed in &self.servers.seeds {
-            if guides.len() < MOST_ASKED {
-                guides.insert(seed.addr().to_string(), seed.clone());
-            }
-        }
-        guides
+        let begin = random::below(guides.len());
+        let asked = guides.len().min(MOST_ASKED);
+        guides.iter().cycle().skip(begin).take(asked).map(|(at, guide)| (at.clone(), guide.clone())).collect()
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{Cmd, Value};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::address::DIAL;
 use super::ask::Ask;
@@ -18,6 +18,8 @@ use crate::StoreError;
 const WARM: usize = pool::SIZE / 2;
 /// How often a call is sent on from one server to another.
 const MOST_SENT_ON: usize = 3;
+/// How long a call waits before it asks again for a room that is moving; most are quick.
+const MOVING: Duration = Duration::from_millis(20);
 
 pub(super) struct Link {
     directory: Arc<Directory>,
@@ -73,28 +75,30 @@ impl Link {
     async fn follow(&self, ask: &Ask, deadline: Instant) -> Result<Value, StoreError> {
         let key = ask.keys.first().map_or("", String::as_str);
         let mut server = self.directory.server(key).ok_or_else(|| self.nowhere())?;
-        let mut asking = false;
-        for _ in 0..MOST_SENT_ON {
-            let (address, once) = match server.call(ask, asking, deadline).await {
+        let mut sent_on = 0;
+        loop {
+            match server.call(ask, deadline).await {
                 Ok(value) => return Ok(value),
                 Err(Refused::Error(error)) => return Err(error),
-                Err(Refused::Elsewhere { address, once }) => (address, once),
-            };
-            if !once {
-                self.directory.look_again();
+                Err(Refused::Elsewhere { address }) if sent_on < MOST_SENT_ON => {
+                    sent_on += 1;
+                    self.directory.look_again();
+                    server = self.directory.sent_to(&address, &server).ok_or_else(|| self.nowhere())?;
+                }
+                Err(Refused::Elsewhere { .. }) => return Err(self.nowhere()),
+                Err(Refused::Moving(error)) => {
+                    // A last try must not fail for lack of time: silence would count against the server.
+                    if deadline - Instant::now() < self.timeout / 3 {
+                        return Err(error);
+                    }
+                    sleep(MOVING).await;
+                }
             }
-            server = self.directory.sent_to(&address, &server).ok_or_else(|| self.nowhere())?;
-            asking = once;
         }
-        Err(self.unreachable("the servers send the call to one another"))
     }
 
     fn nowhere(&self) -> StoreError {
-        self.unreachable("no server has this room")
-    }
-
-    fn unreachable(&self, cause: &str) -> StoreError {
-        StoreError::Unreachable { address: self.address().into(), cause: cause.into() }
+        StoreError::Unreachable { address: self.address().into(), cause: "no server has this room".into() }
     }
 }
 

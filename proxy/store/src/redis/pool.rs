@@ -14,6 +14,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout};
 
+use super::address::Servers;
+
 /// Calls that are under way at a time, each on a connection of its own.
 pub(super) const SIZE: usize = 8;
 /// A connection that was silent for longer is asked whether it lives.
@@ -34,16 +36,15 @@ pub(super) struct Lease<'a> {
 }
 
 impl Pool {
-    /// For calls that take at most `call`. Connections live in the runtime that this is called in.
-    pub(super) fn new(client: Client, config: AsyncConnectionConfig, call: Duration) -> Self {
+    pub(super) fn new(client: Client, servers: &Servers) -> Self {
         let dialer = Dialer {
             client,
-            config,
-            runtime: Handle::current(),
+            config: servers.config(),
+            runtime: servers.runtime.clone(),
             dials: Arc::new(Semaphore::new(SIZE)),
             spares: Mutex::default(),
         };
-        Self { dialer: Arc::new(dialer), seats: Semaphore::new(SIZE), patience: call / 2 }
+        Self { dialer: Arc::new(dialer), seats: Semaphore::new(SIZE), patience: servers.timeout / 2 }
     }
 
     pub(super) async fn get(&self) -> RedisResult<Lease<'_>> {
@@ -95,7 +96,6 @@ impl Lease<'_> {
 struct Dialer {
     client: Client,
     config: AsyncConnectionConfig,
-    /// Where connections live, whichever runtime asks for them.
     runtime: Handle,
     dials: Arc<Semaphore>,
     /// The one heard last is at the end.

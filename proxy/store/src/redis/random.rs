@@ -11,3 +11,9 @@ pub(super) fn share() -> f64 {
 pub(super) fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(0.5 + share() / 2.0)
 }
+
+/// One of so many; 0 of none.
+pub(super) fn below(count: usize) -> usize {
+    let random = getrandom::u32().unwrap_or(0) as usize;
+    random.checked_rem(count).unwrap_or(0)
+}

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use super::address::Servers;
 use super::ask::Ask;
 use super::breaker::{Breaker, Pass};
-use super::failure::Failure;
+use super::failure::{Failure, Moved};
 use super::pool::{Lease, Pool};
 use super::random;
 use crate::StoreError;
@@ -27,11 +27,12 @@ pub(super) struct Server {
 
 /// Why a server did not do what was asked.
 pub(super) enum Refused {
-    /// Another server has the room: for good, or this once.
+    /// Another server has the room.
     Elsewhere {
         address: String,
-        once: bool,
     },
+    /// The room is on its way to another server.
+    Moving(StoreError),
     Error(StoreError),
 }
 
@@ -41,7 +42,7 @@ impl Server {
         Ok(Self {
             address: at.to_string(),
             at,
-            pool: Pool::new(client, servers.config(), servers.timeout),
+            pool: Pool::new(client, servers),
             breaker: Mutex::default(),
             timeout: servers.timeout,
         })
@@ -51,11 +52,11 @@ impl Server {
         &self.at
     }
 
-    /// Runs a script within the deadline. `asking` claims a room that is still moving here.
-    pub(super) async fn call(&self, ask: &Ask, asking: bool, deadline: Instant) -> Result<Value, Refused> {
+    /// Runs a script within the deadline.
+    pub(super) async fn call(&self, ask: &Ask, deadline: Instant) -> Result<Value, Refused> {
         let pass = self.breaker().admit(Instant::now()).map_err(|refusal| Refused::Error(refusal.into()))?;
         let report = Report { server: self, pass: Some(pass) };
-        let outcome = self.try_twice(ask, asking, deadline).await;
+        let outcome = self.try_twice(ask, deadline).await;
         report.conclude(outcome)
     }
 
@@ -78,17 +79,17 @@ impl Server {
     }
 
     /// When the connection proves dead, another is tried: all scripts may be repeated.
-    async fn try_twice(&self, ask: &Ask, asking: bool, deadline: Instant) -> Result<Value, Failure> {
-        match self.attempt(ask, asking, deadline).await {
-            Err(failure) if failure.is_dead() => self.attempt(ask, asking, deadline).await,
+    async fn try_twice(&self, ask: &Ask, deadline: Instant) -> Result<Value, Failure> {
+        match self.attempt(ask, deadline).await {
+            Err(failure) if failure.is_dead() => self.attempt(ask, deadline).await,
             outcome => outcome,
         }
     }
 
-    async fn attempt(&self, ask: &Ask, asking: bool, deadline: Instant) -> Result<Value, Failure> {
+    async fn attempt(&self, ask: &Ask, deadline: Instant) -> Result<Value, Failure> {
         let outcome = match within(deadline, self.pool.get()).await {
             Ok(mut lease) => {
-                let outcome = within(deadline, invoke(&mut lease, ask, asking)).await;
+                let outcome = within(deadline, invoke(&mut lease, ask)).await;
                 if !outcome.as_ref().is_err_and(|failure| failure.is_dead() || failure.is_late()) {
                     lease.give_back();
                 }
@@ -125,18 +126,18 @@ impl Report<'_> {
             }
             Err(failure) => failure,
         };
-        if let Some(elsewhere) = redirect(&failure) {
-            self.server.breaker().answered();
-            return Err(elsewhere);
-        }
         let error = failure.explain(&self.server.address, self.server.timeout);
         match pass {
-            Some(pass) if error.is_outage() => {
+            Some(pass) if failure.is_silence() => {
                 self.server.breaker().failed(pass, Instant::now(), &error, random::share());
             }
             _ => self.server.breaker().answered(),
         }
-        Err(Refused::Error(error))
+        Err(match failure.moved() {
+            Some(Moved::To(address)) => Refused::Elsewhere { address: address.into() },
+            Some(Moved::Half) => Refused::Moving(error),
+            None => Refused::Error(error),
+        })
     }
 }
 
@@ -148,30 +149,14 @@ impl Drop for Report<'_> {
     }
 }
 
-fn redirect(failure: &Failure) -> Option<Refused> {
-    let Failure::Redis(error) = failure else {
-        return None;
-    };
-    let once = error.kind() == ErrorKind::Server(ServerErrorKind::Ask);
-    let (address, _) = error.redirect_node()?;
-    Some(Refused::Elsewhere { address: address.into(), once })
-}
-
 /// By its hash; a server that does not know the script gets the whole of it.
-async fn invoke(lease: &mut Lease<'_>, ask: &Ask, asking: bool) -> RedisResult<Value> {
-    match send(lease, &command("EVALSHA", ask.script.hash(), ask), asking).await {
+async fn invoke(lease: &mut Lease<'_>, ask: &Ask) -> RedisResult<Value> {
+    match lease.request(&command("EVALSHA", ask.script.hash(), ask)).await {
         Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-            send(lease, &command("EVAL", ask.script.source(), ask), asking).await
+            lease.request(&command("EVAL", ask.script.source(), ask)).await
         }
         outcome => outcome,
     }
-}
-
-async fn send(lease: &mut Lease<'_>, command: &Cmd, asking: bool) -> RedisResult<Value> {
-    if asking {
-        lease.request(&redis::cmd("ASKING")).await?;
-    }
-    lease.request(command).await
 }
 
 fn command(verb: &str, script: &str, ask: &Ask) -> Cmd {

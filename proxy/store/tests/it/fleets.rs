@@ -7,6 +7,7 @@ use store::Store;
 use store::redis::Redis;
 
 use crate::conformance::conforms;
+use crate::support::edge::survey;
 use crate::support::fleets::{Cluster, Sentinels};
 use crate::support::servers::until;
 use crate::support::world::{TestClock, call, caller, connect, eventually, new_room, waiter};
@@ -34,7 +35,7 @@ async fn a_failover_keeps_the_places_and_needs_no_help() {
     let before = store.arrive(call, &crowd).await.unwrap();
     assert_eq!(fleet.primary.cli(&["WAIT", "1", "5000"]), "1");
     fleet.primary.kill();
-    let survey = eventually("a call works", FAILOVER, async || store.survey(call).await.ok()).await;
+    let survey = eventually("a call works", FAILOVER, async || survey(&store, call).await.ok()).await;
     assert_eq!(survey.head.incarnation, before.head.incarnation);
     assert_eq!(survey.counts.waiting, 50);
     assert!(fleet.replica.cli(&["ROLE"]).starts_with("master"));
@@ -79,8 +80,8 @@ async fn rooms_are_spread_over_a_cluster_and_a_lost_node_takes_only_its_own() {
     until("the others notice", FAILOVER, || cluster.nodes[1].cli(&["CLUSTER", "NODES"]).contains("fail"));
     for room in kept {
         let call = call(room, &rules, caller(0, None));
-        eventually("a room of another node works", FAILOVER, async || one.survey(call).await.ok()).await;
+        eventually("a room of another node works", FAILOVER, async || survey(&one, call).await.ok()).await;
     }
     let call = call(lost[0], &rules, caller(0, None));
-    assert!(one.survey(call).await.is_err());
+    assert!(survey(&one, call).await.is_err());
 }

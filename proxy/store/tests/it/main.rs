@@ -10,7 +10,13 @@
 mod conformance;
 mod edges;
 mod events;
+mod failover;
 mod faults;
 mod fleets;
 mod healing;
+mod hearing;
+mod link;
+mod outages;
+mod refusals;
+mod shards;
 mod support;

@@ -44,10 +44,36 @@ impl Sentinels {
     }
 
     pub(crate) fn options(&self) -> RedisOptions {
-        RedisOptions::new(Topology::Sentinel {
-            urls: self.watchers.iter().map(RedisServer::tcp_url).collect(),
-            master: MASTER.into(),
-        })
+        self.options_by(self.watchers.iter().map(RedisServer::tcp_url).collect())
+    }
+
+    /// With other addresses of the sentinels.
+    pub(crate) fn options_by(&self, urls: Vec<String>) -> RedisOptions {
+        RedisOptions::new(Topology::Sentinel { urls, master: MASTER.into() })
+    }
+
+    /// Waits until one of the two servers follows the other.
+    pub(crate) fn wait_until_follows(&self, server: &RedisServer) {
+        until("the other server follows", AGREE, || {
+            let info = server.cli(&["INFO", "replication"]);
+            info.contains("role:slave") && info.contains("master_link_status:up")
+        });
+        self.wait_until_all_know();
+    }
+
+    /// Has the sentinels change the roles of two healthy servers.
+    pub(crate) fn fail_over(&self) {
+        until("a sentinel takes the order", AGREE, || {
+            self.watchers[0].cli(&["SENTINEL", "FAILOVER", MASTER]) == "OK"
+        });
+    }
+
+    pub(crate) fn sentinels(&self) -> &[RedisServer] {
+        &self.watchers
+    }
+
+    pub(crate) fn kill_sentinels(&mut self) {
+        self.watchers.iter_mut().for_each(RedisServer::kill);
     }
 }
 
@@ -87,6 +113,42 @@ impl Cluster {
                 info.contains("cluster_state:ok") && info.contains("cluster_slots_assigned:16384")
             })
         });
+    }
+
+    /// Waits until a node knows all slots to be served.
+    pub(crate) fn wait_until_serves(&self, node: usize) {
+        until("the node serves", AGREE, || {
+            let info = self.nodes[node].cli(&["CLUSTER", "INFO"]);
+            info.contains("cluster_state:ok") && info.contains("cluster_slots_fail:0")
+        });
+    }
+
+    /// Opens a slot for its way from one node to another.
+    pub(crate) fn begin_to_move(&self, slot: &str, from: usize, to: usize) {
+        let set = |at: usize, state: &str, peer: usize| {
+            let peer = self.nodes[peer].cli(&["CLUSTER", "MYID"]);
+            assert_eq!(self.nodes[at].cli(&["CLUSTER", "SETSLOT", slot, state, &peer]), "OK");
+        };
+        set(to, "IMPORTING", from);
+        set(from, "MIGRATING", to);
+    }
+
+    /// Carries the keys of an open slot over, and closes it.
+    pub(crate) fn move_slot(&self, slot: &str, from: usize, to: usize) {
+        let port = self.nodes[to].port().to_string();
+        for key in self.nodes[from].cli(&["CLUSTER", "GETKEYSINSLOT", slot, "100"]).lines() {
+            assert_eq!(self.nodes[from].cli(&["MIGRATE", "127.0.0.1", &port, key, "0", "5000"]), "OK");
+        }
+        let owner = self.nodes[to].cli(&["CLUSTER", "MYID"]);
+        for node in [to, from] {
+            assert_eq!(self.nodes[node].cli(&["CLUSTER", "SETSLOT", slot, "NODE", &owner]), "OK");
+        }
+    }
+
+    /// The node that has a slot.
+    pub(crate) fn owner(&self, slot: &str) -> usize {
+        let has = |node: &RedisServer| !node.cli(&["CLUSTER", "COUNTKEYSINSLOT", slot]).starts_with('0');
+        self.nodes.iter().position(has).expect("somebody has keys in the slot")
     }
 
     pub(crate) fn options(&self) -> RedisOptions {

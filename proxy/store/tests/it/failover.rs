@@ -1,0 +1,119 @@
+//! Behind Sentinel: another server becomes primary, and calls and events follow it.
+
+use std::time::{Duration, Instant};
+
+use room::rules::Rules;
+use store::Store;
+use store::redis::Redis;
+
+use crate::support::edge::{ask, heals, production};
+use crate::support::fault_link::{FaultLink, Mode};
+use crate::support::fleets::Sentinels;
+use crate::support::servers::{RedisServer, until};
+use crate::support::world::{call, caller, eventually, new_room, waiter};
+
+/// A promotion is followed within this.
+const FOLLOWED: Duration = Duration::from_secs(2);
+const FAILOVER: Duration = Duration::from_secs(40);
+
+fn leads(server: &RedisServer) -> bool {
+    server.cli(&["ROLE"]).starts_with("master")
+}
+
+/// Whether the room is at this server.
+fn is_at(server: &RedisServer, key: &str) -> bool {
+    server.cli(&["EXISTS", key]) == "1"
+}
+
+/// What the listener hears and what calls write is at the new primary, soon after it became that.
+async fn follows(fault: &str, store: &Redis, new: &RedisServer) {
+    until("the replica is promoted", FAILOVER, || leads(new));
+    let (room, rules) = (new_room(), Rules::default());
+    let call = call(&room, &rules, caller(0, None));
+    let began = Instant::now();
+    let mut heard = store.listen(&room);
+    eventually("calls go to the new primary", FOLLOWED * 5, async || {
+        store.arrive(call, &[waiter(1)]).await.ok()?;
+        is_at(new, &format!("vestibule:{{{room}}}:state")).then_some(())
+    })
+    .await;
+    println!("{fault}: calls followed {:?} after the promotion", began.elapsed());
+    eventually("events come from the new primary", FOLLOWED * 5, async || {
+        store.admit(call).await.ok()?;
+        heard.try_recv().ok()
+    })
+    .await;
+    println!("{fault}: events followed {:?} after the promotion", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_is_followed_there_and_back() {
+    let mut fleet = Sentinels::start();
+    let store = production(fleet.options()).await;
+    fleet.primary.kill();
+    follows("primary killed", &store, &fleet.replica).await;
+    // It comes back, is made a replica, and is promoted in its turn.
+    fleet.primary.restart();
+    until("the old primary is a replica", FAILOVER, || !leads(&fleet.primary));
+    fleet.wait_until_follows(&fleet.primary);
+    fleet.replica.freeze();
+    follows("primary frozen", &store, &fleet.primary).await;
+    fleet.replica.thaw();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ordered_failover_is_followed() {
+    let fleet = Sentinels::start();
+    let store = production(fleet.options()).await;
+    fleet.fail_over();
+    follows("ordered failover", &store, &fleet.replica).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_primary_that_goes_on_answering_is_left_for_the_new_one() {
+    let fleet = Sentinels::start();
+    for server in [&fleet.primary, &fleet.replica] {
+        assert_eq!(server.cli(&["ACL", "SETUSER", "edge", "on", ">hush", "~*", "&*", "+@all"]), "OK");
+    }
+    let mut options = fleet.options();
+    (options.username, options.password) = (Some("edge".into()), Some("hush".into()));
+    let store = production(options).await;
+    let (room, rules) = (new_room(), Rules::default());
+    let call = call(&room, &rules, caller(0, None));
+    store.arrive(call, &[waiter(1)]).await.unwrap();
+    // The sentinels can no longer talk to the primary; the edge can, and nothing tells it.
+    fleet.primary.cli(&["ACL", "SETUSER", "default", "-@all", "+role"]);
+    until("the replica is promoted", FAILOVER, || leads(&fleet.replica));
+    assert!(leads(&fleet.primary), "two servers lead");
+    follows("two primaries", &store, &fleet.replica).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sentinels_that_are_slow_or_gone_hold_up_nobody() {
+    let mut fleet = Sentinels::start();
+    let mut links = Vec::new();
+    for sentinel in fleet.sentinels() {
+        links.push(FaultLink::start(([127, 0, 0, 1], sentinel.port()).into()).await);
+    }
+    let urls: Vec<String> = links.iter().map(|link| format!("redis://{}", link.address())).collect();
+    // One of three says nothing from the start.
+    links[0].set(Mode::STALL);
+    let store = production(fleet.options_by(urls)).await;
+    let (room, rules) = (new_room(), Rules::default());
+    let call = call(&room, &rules, caller(0, None));
+    for link in &links {
+        assert_eq!(ask(&store, call).await.kind, "ok");
+        link.set(Mode::STALL);
+        for _ in 0..20 {
+            let asked = ask(&store, call).await;
+            assert!(asked.kind == "ok" && asked.took < Duration::from_millis(100), "{asked:?}");
+        }
+    }
+    // Nobody knows who leads, and connections are lost: the last known is as good as any.
+    fleet.kill_sentinels();
+    fleet.primary.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
+    let asked = ask(&store, call).await;
+    assert_eq!(asked.kind, "ok", "{asked:?}");
+    fleet.primary.restart();
+    heals("restart without sentinels", Duration::from_secs(1), &store, call).await;
+}
