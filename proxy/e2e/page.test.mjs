@@ -11,6 +11,7 @@ import { desktop, launch, phone, pictures, root } from "./browser.mjs";
 const site = "http://tickets.example.com";
 const source = await readFile(`${root}/proxy/web/waiting/page.html`, "utf8");
 const patience = 15_000;
+const interrupted = "The connection is interrupted. Your place is kept; this page connects again by itself.";
 
 let browser;
 before(async () => { browser = await launch(); });
@@ -160,12 +161,107 @@ test("a server without the ticket makes the page join again, and never helping m
   await visit.close();
 });
 
-test("a restart brings the page back when it was told to", async () => {
+test("a restart keeps the place on the screen, and the page comes back when told, though the next server knows less", async () => {
   const visit = await open({ join: () => standing() });
   await visit.reads("#big", "1,240");
-  await visit.push({ type: "server.bye", reconnect_in_ms: 300 });
+  const told = Date.now();
+  await visit.push({ type: "server.bye", reconnect_in_ms: 4500 });
   await visit.hangUp(1012);
+  await visit.reads("#notice", interrupted);
+  assert.equal(await visit.page.innerText("#big"), "1,240");
+  await pictures(visit.page, "page-restart");
   await visit.counts(() => visit.sockets.length, 2);
+  assert.ok(Date.now() - told >= 4400, `back after ${Date.now() - told} ms`);
+  await visit.hides("#notice");
+  // A server that has just started does not know the line yet.
+  await visit.push({ type: "queue.update", ...standing({ position: null, ahead: null, progress: null, message: "new" }) });
+  await visit.reads("#message", "new");
+  await visit.heading("You are in line");
+  assert.equal(await visit.page.innerText("#big"), "1,240");
+  assert.ok(await visit.page.isVisible("#bar"));
+  await visit.push({ type: "queue.update", ...standing({ position: 1238, ahead: 1237 }) });
+  await visit.reads("#big", "1,238");
+  assert.deepEqual(visit.complaints, []);
+  await visit.close();
+});
+
+test("a server that says goodbye and then nothing more is left at its word", async () => {
+  const visit = await open({ join: () => standing() });
+  await visit.reads("#big", "1,240");
+  await visit.push({ type: "server.bye", reconnect_in_ms: 200 });
+  await visit.counts(() => visit.sockets.length, 2);
+  await visit.close();
+});
+
+test("after a lost socket the page waits longer each time, by chance, and then asks without one", async () => {
+  const dialled = [];
+  const visit = await open({
+    join: () => standing(),
+    socket: (socket) => { dialled.push(Date.now()); if (dialled.length > 1) socket.close({ code: 1011 }); },
+    status: () => standing({ position: 700, ahead: 699 }),
+  });
+  await visit.reads("#big", "1,240");
+  const lost = Date.now();
+  await visit.hangUp(1006);
+  await visit.reads("#big", "700");
+  const [first, second] = [dialled[1] - lost, dialled[2] - dialled[1]];
+  assert.ok(first >= 950 && first < 3000, `the first retry after ${first} ms`);
+  assert.ok(second >= 1900 && second < 5000, `the second retry after ${second} ms`);
+  await visit.close();
+});
+
+test("a network that comes back is used at once", async () => {
+  let down = false;
+  const visit = await open({
+    join: () => standing(), status: () => (down ? null : standing({ position: 700, ahead: 699 })),
+    socket: (socket) => { if (down) socket.close({ code: 1011 }); },
+  });
+  await visit.reads("#big", "1,240");
+  down = true;
+  await visit.hangUp(1006);
+  await visit.counts(() => visit.requests.filter((path) => path === "/_queue/status").length, 1);
+  down = false;
+  const dialled = visit.sockets.length;
+  const back = Date.now();
+  await visit.page.evaluate(() => dispatchEvent(new Event("online")));
+  await visit.counts(() => visit.sockets.length, dialled + 1);
+  assert.ok(Date.now() - back < 1000, `after ${Date.now() - back} ms`);
+  await visit.close();
+});
+
+test("a phone that wakes up does not trust the socket it fell asleep with", async () => {
+  const visit = await open({ join: () => standing({ next_update_seconds: 60 }) });
+  await visit.reads("#big", "1,240");
+  await visit.counts(() => visit.sockets.length, 1);
+  const wake = (slept) => visit.page.evaluate((slept) => {
+    const real = Date.now;
+    Date.now = () => real() + slept;
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, slept);
+  await wake(5_000);
+  await visit.page.waitForTimeout(500); // the wait is the subject: a look at another tab is no reason to dial
+  assert.equal(visit.sockets.length, 1);
+  await wake(20_000);
+  await visit.counts(() => visit.sockets.length, 2);
+  assert.equal(await visit.page.innerText("#big"), "1,240");
+  await visit.close();
+});
+
+test("a socket that never opens is given up", async () => {
+  const visit = await open({
+    join: () => standing(),
+    before: (page) => page.addInitScript(() => {
+      window.dials = 0;
+      window.WebSocket = class { static CONNECTING = 0; static OPEN = 1; readyState = 0; constructor() { window.dials += 1; } close() {} };
+    }),
+  });
+  await visit.reads("#big", "1,240");
+  assert.equal(await visit.page.evaluate(() => window.dials), 1);
+  await visit.page.evaluate(() => {
+    const real = Date.now;
+    Date.now = () => real() + 11_000;
+  });
+  await visit.until(() => window.dials === 2);
   await visit.close();
 });
 
@@ -187,7 +283,7 @@ test("a lost connection keeps the position, says the place is kept, and comes ba
   await visit.reads("#big", "1,240");
   down = true;
   await visit.hangUp(1011);
-  await visit.reads("#notice", "The connection is interrupted. Your place is kept; this page connects again by itself.");
+  await visit.reads("#notice", interrupted);
   assert.ok(await visit.page.isVisible("#big"));
   await pictures(visit.page, "page-lost");
   down = false;
@@ -228,7 +324,7 @@ test("without JavaScript the server's words are shown and the page looks again b
 
 // Opens the page in a browser of its own, with the server played by `join`, `status` and `socket`: each gives a
 // standing, a `{status, headers, json}`, or null for a connection that breaks.
-async function open({ join, status = join, socket = () => {}, path = "/sale", refresh = 30, ...options }) {
+async function open({ join, status = join, socket = () => {}, before = () => {}, path = "/sale", refresh = 30, ...options }) {
   const context = await browser.newContext({ viewport: desktop, reducedMotion: "reduce", ...options });
   const page = await context.newPage();
   const visit = { page, requests: [], complaints: [], sockets: [], said: [] };
@@ -250,6 +346,7 @@ async function open({ join, status = join, socket = () => {}, path = "/sale", re
     opened.onMessage((text) => visit.said.push(JSON.parse(text)));
     socket(opened);
   });
+  await before(page);
 
   Object.assign(visit, {
     admit: () => { admitted = true; },
