@@ -13,9 +13,11 @@ make_state() {
     printf '%s\n' "$state" >"$process_logs/folder"
 }
 
-# PostgreSQL on a socket only; it refuses to run as root. Durability is off: the data lives as long as the script.
+# PostgreSQL on a socket only; it refuses to run as root. Durability is off, as the data lives as long as the script:
+# start_postgres [durable]
 start_postgres() {
-    local bin folder=$state/postgres as=()
+    local bin folder=$state/postgres as=() settings=(-c fsync=off -c full_page_writes=off -c synchronous_commit=off)
+    [[ ${1:-} != durable ]] || settings=(-c fsync=on -c synchronous_commit=on -c shared_buffers=256MB -c max_wal_size=4GB)
     bin=$(postgres_bin)
     if ((EUID == 0)); then
         as=(setpriv --reuid=postgres --regid=postgres --init-groups --)
@@ -29,7 +31,7 @@ start_postgres() {
     fi
     # A change of user forgets the signal that `start` asked for: asked for again behind it.
     start postgres "${as[@]}" setpriv --pdeathsig INT -- "$bin/postgres" -D "$folder/data" -k "$folder" -c listen_addresses= \
-        -c fsync=off -c full_page_writes=off -c synchronous_commit=off -c max_connections=100
+        -c max_connections=400 "${settings[@]}"
     # Its fast shutdown is SIGINT: SIGTERM would wait for every client.
     on_exit stop postgres INT
     await_ready postgres 30 "$bin/pg_isready" --quiet --host="$folder"
