@@ -1,21 +1,19 @@
 //! One event that everybody wants: the counter beside `SELECT … FOR UPDATE`.
 
-use std::path::Path;
-
 use box_office::config::Database;
 use box_office::db::Db;
 use box_office::db::migrate::migrate;
 use tokio_postgres::NoTls;
 
-use crate::BenchError;
 use crate::contest::{Length, Score, Seller, turn};
 use crate::counter::Ours;
 use crate::cpu::{Cpu, parent};
 use crate::http::Served;
 use crate::plain::{Holds, Plain};
 use crate::report::{Goal, Row};
+use crate::{Args, BenchError};
 
-const CLIENTS: [usize; 5] = [1, 8, 32, 64, 256];
+pub(crate) const CLIENTS: [usize; 5] = [1, 8, 32, 64, 256];
 /// Where the ratio was promised.
 const PROMISED: usize = 64;
 /// More than any turn sells.
@@ -40,16 +38,17 @@ struct Scores {
     http: Score,
 }
 
-pub(crate) async fn measure(db_url: &str, program: &Path, length: Length) -> Result<Vec<Row>, BenchError> {
+pub(crate) async fn measure(args: &Args, length: Length) -> Result<Vec<Row>, BenchError> {
+    let db_url = args.db_url.as_str();
     let mut stage = Stage::new(db_url, length).await?;
     let plain = Plain { db_url: db_url.into(), holds: Holds::Summed };
     let counted = Plain { db_url: db_url.into(), holds: Holds::Counted };
     let ours = Ours::new(&stage.database)?;
     let report = std::env::temp_dir().join(format!("sale-bench-{}.json", std::process::id()));
-    let served = Served::start(program, db_url, &report).await?;
+    let served = Served::start(&args.box_office, db_url, &report).await?;
 
     let mut all = Vec::new();
-    for clients in CLIENTS {
+    for &clients in &args.clients {
         let mut scores =
             Scores { clients, plain: Score::default(), ours: Score::default(), http: Score::default() };
         for _ in 0..length.turns {

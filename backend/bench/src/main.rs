@@ -28,6 +28,9 @@ struct Args {
     /// Where the rows go.
     #[arg(long, value_name = "FILE")]
     json: PathBuf,
+    /// How many buy at the same time.
+    #[arg(long, value_delimiter = ',', default_values_t = hot_row::CLIENTS)]
+    clients: Vec<usize>,
     /// One short turn each.
     #[arg(long, conflicts_with = "long")]
     quick: bool,
@@ -83,7 +86,7 @@ fn measure(args: &Args) -> Result<Vec<Row>, BenchError> {
         .enable_all()
         .build()
         .map_err(|error| BenchError::Start(error.to_string()))?;
-    let rows = runtime.block_on(hot_row::measure(&args.db_url, &args.box_office, length))?;
+    let rows = runtime.block_on(hot_row::measure(args, length))?;
     report::write(&args.json, &rows).map_err(|error| BenchError::File(args.json.clone(), error))?;
     Ok(rows)
 }
