@@ -6,6 +6,7 @@ use tokio_postgres::Row;
 
 use super::{Db, DbError, column, count};
 use crate::config::Seed;
+use crate::payment::gateway::Amount;
 use crate::sale::Stock;
 
 /// An event as the shop shows it.
@@ -15,20 +16,27 @@ pub struct Event {
     pub name: String,
     pub starts_at: Option<SystemTime>,
     pub stock: Stock,
+    /// Sold by named seat.
+    pub seated: bool,
+    /// Of one ticket, or the middle of those of its seats.
+    pub price: Amount,
 }
 
 /// More events than a shop lists on one page.
 const MAX_LISTED: i64 = 500;
 
-const LIST: &str = "SELECT id, name, starts_at, total_qty, held_qty, sold_qty FROM events
+const LIST: &str =
+    "SELECT id, name, starts_at, total_qty, held_qty, sold_qty, seated, price_minor, currency FROM events
     ORDER BY starts_at NULLS LAST, id LIMIT $1";
 
-const FIND: &str = "SELECT id, name, starts_at, total_qty, held_qty, sold_qty FROM events WHERE id = $1";
+const FIND: &str = "SELECT id, name, starts_at, total_qty, held_qty, sold_qty, seated, price_minor, currency
+    FROM events WHERE id = $1";
 
 const STOCKS: &str = "SELECT id, total_qty, held_qty, sold_qty FROM events WHERE id = ANY($1)";
 
-/// The hot row: who has this lock decides alone.
-pub(super) const LOCK: &str = "SELECT total_qty, held_qty, sold_qty FROM events WHERE id = $1 FOR UPDATE";
+/// The hot row: who has this lock decides alone. What is sold by seat is not sold by number.
+pub(super) const LOCK: &str =
+    "SELECT total_qty, held_qty, sold_qty FROM events WHERE id = $1 AND NOT seated FOR UPDATE";
 
 const SEED: &str = "INSERT INTO events (id, name, total_qty) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING";
 
@@ -63,6 +71,11 @@ fn event(row: &Row) -> Result<Event, DbError> {
         name: column(row, "name")?,
         starts_at: column(row, "starts_at")?,
         stock: stock(row)?,
+        seated: column(row, "seated")?,
+        price: Amount {
+            amount_minor: column::<i32>(row, "price_minor")?.into(),
+            currency: column(row, "currency")?,
+        },
     })
 }
 

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::orders::Attempt;
 use super::{DbError, column, count, events};
-use crate::sale::{Qty, Stock};
+use crate::sale::{EventId, IdempotencyKey, Qty, Stock};
 
 /// An open transaction. Unless it is committed or rolled back, its connection has to be closed.
 pub(crate) struct Group<'a> {
@@ -112,7 +112,10 @@ impl<'a> Group<'a> {
 
     /// What is known of each key. Does not wait for the event.
     pub(crate) async fn known(&self, attempts: &[&Attempt], ttl: Duration) -> Result<Vec<Known>, DbError> {
-        let names: Vec<i64> = attempts.iter().map(|attempt| key_name(attempt)).collect();
+        let names: Vec<i64> = attempts
+            .iter()
+            .map(|attempt| key_name(&attempt.key, &attempt.user_id, &attempt.event_id))
+            .collect();
         let users: Vec<&str> = attempts.iter().map(|attempt| attempt.user_id.as_str()).collect();
         let keys: Vec<&str> = attempts.iter().map(|attempt| attempt.key.as_str()).collect();
         let find: [&(dyn ToSql + Sync); 4] = [&self.event_id, &users, &keys, &ttl.as_secs_f64()];
@@ -236,10 +239,10 @@ fn before(row: &Row) -> Result<Known, DbError> {
 
 /// The lock of a key: a number that every process makes of it. Two keys with the same number only tell each other
 /// to try again.
-fn key_name(attempt: &Attempt) -> i64 {
+pub(super) fn key_name(key: &IdempotencyKey, user_id: &str, event_id: &EventId) -> i64 {
     let mut hash = Sha256::new();
     // No part can hold a line feed, so no two attempts share a name.
-    for part in [attempt.key.as_str(), "\n", &attempt.user_id, "\n", attempt.event_id.as_str()] {
+    for part in [key.as_str(), "\n", user_id, "\n", event_id.as_str()] {
         hash.update(part);
     }
     let digest = hash.finalize();

@@ -161,11 +161,16 @@ impl Db {
             let Some(order) = lock(transaction, event.payment_id).await? else {
                 return Ok(Heard::UnknownPayment);
             };
+            // An event that is refused is not taken: the true one may have the same id.
+            let payment = find(transaction, event.payment_id, None).await?;
+            if payment.is_some_and(|payment| payment.amount != event.amount) {
+                return Ok(Heard::OtherAmount);
+            }
             let take = transaction.prepare_cached(TAKE_EVENT).await?;
             if transaction.execute(&take, &[&event.id]).await? == 0 {
                 return Ok(Heard::Duplicate);
             }
-            follow(transaction, event.payment_id, order, event.state, Some(&event.amount)).await
+            follow(transaction, event.payment_id, order, event.state).await
         })
         .await
     }
@@ -173,7 +178,7 @@ impl Db {
     /// Follows an answer of the gateway.
     pub async fn hear_answer(&self, payment: Uuid, charge: Charge) -> Result<Heard, DbError> {
         self.transaction(async |transaction| match lock(transaction, payment).await? {
-            Some(order) => follow(transaction, payment, order, charge, None).await,
+            Some(order) => follow(transaction, payment, order, charge).await,
             None => Ok(Heard::UnknownPayment),
         })
         .await
@@ -195,13 +200,9 @@ async fn follow(
     payment: Uuid,
     order: Uuid,
     charge: Charge,
-    amount: Option<&Amount>,
 ) -> Result<Heard, DbError> {
     let hold = fates::lock_hold(transaction, order).await?;
     let Some(before) = find(transaction, payment, None).await? else { return Ok(Heard::UnknownPayment) };
-    if amount.is_some_and(|amount| *amount != before.amount) {
-        return Ok(Heard::OtherAmount);
-    }
     let now = match step(before.status, charge) {
         Step::Stay => return Ok(Heard::Applied { now: before.status, changed: false }),
         Step::Sell if hold == Hold::Live => {

@@ -10,6 +10,7 @@ use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
+use super::group::key_name;
 use super::{Db, DbError, column, count};
 use crate::config::SaleRules;
 use crate::payment::gateway::Amount;
@@ -71,7 +72,8 @@ pub enum Placed {
     UnknownSeats(Vec<String>),
 }
 
-const TRY_KEY: &str = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0)) AS free";
+/// The same lock as that of a plain purchase: they share the scope of keys.
+const TRY_KEY: &str = "SELECT pg_try_advisory_xact_lock($1) AS free";
 
 const BY_KEY: &str = "SELECT o.id, o.event_id, o.status, o.qty, coalesce(o.seat_ids, '{}') AS seat_ids, o.remaining,
         coalesce(o.amount_minor, 0) AS amount_minor, e.currency, o.hold_expires_at, o.request_hash = $5 AS same,
@@ -321,8 +323,7 @@ fn refusal(row: &Row, taken: Vec<String>) -> Result<Placed, DbError> {
 }
 
 async fn try_key(transaction: &Transaction<'_>, wish: &Wish, key: &IdempotencyKey) -> Result<bool, DbError> {
-    // No part can hold a line feed, so no two orders share a name.
-    let name = [key.as_str(), &wish.user_id, wish.event_id.as_str()].join("\n");
+    let name = key_name(key, &wish.user_id, &wish.event_id);
     let statement = transaction.prepare_cached(TRY_KEY).await?;
     column(&transaction.query_one(&statement, &[&name]).await?, "free")
 }

@@ -13,6 +13,7 @@ use super::{Segment, Shop};
 use crate::db::events::Event;
 use crate::error::Error;
 use crate::passes::Caller;
+use crate::payment::gateway::Amount;
 use crate::sale::Stock;
 
 #[derive(Serialize)]
@@ -28,6 +29,10 @@ struct EventView {
     /// RFC 3339; when the event takes place.
     starts_at: Option<String>,
     max_qty: u32,
+    /// Sold by named seat: see `/seats`.
+    seated: bool,
+    price_minor: i64,
+    currency: String,
     #[serde(flatten)]
     stock: StockView,
 }
@@ -73,9 +78,11 @@ pub(super) async fn availability(
 
 impl EventView {
     fn of(event: Event, shop: &Shop) -> Self {
-        let Event { id, name, starts_at, stock } = event;
+        let Event { id, name, starts_at, stock, seated, price } = event;
         let starts_at = starts_at.map(|at| Micros::from(at).to_rfc3339());
-        Self { id, name, starts_at, max_qty: shop.rules.max_qty, stock: stock.into() }
+        let Amount { amount_minor: price_minor, currency } = price;
+        let max_qty = shop.rules.max_qty;
+        Self { id, name, starts_at, max_qty, seated, price_minor, currency, stock: stock.into() }
     }
 }
 

@@ -95,7 +95,9 @@ pub(super) async fn cancel(
 }
 
 impl Wanted {
-    fn into_wish(self, user_id: String, key: IdempotencyKey, shop: &Shop) -> Result<Wish, Error> {
+    fn into_wish(mut self, user_id: String, key: IdempotencyKey, shop: &Shop) -> Result<Wish, Error> {
+        // The same seats in another order are the same seats.
+        self.seat_ids.iter_mut().for_each(|seats| seats.sort_unstable());
         let max = shop.rules.max_qty;
         let once = Some((key, self.hash()));
         let event_id: EventId = self.event_id.parse()?;

@@ -1,9 +1,12 @@
 //! A private PostgreSQL, the program on it, and a client.
 
 pub(crate) mod edge;
+pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod office;
 pub(crate) mod postgres;
+pub(crate) mod shop;
+pub(crate) mod stream;
 
 use std::time::{Duration, Instant};
 
