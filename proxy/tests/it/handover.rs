@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::rig::{Origin, soon};
-use crate::rolling::{Edge, Setup};
+use crate::rolling::{Edge, Setup, enter};
 use crate::site::{RedisServer, until};
 
 const OPEN: &str = "total_active_users = 100\nnew_users_per_minute = 60000";
@@ -85,8 +85,7 @@ async fn of_thousands_who_connect_all_the_time_nobody_is_refused_or_reset() {
     let redis = RedisServer::start();
     let setup = Setup::new(origin.address, Some(&redis), OPEN);
     let mut edge = setup.start(&["--linger", "300ms"]).await;
-    let mut inside = edge.visitor();
-    assert_eq!(inside.visit("/").await.status, 200);
+    let mut inside = enter(edge.site).await;
     let hammer = Hammer::start(edge.site, edge.operator);
     for _ in 0..3 {
         edge = hand_over(&setup, edge).await;
@@ -106,7 +105,7 @@ async fn waiters_come_back_to_the_successor_at_the_same_place() {
     let redis = RedisServer::start();
     let setup = Setup::new(origin.address, Some(&redis), FULL);
     let edge = setup.start(&["--linger", "300ms"]).await;
-    edge.visitor().visit("/").await;
+    enter(edge.site).await;
     let mut waiters = Vec::new();
     for place in 1..=5 {
         let mut visitor = edge.visitor();

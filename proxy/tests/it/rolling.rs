@@ -9,4 +9,4 @@ mod shopper;
 mod stop;
 mod waiter;
 
-pub(crate) use self::process::{Edge, Setup};
+pub(crate) use self::process::{Edge, Setup, enter};

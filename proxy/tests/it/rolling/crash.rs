@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::balancer::Balancer;
-use super::process::Setup;
+use super::process::{Setup, enter};
 use super::waiter::Waiter;
 use crate::rig::Origin;
 use crate::site::{RedisServer, until_within};
@@ -22,10 +22,8 @@ async fn what_a_killed_edge_held_is_found_at_the_other() {
     let other = setup.start(&[]).await;
     let balancer = Balancer::before(&[doomed.site, other.site]).await;
 
-    let mut inside = doomed.visitor();
-    assert_eq!(inside.visit("/").await.shows(), "GET /");
-    let mut leaves = doomed.visitor();
-    leaves.visit("/").await;
+    let mut inside = enter(doomed.site).await;
+    let mut leaves = enter(doomed.site).await;
     // The first in line gets a turn from the doomed edge and does not take it there.
     let mut called = doomed.visitor();
     called.join().await;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::balancer::Balancer;
-use super::process::{Edge, Setup};
+use super::process::{Edge, Setup, enter};
 use super::shopper::Shopper;
 use super::waiter::{Loss, Waiter};
 use crate::rig::Origin;
@@ -66,8 +66,7 @@ async fn every_edge_is_restarted_and_nobody_inside_or_in_line_notices_more_than_
 async fn shoppers(balancer: &Balancer) -> Vec<Shopper> {
     let mut shoppers = Vec::new();
     for number in 0..SHOPPERS {
-        let mut visitor = Visitor::new(balancer.address);
-        assert_eq!(visitor.visit("/").await.shows(), "GET /");
+        let visitor = enter(balancer.address).await;
         let every = Duration::from_millis(if number % 3 == 0 { 700 } else { 100 });
         shoppers.push(Shopper::inside(&visitor, balancer.address, every));
     }

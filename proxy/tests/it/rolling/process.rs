@@ -85,6 +85,21 @@ impl Setup {
     }
 }
 
+/// Somebody who was let in at once. A store that has just begun takes some seconds before it lets anybody in: it may be
+/// one that forgot, and those who know better are heard first.
+pub(crate) async fn enter(site: SocketAddr) -> Visitor {
+    let entered = async {
+        loop {
+            let mut visitor = Visitor::new(site);
+            if visitor.visit("/").await.shows() == "GET /" {
+                return visitor;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, entered).await.expect("somebody is let in")
+}
+
 /// One process. Killed when dropped.
 pub(crate) struct Edge {
     child: Child,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::process::{Edge, Setup};
+use super::process::{Edge, Setup, enter};
 use crate::rig::{Origin, soon};
 use crate::site::RedisServer;
 
@@ -42,8 +42,7 @@ async fn an_edge_stays_ready_and_live_while_the_store_is_away_and_says_since_whe
     let origin = Origin::start().await;
     let mut redis = RedisServer::start();
     let edge = Setup::new(origin.address, Some(&redis), OPEN).start(&[]).await;
-    let mut inside = edge.visitor();
-    assert_eq!(inside.visit("/").await.status, 200);
+    let mut inside = enter(edge.site).await;
     back(&edge).await;
 
     redis.freeze();

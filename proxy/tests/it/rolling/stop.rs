@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::process::Setup;
+use super::process::{Setup, enter};
 use crate::rig::{Client, Origin, UPGRADE, soon};
 
 const OPEN: &str = "total_active_users = 100\nnew_users_per_minute = 60000";
@@ -182,7 +182,7 @@ async fn waiters_are_told_when_to_come_back_each_at_another_moment() {
     const WAITERS: usize = 40;
     let origin = Origin::start().await;
     let mut edge = Setup::new(origin.address, None, FULL).start(&["--linger", "200ms"]).await;
-    assert_eq!(edge.visitor().visit("/").await.status, 200);
+    enter(edge.site).await;
     let mut screens = Vec::new();
     for _ in 0..WAITERS {
         let mut visitor = edge.visitor();
