@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use room::gate::Door;
-use room::ids::{Incarnation, NodeId, TicketId, VisitorId};
+use room::ids::{Incarnation, NodeId, VisitorId};
 use room::node::Node;
 use room::queue::{Arrival, Control, Counts, Event, Mode, Restore};
 use room::rules::Phase;
@@ -46,6 +46,10 @@ pub(crate) struct Edge {
     pub(crate) owes: Owes,
     /// Sessions that were extended here, until the store has taken them in.
     pub(crate) lent: Vec<Restore>,
+    /// Events after this number were missed and have still to be read back.
+    pub(crate) missed: Option<u64>,
+    /// Memory was full: it is tried again then.
+    pub(crate) full_until: At,
     pub(crate) last_stamp: u64,
 }
 
@@ -63,8 +67,6 @@ pub(crate) enum Owes {
 pub(crate) struct Known {
     pub(crate) counts: Counts,
     pub(crate) control: Control,
-    pub(crate) seq: u64,
-    pub(crate) clock: Micros,
 }
 
 impl Edge {
@@ -87,6 +89,8 @@ impl Edge {
             lost: false,
             owes: Owes::Nothing,
             lent: Vec::new(),
+            missed: None,
+            full_until: 0,
             last_stamp: 0,
         }
     }
@@ -130,9 +134,7 @@ impl Edge {
     pub(crate) fn report(&self, at: At) -> Vec<Restore> {
         let now = self.now(at);
         let mut items = self.node.report(now);
-        // A turn that was open when the store was last heard is open: nobody could claim it since.
-        let heard = self.known.as_ref().map_or(now, |known| known.clock);
-        items.extend(self.hub.open_turns(heard));
+        items.extend(self.hub.open_turns());
         items
     }
 
@@ -295,7 +297,7 @@ impl Hub {
 
     pub(crate) fn detach(&mut self, visitor: VisitorId, screen: Screen, at: At) {
         if let Some(waiter) = self.waiters.get_mut(&visitor) {
-            waiter.screens.retain(|open| (open.who, open.tab) != (screen.who, screen.tab));
+            waiter.screens.retain(|open| *open != screen);
             waiter.seen = at;
         }
     }
@@ -326,16 +328,18 @@ impl Hub {
         away
     }
 
-    fn open_turns(&self, now: Micros) -> impl Iterator<Item = Restore> {
-        self.waiters.iter().filter_map(move |(&visitor, waiter)| match waiter.stands {
-            Stands::Turn { deadline } if deadline > now => {
+    /// The turns that are not known to be over. Their deadlines say nothing: an outage extends them.
+    fn open_turns(&self) -> impl Iterator<Item = Restore> {
+        self.waiters.iter().filter_map(|(&visitor, waiter)| match waiter.stands {
+            Stands::Turn { .. } => {
                 Some(Restore::Turn { visitor, ticket: waiter.arrival.ticket })
             }
             _ => None,
         })
     }
 
-    pub(crate) fn ticket_of(&self, visitor: VisitorId) -> Option<TicketId> {
-        self.waiters.get(&visitor).map(|waiter| waiter.arrival.ticket)
+    pub(crate) fn has_turn(&self, visitor: VisitorId) -> bool {
+        let stands = self.waiters.get(&visitor).map(|waiter| waiter.stands);
+        matches!(stands, Some(Stands::Turn { .. }))
     }
 }

@@ -21,6 +21,8 @@ pub(crate) enum Note {
     Came { who: Who },
     /// An edge was told of a place at the instant `told`.
     Stands { who: Who, edge: usize, score: u64, returning: bool, told: At },
+    /// The confirmed ticket reached the browser.
+    Confirmed { who: Who, score: u64 },
     /// The store gave a turn.
     Given { who: Who, deadline: Micros },
     /// The store ended a turn unclaimed.
@@ -30,11 +32,9 @@ pub(crate) enum Note {
     /// The visitor was told that it is their turn.
     Told { who: Who, edge: usize, deadline: Micros },
     /// The store made a session.
-    Sold { who: Who, cap: Micros, at_once: bool },
+    Sold { who: Who, ticket: TicketId, cap: Micros, at_once: bool },
     /// An edge saw a session, by the store's word or its own.
     Holds { who: Who, edge: usize, ticket: TicketId, session: Session },
-    /// A request with a pass was forwarded.
-    Used { who: Who, edge: usize },
     /// The ticket was refused.
     Refused { who: Who, edge: usize },
     /// Place, turn or session was given back.
@@ -50,13 +50,13 @@ impl Note {
         match *self {
             Self::Came { who }
             | Self::Stands { who, .. }
+            | Self::Confirmed { who, .. }
             | Self::Given { who, .. }
             | Self::Lapsed { who }
             | Self::Absent { who }
             | Self::Told { who, .. }
             | Self::Sold { who, .. }
             | Self::Holds { who, .. }
-            | Self::Used { who, .. }
             | Self::Refused { who, .. }
             | Self::Left { who }
             | Self::Offline { who }
@@ -81,14 +81,20 @@ impl Journal {
         self.notes.push((at, note));
     }
 
+    /// What only helps to understand.
+    pub(crate) fn mutter(&self, at: At, what: impl FnOnce() -> String) {
+        if self.aloud {
+            println!("{:>11.6}      {}", at as f64 / 1e6, what());
+        }
+    }
+
     /// The last that happened to some people and to the world.
     pub(crate) fn last_of(&self, people: &[Who]) -> String {
         let concerns = |note: &Note| note.who().is_none_or(|who| people.contains(&who));
-        let used = |note: &Note| matches!(note, Note::Used { .. } | Note::HeardControl { .. });
         let lines: Vec<String> = self
             .notes
             .iter()
-            .filter(|(_, note)| concerns(note) && !used(note))
+            .filter(|(_, note)| concerns(note) && !matches!(note, Note::HeardControl { .. }))
             .map(|(at, note)| line(*at, note))
             .collect();
         lines[lines.len().saturating_sub(60)..].join("\n")

@@ -38,6 +38,10 @@ pub(crate) struct Fares {
     pub(crate) frozen: bool,
     /// When the store last carried out a call of this edge whose answer came back, in the store's lived time.
     pub(crate) spoke: At,
+    /// The last instant of the store's lived time at which it had been silent for too long to keep its places.
+    forgot: At,
+    /// The same for long enough that a claim could not get through.
+    dumb: At,
     /// The newest operator's change that it heard of.
     pub(crate) serial: u64,
 }
@@ -54,6 +58,8 @@ pub(crate) struct Instant {
 
 /// An edge that was heard within this keeps the places of its people: the queue's own bound is 10 s.
 const HEARD: At = 8 * SECOND;
+/// An edge that is silent for longer may have kept a visitor from claiming.
+const DUMB: At = 2500 * crate::time::MS;
 
 pub(crate) struct Judge {
     pub(crate) now: Instant,
@@ -91,6 +97,20 @@ impl Judge {
         fares.up && !fares.frozen && self.now.lived - fares.spoke < HEARD
     }
 
+    /// The store carried out a call after so long.
+    pub(crate) fn lived(&mut self, span: At) {
+        self.now.lived += span;
+        for fares in &mut self.edges {
+            let silent = self.now.lived - fares.spoke;
+            if silent >= HEARD {
+                fares.forgot = self.now.lived;
+            }
+            if silent >= DUMB {
+                fares.dumb = self.now.lived;
+            }
+        }
+    }
+
     pub(crate) fn see(&mut self, note: &Note) -> Verdict {
         if let Note::HeardControl { edge, serial } = *note {
             let heard = &mut self.edges[edge].serial;
@@ -107,7 +127,7 @@ impl Judge {
     }
 
     pub(crate) fn edge_began(&mut self, edge: usize, boot: u32) {
-        self.edges[edge] = Fares { boot, up: true, frozen: false, spoke: self.now.lived, serial: 0 };
+        self.edges[edge] = Fares { boot, up: true, spoke: self.now.lived, ..Fares::default() };
     }
 
     /// What an edge that lives has heard of the operator's changes is not undone by a store that forgot them.

@@ -151,8 +151,10 @@ impl World {
             sold: HashSet::new(),
             ids: 0,
             serial: 0,
-            limits: (0, 0, 0),
+            limits: (plan.rules.new_users_per_minute, plan.rules.total_active_users, 0),
         };
+        let (rate, active, serial) = world.limits;
+        world.judge.see(&Note::Limits { rate, active, serial }).unwrap();
         for edge in 0..plan.edges {
             world.start(edge);
         }

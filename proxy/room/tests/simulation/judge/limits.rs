@@ -1,6 +1,6 @@
 //! The two hard limits.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use room::rules::Rules;
 use room::time::Micros;
@@ -26,6 +26,9 @@ pub(crate) struct Limits {
     slack: f64,
     turns: HashMap<Who, Turn>,
     passes: HashMap<Who, Micros>,
+    /// Sessions that were given back, by their caps.
+    left: HashSet<(Who, Micros)>,
+    caps: HashMap<Who, Micros>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -97,7 +100,10 @@ impl Judge {
             }
             Note::Holds { who, session, .. } => {
                 limits.turns.remove(&who);
-                limits.passes.insert(who, session.ends);
+                limits.caps.insert(who, session.cap);
+                if !limits.left.contains(&(who, session.cap)) {
+                    limits.passes.insert(who, session.ends);
+                }
                 None
             }
             Note::Lapsed { who } | Note::Stands { who, .. } | Note::Refused { who, .. } => {
@@ -107,6 +113,7 @@ impl Judge {
             Note::Left { who } => {
                 limits.turns.remove(&who);
                 limits.passes.remove(&who);
+                limits.left.extend(limits.caps.get(&who).map(|&cap| (who, cap)));
                 None
             }
             Note::Life { .. } => {
@@ -123,7 +130,8 @@ impl Judge {
         let at_once = usize::from(matches!(note, Note::Sold { .. }) && !limits.passes.contains_key(&who));
         let taken = limits.turns.len() + limits.passes.len() - both + at_once;
         if taken > limits.active as usize {
-            let what = format!("{taken} turns and sessions of {}", limits.active);
+            let (turns, passes) = (&limits.turns, &limits.passes);
+            let what = format!("{taken} of {} at {clock:?}: {turns:?}, {passes:?}", limits.active);
             return breach("turns and sessions stay within the limit", &[who], what);
         }
         Ok(())

@@ -28,6 +28,7 @@ struct Place {
     score: u64,
     edge: usize,
     boot: u32,
+    since: At,
 }
 
 /// A turn that a visitor was told of.
@@ -35,6 +36,7 @@ struct Place {
 struct Told {
     edge: usize,
     boot: u32,
+    since: At,
     deadline: Micros,
 }
 
@@ -62,11 +64,12 @@ impl Judge {
     /// In the ordinary line, online, at an edge that keeps the place.
     pub(crate) fn is_present(&self, who: Who) -> bool {
         !self.line.offline.contains(&who)
-            && self.line.places.get(&who).is_some_and(|place| self.still_keeps(place.edge, place.boot))
+            && self.line.places.get(&who).is_some_and(|place| self.still_keeps(place.edge, place.boot, place.since))
     }
 
-    fn still_keeps(&self, edge: usize, boot: u32) -> bool {
-        self.edges[edge].boot == boot && self.keeps(edge)
+    /// Whether an edge that looked after somebody at the instant `since` has done so all the time.
+    fn still_keeps(&self, edge: usize, boot: u32, since: At) -> bool {
+        self.edges[edge].boot == boot && self.keeps(edge) && self.edges[edge].forgot < since
     }
 
     /// Nobody gets a turn from the ordinary line while somebody who came earlier is present in it.
@@ -88,7 +91,7 @@ impl Judge {
         match *note {
             Note::Stands { who, score, returning, told, .. } => {
                 let first = self.line.scores.get(&who).copied().unwrap_or(score);
-                if first != score {
+                if first != score && !self.sessions.has_entered(who) {
                     return breach(PROMISE, &[who], format!("{who} stood at {first} and stands at {score}"));
                 }
                 if returning && self.is_present(who) && !self.line.is_stale(who, told) {
@@ -118,7 +121,8 @@ impl Judge {
         let Some(turn) = self.line.turns.get(&who) else { return Ok(()) };
         let kept = self.habits[who].steady
             && !self.line.offline.contains(&who)
-            && self.still_keeps(turn.edge, turn.boot)
+            && self.still_keeps(turn.edge, turn.boot, turn.since)
+            && self.edges[turn.edge].dumb < turn.since
             && !self.line.is_stale(who, told_at);
         if kept {
             let how = if lapsed { "lapsed" } else { "became a return" };
@@ -128,7 +132,7 @@ impl Judge {
     }
 
     pub(crate) fn line_sees(&mut self, note: &Note) {
-        let at = self.now.at;
+        let (at, since) = (self.now.at, self.now.lived);
         let boot_of = |edge: usize| self.edges[edge].boot;
         let line = &mut self.line;
         match *note {
@@ -137,14 +141,14 @@ impl Judge {
                 if line.is_stale(who, told) {
                     return;
                 }
-                line.scores.entry(who).or_insert(score);
                 line.out(who);
                 line.turns.remove(&who);
                 if !returning {
-                    line.places.insert(who, Place { score, edge, boot: boot_of(edge) });
+                    line.places.insert(who, Place { score, edge, boot: boot_of(edge), since });
                     line.standing.insert((score, who));
                 }
             }
+            Note::Confirmed { who, score } => drop(line.scores.insert(who, score)),
             Note::Given { who, .. } => {
                 line.changed.insert(who, at);
                 line.out(who);
@@ -156,7 +160,7 @@ impl Judge {
             }
             Note::Told { who, edge, deadline } => {
                 line.out(who);
-                line.turns.insert(who, Told { edge, boot: boot_of(edge), deadline });
+                line.turns.insert(who, Told { edge, boot: boot_of(edge), since, deadline });
             }
             Note::Absent { who } => line.out(who),
             Note::Sold { who, .. } | Note::Refused { who, .. } | Note::Left { who } => {

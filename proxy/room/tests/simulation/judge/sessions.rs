@@ -11,16 +11,14 @@ use crate::journal::{Note, Who};
 #[derive(Default)]
 pub(crate) struct Sessions {
     entered: HashSet<Who>,
-    bought: HashMap<TicketId, Bought>,
+    /// The sessions that a ticket bought, by their caps.
+    bought: HashMap<TicketId, Vec<Micros>>,
+    /// The edges that saw a session, with their lives.
+    seen: HashMap<(Who, Micros), HashSet<(usize, u32)>>,
     /// Passes in use.
     using: HashMap<Who, Micros>,
-}
-
-#[derive(Debug)]
-struct Bought {
-    cap: Micros,
-    /// The edges that saw the session, with their lives.
-    seen_by: HashSet<(usize, u32)>,
+    /// Whoever gave something back may be refused.
+    left: HashSet<Who>,
 }
 
 impl Sessions {
@@ -32,33 +30,34 @@ impl Sessions {
 impl Judge {
     pub(crate) fn sessions_last(&mut self, note: &Note) -> Verdict {
         match *note {
-            Note::Holds { who, edge, ticket, session } => {
+            Note::Sold { who, ticket, cap, .. } => {
+                let before = self.sessions.bought.entry(ticket).or_default();
+                let other = before.iter().copied().find(|&before| before != cap);
+                before.push(cap);
+                match other {
+                    Some(other) if self.is_remembered(who, other) => {
+                        breach("a ticket buys one session", &[who], format!("{ticket} bought two"))
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Note::Holds { who, edge, session, .. } => {
                 let boot = self.edges[edge].boot;
                 self.sessions.entered.insert(who);
                 self.sessions.using.insert(who, session.ends);
-                let first = || Bought { cap: session.cap, seen_by: HashSet::new() };
-                let bought = self.sessions.bought.entry(ticket).or_insert_with(first);
-                let witnessed = bought
-                    .seen_by
-                    .iter()
-                    .any(|&(edge, boot)| self.edges[edge].up && self.edges[edge].boot == boot);
-                if bought.cap != session.cap && witnessed {
-                    return breach("a ticket buys one session", &[who], format!("{ticket} bought two"));
-                }
-                bought.cap = session.cap;
-                bought.seen_by.insert((edge, boot));
+                self.sessions.seen.entry((who, session.cap)).or_default().insert((edge, boot));
                 if session.ends > session.cap {
                     return breach("a session ends by its cap", &[who], format!("{session:?}"));
                 }
                 Ok(())
             }
             Note::Left { who } => {
-                self.sessions.using.remove(&who);
+                self.sessions.left.insert(who);
                 Ok(())
             }
             Note::Refused { who, .. } => match self.sessions.using.remove(&who) {
                 // A little: the clocks of edges differ, and the pass is good by its seconds.
-                Some(ends) if ends.0 > self.now.clock.0 + 1_500_000 && self.habits[who].honest => {
+                Some(ends) if ends.0 > self.now.clock.0 + 1_500_000 && self.is_honoured(who) => {
                     let what = format!("{who}'s pass is good until {ends:?}, the clock is {:?}", self.now.clock);
                     breach("a pass in use is honoured", &[who], what)
                 }
@@ -66,5 +65,15 @@ impl Judge {
             },
             _ => Ok(()),
         }
+    }
+
+    /// Whether an edge that saw this session lives.
+    fn is_remembered(&self, who: Who, cap: Micros) -> bool {
+        let seen = self.sessions.seen.get(&(who, cap)).into_iter().flatten();
+        seen.into_iter().any(|&(edge, boot)| self.edges[edge].up && self.edges[edge].boot == boot)
+    }
+
+    fn is_honoured(&self, who: Who) -> bool {
+        self.habits[who].honest && !self.sessions.left.contains(&who)
     }
 }

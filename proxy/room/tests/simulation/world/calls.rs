@@ -8,6 +8,7 @@ use room::queue::{Arrived, Caller, Claimed, Event, Head, Now, Restore};
 use super::desk::Visit;
 use super::{Deed, Errand, World};
 use crate::bite::Flaw;
+use crate::edge::Owes;
 use crate::journal::{Note, Who};
 use crate::judge::Verdict;
 use crate::store::{Ask, Said};
@@ -17,12 +18,16 @@ use crate::time::{At, MS, SECOND};
 const DEADLINE: At = 250 * MS;
 /// Other calls of an edge overlap with one by no more than this.
 const OVERLAP: Duration = Duration::from_secs(1);
+/// An edge that did not call for so long presents its people again: less than the queue's patience with it.
+const SILENCE: At = 5 * SECOND;
 
 /// A call under way.
 pub(crate) struct Trip {
     pub(crate) edge: usize,
     boot: u32,
     sent: At,
+    /// The breaker did not even let it go.
+    refused: bool,
     then: Then,
 }
 
@@ -43,10 +48,12 @@ impl World {
         let boot = self.edges[edge].boot;
         self.planned += 1;
         let number = self.planned;
-        self.trips.insert(number, Trip { edge, boot, sent: at, then });
         let asks_anew = matches!(ask, Ask::Survey { whole: true });
         let from = &mut self.edges[edge];
-        if !from.breaker.admits(at) {
+        let refused = !from.breaker.admits(at);
+        self.trips.insert(number, Trip { edge, boot, sent: at, refused, then });
+        let from = &self.edges[edge];
+        if refused {
             self.plan(at, Deed::Fail(number));
             return;
         }
@@ -89,7 +96,7 @@ impl World {
         let Errand { edge, caller, at_most, ask } = errand;
         let now = Now { time: self.store.wall(self.now), at_most };
         let gap = self.now - std::mem::replace(&mut self.called, self.now);
-        self.judge.now.lived += gap.min(2 * SECOND);
+        self.judge.lived(gap.min(2 * SECOND));
         let before = self.store.queue.as_ref().map(|queue| queue.head());
         let (said, event) = self.store.carry_out(&self.rules, now, &caller, &ask);
         self.look_at(before, gap);
@@ -147,7 +154,8 @@ impl World {
                 for (arrival, arrived) in arrivals.iter().zip(arrived) {
                     if let Arrived::LetIn(session) = arrived {
                         let who = self.who(&arrival.visitor);
-                        self.note(Note::Sold { who, cap: session.cap, at_once: true })?;
+                        let (ticket, cap) = (arrival.ticket, session.cap);
+                        self.note(Note::Sold { who, ticket, cap, at_once: true })?;
                     }
                 }
                 Ok(())
@@ -155,7 +163,8 @@ impl World {
             (Ask::Claim(claim), Said::Claimed(Claimed::Session(session), _)) => {
                 let who = self.who(&claim.visitor);
                 if self.sold.insert((who, session.cap.0)) {
-                    self.note(Note::Sold { who, cap: session.cap, at_once: false })?;
+                    let (ticket, cap) = (claim.ticket, session.cap);
+                    self.note(Note::Sold { who, ticket, cap, at_once: false })?;
                 }
                 Ok(())
             }
@@ -213,13 +222,17 @@ impl World {
     }
 
     pub(super) fn answer(&mut self, number: u64, said: Said, told: At) -> Verdict {
-        let Some(Trip { edge, boot, sent, then }) = self.trips.remove(&number) else { return Ok(()) };
+        let Some(Trip { edge, boot, sent, then, .. }) = self.trips.remove(&number) else { return Ok(()) };
         if !self.lives(edge, boot) {
             return Ok(());
         }
         let (now, from) = (self.now, &mut self.edges[edge]);
         from.breaker.answered();
-        from.last_call = Some(sent);
+        let silent = from.last_call.replace(sent).map_or(0, |last| now - last);
+        if silent > SILENCE {
+            // While this edge was not heard, its places may have been passed over.
+            from.owes = from.owes.max(Owes::Lent);
+        }
         if let Some(head) = head_of(&said) {
             from.clock.calibrate(head.clock, sent, now);
             from.node.answered(head);
@@ -232,12 +245,14 @@ impl World {
     }
 
     pub(super) fn fail(&mut self, number: u64) -> Verdict {
-        let Some(Trip { edge, boot, then, .. }) = self.trips.remove(&number) else { return Ok(()) };
+        let Some(Trip { edge, boot, refused, then, .. }) = self.trips.remove(&number) else { return Ok(()) };
         if !self.lives(edge, boot) {
             return Ok(());
         }
         let now = self.now;
-        self.edges[edge].breaker.failed(now);
+        if !refused {
+            self.edges[edge].breaker.failed(now);
+        }
         match then {
             Then::Job => {
                 self.job_failed(edge);

@@ -2,7 +2,7 @@
 
 use room::gate::{Held, Verdict as Gate, decide};
 use room::ids::VisitorId;
-use room::queue::{Arrival, Arrived, Claim, Claimed, Leave, Renewal, Renewed, Session};
+use room::queue::{Arrival, Arrived, Claim, Claimed, Head, Leave, Renewal, Renewed, Session};
 use room::rules::TICKET_LIFE;
 use room::time::Micros;
 use room::token::{Pass, Ticket};
@@ -11,7 +11,7 @@ use super::calls::Then;
 use super::ticker::stands;
 use super::{Deed, World};
 use crate::bite::Flaw;
-use crate::edge::{Screen, Stands, Waiter};
+use crate::edge::{Owes, Screen, Stands, Waiter};
 use crate::journal::Note;
 use crate::judge::Verdict;
 use crate::person::{Reply, Wants};
@@ -104,6 +104,11 @@ impl World {
     }
 
     fn present(&mut self, edge: usize, visit: Visit, ticket: Ticket, may_wait: bool) {
+        if visit.wants == Wants::Page && self.edges[edge].hub.has_turn(ticket.visitor) {
+            // No other call is needed: a store that is full takes claims only.
+            let until = self.edges[edge].now(self.now) + std::time::Duration::from_micros(PATIENCE);
+            return self.claim(edge, Visit { ticket: Some(ticket), ..visit }, until);
+        }
         let now = self.edges[edge].now(self.now);
         let ticket = if may_wait { ticket.clone().confirmed(now.max(ticket.stamp)) } else { ticket };
         let arrival = Arrival {
@@ -166,20 +171,23 @@ impl World {
 
     pub(super) fn visit_answered(&mut self, edge: usize, visit: Visit, said: Said, told: At) -> Verdict {
         match said {
-            Said::Arrived(arrived, head) => self.arrived(edge, visit, arrived[0], head.seq, told),
+            Said::Arrived(arrived, head) => self.arrived(edge, visit, arrived[0], head, told),
             Said::Claimed(claimed, _) => self.claimed(edge, visit, claimed),
             Said::Renewed(renewed, _) => self.renewed(edge, visit, renewed),
             Said::Done(_) => {
-                let Some(ticket) = visit.ticket else { return Ok(()) };
-                self.edges[edge].node.spent(ticket.visitor, ticket.id);
-                self.forget(edge, ticket.visitor, &Reply::Expired);
+                let by_pass = visit.pass.map(|pass| (pass.visitor, pass.ticket));
+                let by_ticket = visit.ticket.map(|ticket| (ticket.visitor, ticket.id));
+                for (visitor, ticket) in by_pass.into_iter().chain(by_ticket) {
+                    self.edges[edge].node.spent(visitor, ticket);
+                    self.forget(edge, visitor, &Reply::Expired);
+                }
                 Ok(())
             }
             _ => self.visit_failed(edge, visit),
         }
     }
 
-    fn arrived(&mut self, edge: usize, visit: Visit, arrived: Arrived, seq: u64, told: At) -> Verdict {
+    fn arrived(&mut self, edge: usize, visit: Visit, arrived: Arrived, head: Head, told: At) -> Verdict {
         let Some(ticket) = visit.ticket.clone() else { return Ok(()) };
         let (who, screen) = (visit.screen.who, visit.screen);
         match arrived {
@@ -189,7 +197,7 @@ impl World {
                 self.claim(edge, visit, until);
                 Ok(())
             }
-            Arrived::Waiting(_) | Arrived::Turn(_) => self.keep(edge, visit, &ticket, arrived, seq, told),
+            Arrived::Waiting(_) | Arrived::Turn(_) => self.keep(edge, visit, &ticket, arrived, head, told),
             Arrived::Busy => {
                 let now = self.edges[edge].now(self.now);
                 self.edges[edge].busy_until = Micros(now.0 + BUSY);
@@ -212,13 +220,19 @@ impl World {
         visit: Visit,
         ticket: &Ticket,
         arrived: Arrived,
-        seq: u64,
+        head: Head,
         told: At,
     ) -> Verdict {
         let (at, visitor) = (self.now, ticket.visitor);
         let Some(said) = stands(arrived) else { return Ok(()) };
-        let hub = &mut self.edges[edge].hub;
-        let corrected = hub.corrected(visitor, said, seq, at);
+        let from = &mut self.edges[edge];
+        // Another life of the store, which has not heard yet of the turns that were told here.
+        let untold = from.owes == Owes::All || from.node.incarnation() != Some(head.incarnation);
+        let hub = &mut from.hub;
+        let corrected = match hub.waiters.get(&visitor) {
+            Some(Waiter { stands: turn @ Stands::Turn { .. }, .. }) if untold => *turn,
+            _ => hub.corrected(visitor, said, head.seq, at),
+        };
         let arrival = Arrival {
             visitor,
             ticket: ticket.id,
@@ -315,9 +329,10 @@ impl World {
 
     /// Place, turn or session is given back.
     fn give_back(&mut self, edge: usize, visit: Visit) {
-        let Some(ticket) = visit.ticket.clone() else { return };
-        let shown = visit.pass.as_ref().map_or(ticket.id, |pass| pass.ticket);
-        let ask = Ask::Leave(vec![Leave::Ended(ticket.visitor, Some(shown))]);
+        let by_pass = visit.pass.as_ref().map(|pass| (pass.visitor, pass.ticket));
+        let by_ticket = visit.ticket.as_ref().map(|ticket| (ticket.visitor, ticket.id));
+        let Some((visitor, ticket)) = by_pass.or(by_ticket) else { return };
+        let ask = Ask::Leave(vec![Leave::Ended(visitor, Some(ticket))]);
         self.call(edge, ask, Then::Visit(Box::new(visit)));
     }
 

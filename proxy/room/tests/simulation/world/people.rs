@@ -1,5 +1,7 @@
 //! What people do.
 
+use room::token::{Pass, Ticket};
+
 use super::desk::Request;
 use super::{Deed, World};
 use crate::edge::Screen;
@@ -31,6 +33,7 @@ impl World {
         tab_state.page += 1;
         let screen = Screen { who, tab, page: tab_state.page };
         let (ticket, pass) = (self.people[who].ticket.clone(), self.people[who].pass.clone());
+        self.journal.mutter(self.now, || format!("{who} from tab {tab} to edge {edge}: {wants:?}"));
         let request = Request { edge, boot, screen, wants, ticket, pass };
         let delay = self.dice.between(MS, 60 * MS);
         self.plan(self.now + delay, Deed::Request(request));
@@ -82,6 +85,7 @@ impl World {
 
     pub(super) fn reply(&mut self, screen: Screen, reply: Reply) -> Verdict {
         let Screen { who, tab, page } = screen;
+        self.journal.mutter(self.now, || format!("{who} at tab {tab}: {reply:?}"));
         let person = &mut self.people[who];
         if !person.online || person.tabs[tab].page != page || person.done {
             return Ok(());
@@ -90,16 +94,19 @@ impl World {
             Reply::In(pass) => return self.let_in(screen, pass),
             Reply::Waits(ticket) => {
                 person.visitor = Some(ticket.visitor);
-                let newer = person.ticket.as_ref().is_none_or(|old| old.id == ticket.id);
-                if newer {
+                // A place that was confirmed is not given away for another.
+                let replaces = |old: &Ticket| old.id == ticket.id || old.confirmed_at.is_none();
+                if person.ticket.as_ref().is_none_or(replaces) {
                     person.ticket = Some(ticket);
                 }
                 self.open_tabs(who);
                 self.again(screen, Wants::Socket, 100 * MS, 1500 * MS);
             }
             Reply::Attached(ticket) => {
+                let score = ticket.stamp.0;
                 person.ticket = Some(ticket);
                 person.tabs[tab].open = true;
+                return self.note(Note::Confirmed { who, score });
             }
             Reply::Turn => {
                 if let Some(within) = person.temper.claims_within {
@@ -140,7 +147,7 @@ impl World {
         }
     }
 
-    fn let_in(&mut self, screen: Screen, pass: room::token::Pass) -> Verdict {
+    fn let_in(&mut self, screen: Screen, pass: Pass) -> Verdict {
         let (who, at) = (screen.who, self.now);
         let person = &mut self.people[who];
         person.visitor = Some(pass.visitor);

@@ -44,6 +44,7 @@ impl World {
     pub(super) fn timer(&mut self, edge: usize) -> Verdict {
         let from = &mut self.edges[edge];
         if !from.up || from.ticker.current.is_some() || !from.ticker.jobs.is_empty() {
+            // What is under way goes first.
             return Ok(());
         }
         from.ticker.spoke = self.now;
@@ -71,9 +72,18 @@ impl World {
             } else if let Some(event) = ticker.inbox.pop_front() {
                 self.take_in(edge, &event)?;
             } else {
-                return Ok(());
+                return self.rest(edge);
             }
         }
+    }
+
+    /// Nothing is to be done before the next call; one that fell due meanwhile comes at once.
+    fn rest(&mut self, edge: usize) -> Verdict {
+        if self.edges[edge].ticker.due <= self.now {
+            let next = self.now + MS;
+            self.set_due(edge, next);
+        }
+        Ok(())
     }
 
     fn begin_job(&mut self, edge: usize, job: Job) -> Verdict {
@@ -99,6 +109,7 @@ impl World {
                 return Ok(());
             }
         };
+        self.journal.mutter(self.now, || format!("edge {edge}: {job:?}"));
         self.edges[edge].ticker.current = Some(job);
         self.call(edge, ask, Then::Job);
         Ok(())
@@ -118,11 +129,13 @@ impl World {
             (Job::Offer, Said::Tuned(_)) => self.edges[edge].ticker.offered = true,
             (Job::ReadBack { after, before }, Said::Missed(events)) => match events {
                 Some(events) => {
+                    self.edges[edge].missed = None;
                     for event in events.iter().filter(|event| (after..before).contains(&event.head.seq)) {
                         self.hear_named(edge, event)?;
                     }
                 }
                 None => {
+                    self.edges[edge].missed = None;
                     self.owe(edge, Owes::Lent);
                     self.edges[edge].ticker.jobs.push_front(Job::SurveyAnew);
                 }
@@ -133,8 +146,13 @@ impl World {
                 }
             }
             (Job::Report { .. }, Said::Done(_)) => {}
-            // Memory is full.
-            _ => self.job_failed(edge),
+            // Memory is full: the room goes on without.
+            _ => {
+                let later = self.now + RETRY_MOST;
+                let from = &mut self.edges[edge];
+                from.full_until = later;
+                from.ticker.jobs.clear();
+            }
         }
         self.go_on(edge)
     }
@@ -145,18 +163,22 @@ impl World {
         from.known = Some(Known {
             counts: survey.counts,
             control: survey.control.clone(),
-            seq: survey.head.seq,
-            clock: survey.head.clock,
         });
         self.heard_control(edge)?;
         match heard {
             Heard::Anew => self.owe(edge, Owes::All),
             Heard::Gap { after, before } => {
-                self.edges[edge].ticker.jobs.push_front(Job::ReadBack { after, before });
+                self.read_back(edge, after, before);
             }
             Heard::Old | Heard::Next => {}
         }
         Ok(())
+    }
+
+    fn read_back(&mut self, edge: usize, after: u64, before: u64) {
+        let from = &mut self.edges[edge];
+        from.missed = Some(from.missed.map_or(after, |missed| missed.min(after)));
+        from.ticker.jobs.push_front(Job::ReadBack { after, before });
     }
 
     fn heard_control(&mut self, edge: usize) -> Verdict {
@@ -173,6 +195,9 @@ impl World {
         from.ticker.retry = RETRY_LEAST;
         if std::mem::replace(&mut from.lost, false) {
             from.owes = from.owes.max(Owes::Lent);
+        }
+        if let Some(after) = self.edges[edge].missed {
+            self.read_back(edge, after, u64::MAX);
         }
         self.bring_back(edge);
         let from = &self.edges[edge];
@@ -206,7 +231,7 @@ impl World {
     fn bring_back(&mut self, edge: usize) {
         let (at, from) = (self.now, &mut self.edges[edge]);
         let under_way = from.ticker.jobs.iter().any(|job| matches!(job, Job::Told));
-        if from.owes == Owes::Nothing || under_way {
+        if from.owes == Owes::Nothing || under_way || from.full_until > at {
             return;
         }
         let life = from.node.incarnation();
@@ -238,15 +263,13 @@ impl World {
         from.known = Some(Known {
             counts: event.counts,
             control: event.control.clone(),
-            seq: event.head.seq,
-            clock: event.head.clock,
         });
         self.heard_control(edge)?;
         self.hear_named(edge, event)?;
         match heard {
             Heard::Anew => self.owe(edge, Owes::All),
             Heard::Gap { after, before } => {
-                self.edges[edge].ticker.jobs.push_front(Job::ReadBack { after, before });
+                self.read_back(edge, after, before);
             }
             Heard::Old | Heard::Next => {}
         }
