@@ -19,4 +19,5 @@ mod link;
 mod outages;
 mod refusals;
 mod shards;
+mod skew;
 mod support;
