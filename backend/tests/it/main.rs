@@ -7,6 +7,7 @@ mod bad_input;
 mod buying;
 mod contention;
 mod expiry;
+mod live;
 mod operation;
 mod orders;
 mod outage;

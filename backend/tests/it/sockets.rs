@@ -13,10 +13,10 @@ use crate::support::office::Office;
 
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 
-struct Socket(WebSocketStream<TcpStream>);
+pub(crate) struct Socket(pub WebSocketStream<TcpStream>);
 
 impl Socket {
-    async fn open(office: &Office, user: &str, path: &str) -> Result<Self, Error> {
+    pub(crate) async fn open(office: &Office, user: &str, path: &str) -> Result<Self, Error> {
         let mut request = format!("ws://{}{path}", office.address).into_client_request().unwrap();
         if !user.is_empty() {
             request.headers_mut().insert("x-user-id", user.parse().unwrap());
@@ -26,7 +26,7 @@ impl Socket {
     }
 
     /// The next message that is not the protocol's own; a close as `{"closed": code}`.
-    async fn next(&mut self) -> Value {
+    pub(crate) async fn next(&mut self) -> Value {
         loop {
             match timeout(PATIENCE, self.0.next()).await.expect("a message in time").expect("an open socket")
             {
@@ -41,7 +41,7 @@ impl Socket {
     }
 
     /// Skips to the next message of this type.
-    async fn next_of(&mut self, kind: &str) -> Value {
+    pub(crate) async fn next_of(&mut self, kind: &str) -> Value {
         loop {
             let message = self.next().await;
             if message["type"] == kind {
@@ -51,7 +51,7 @@ impl Socket {
     }
 
     /// Skips to a stock that has this many on hold and sold.
-    async fn stock(&mut self, held: u64, sold: u64) -> Value {
+    pub(crate) async fn stock(&mut self, held: u64, sold: u64) -> Value {
         loop {
             let message = self.next_of("stock.update").await;
             if (message["inHold"].as_u64(), message["sold"].as_u64()) == (Some(held), Some(sold)) {

@@ -5,6 +5,7 @@ pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod office;
 pub(crate) mod postgres;
+pub(crate) mod proxy;
 pub(crate) mod shop;
 pub(crate) mod stream;
 
