@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use room::rules::Rules;
-use store::Store;
-use store::redis::Redis;
+use store::redis::{Redis, RedisOptions, Topology};
+use store::{Store, StoreError};
 
 use crate::support::edge::{ask, heals, production};
 use crate::support::fault_link::{FaultLink, Mode};
-use crate::support::fleets::Sentinels;
+use crate::support::fleets::{MASTER, Sentinels};
 use crate::support::servers::{RedisServer, until};
 use crate::support::world::{call, caller, eventually, new_room, waiter};
 
@@ -98,7 +98,8 @@ async fn sentinels_that_are_slow_or_gone_hold_up_nobody() {
     let urls: Vec<String> = links.iter().map(|link| format!("redis://{}", link.address())).collect();
     // One of three says nothing from the start.
     links[0].set(Mode::STALL);
-    let store = production(fleet.options_by(urls)).await;
+    let topology = Topology::Sentinel { urls, master: MASTER.into() };
+    let store = production(RedisOptions::new(topology)).await;
     let (room, rules) = (new_room(), Rules::default());
     let call = call(&room, &rules, caller(0, None));
     for link in &links {
@@ -116,4 +117,31 @@ async fn sentinels_that_are_slow_or_gone_hold_up_nobody() {
     assert_eq!(asked.kind, "ok", "{asked:?}");
     fleet.primary.restart();
     heals("restart without sentinels", Duration::from_secs(1), &store, call).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_no_sentinel_knows_is_told_at_the_start() {
+    let fleet = Sentinels::start();
+    let urls = fleet.sentinels().iter().map(RedisServer::tcp_url).collect();
+    let options = RedisOptions::new(Topology::Sentinel { urls, master: "nobody".into() });
+    let error = Redis::connect(options).await.unwrap_err();
+    let StoreError::Unreachable { address, cause } = &error else {
+        panic!("{error:?}");
+    };
+    assert!(address.contains("nobody") && cause.contains("No such master"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rights_at_a_sentinel_that_the_manual_names_are_enough() {
+    let fleet = Sentinels::start();
+    for sentinel in fleet.sentinels() {
+        let order = ["ACL", "SETUSER", "edge", "on", ">hush", "-@all", "+@connection", "+sentinel|master"];
+        assert_eq!(sentinel.cli(&order), "OK");
+    }
+    let url = |sentinel: &RedisServer| format!("redis://edge:hush@127.0.0.1:{}", sentinel.port());
+    let urls = fleet.sentinels().iter().map(url).collect();
+    let topology = Topology::Sentinel { urls, master: MASTER.into() };
+    let store = production(RedisOptions::new(topology)).await;
+    let (room, rules) = (new_room(), Rules::default());
+    assert_eq!(ask(&store, call(&room, &rules, caller(0, None))).await.kind, "ok");
 }

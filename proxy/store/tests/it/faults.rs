@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use room::queue::{Arrived, Change, Claim, Claimed, Leave};
+use room::queue::{Arrived, Change, Claim, Claimed, Leave, Renewal, Renewed};
 use room::rules::Rules;
 use store::redis::{Redis, RedisOptions, Topology};
 use store::{Store, StoreError, TuneError};
@@ -162,7 +162,12 @@ async fn a_full_store_takes_nobody_but_drains() {
     assert_eq!(turns.len(), 3);
     let claim = Claim { visitor: visitor(1), ticket: waiter(1).ticket };
     let claimed = store.claim(call, &[claim]).await.unwrap().value;
-    assert!(matches!(claimed[..], [Claimed::Session(_)]));
+    let [Claimed::Session(session)] = claimed[..] else {
+        panic!("{claimed:?}");
+    };
+    let renewal = Renewal { visitor: visitor(1), ticket: waiter(1).ticket, session };
+    let renewed = store.renew(call, &[renewal]).await.unwrap().value;
+    assert!(matches!(renewed[..], [Renewed::Session(_)]), "{renewed:?}");
     store.leave(call, &[Leave::Ended(visitor(1), None), Leave::Ended(visitor(2), None)]).await.unwrap();
     assert_eq!(survey(&store, call).await.unwrap().counts.abandoned, 1);
 

@@ -56,10 +56,10 @@ async fn bytes_pass_in_order_and_an_end_is_an_end() {
     let (_link, mut stream) = linked().await;
     let many: Vec<u8> = (0..1_000_000_u32).flat_map(u32::to_be_bytes).collect();
     let (mut from, mut to) = stream.split();
-    let (mut back, send) = (vec![0; many.len()], to.write_all(&many));
-    let (sent, received) = tokio::join!(send, from.read_exact(&mut back));
-    sent.unwrap();
-    received.unwrap();
+    let mut back = vec![0; many.len()];
+    let (there, here) = tokio::join!(to.write_all(&many), from.read_exact(&mut back));
+    there.unwrap();
+    here.unwrap();
     assert!(back == many);
     stream.shutdown().await.unwrap();
     assert_eq!(timeout(SOON, stream.read(&mut [0])).await.unwrap().unwrap(), 0);

@@ -69,6 +69,22 @@ async fn a_shard_that_stalls_or_dies_is_no_matter_to_rooms_on_others() {
     hears(&store, calls[0]).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rights_that_the_manual_names_are_enough() {
+    let (cluster, rules) = (Cluster::start(), Rules::default());
+    let order = "ACL SETUSER edge on >hush ~vestibule:* &vestibule:* -@all +@read +@write +@pubsub +@scripting \
+                 +@connection +time -@dangerous +info +cluster|slots +cluster|info";
+    for node in &cluster.nodes {
+        assert_eq!(node.cli(&order.split_whitespace().collect::<Vec<_>>()), "OK");
+    }
+    let mut options = cluster.options();
+    (options.username, options.password) = (Some("edge".into()), Some("hush".into()));
+    let store = production(options).await;
+    for room in one_room_each(&cluster, &store, &rules).await {
+        hears(&store, call(&room, &rules, caller(0, None))).await;
+    }
+}
+
 /// Calls for the first shard fail for some seconds; the others keep their pace and are heard.
 async fn others_go_on(fault: &str, store: &Redis, calls: &[Call<'_>]) {
     let (lost, kept) = calls.split_first().unwrap();

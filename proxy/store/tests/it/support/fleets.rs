@@ -10,7 +10,7 @@ use super::servers::{RedisServer, free_port, until};
 
 /// How long servers may take to agree with each other.
 const AGREE: Duration = Duration::from_secs(30);
-const MASTER: &str = "queue";
+pub(crate) const MASTER: &str = "queue";
 
 /// A primary with a replica, watched by three sentinels.
 pub(crate) struct Sentinels {
@@ -44,11 +44,7 @@ impl Sentinels {
     }
 
     pub(crate) fn options(&self) -> RedisOptions {
-        self.options_by(self.watchers.iter().map(RedisServer::tcp_url).collect())
-    }
-
-    /// With other addresses of the sentinels.
-    pub(crate) fn options_by(&self, urls: Vec<String>) -> RedisOptions {
+        let urls = self.watchers.iter().map(RedisServer::tcp_url).collect();
         RedisOptions::new(Topology::Sentinel { urls, master: MASTER.into() })
     }
 
