@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
 use room::ids::{Incarnation, NodeId, RoomName, TicketId, VisitorId};
-use room::queue::{Caller, Event};
+use room::queue::{Caller, Change, Event};
 use room::rules::Rules;
 use room::time::Micros;
 
@@ -55,6 +55,8 @@ pub(crate) enum Deed {
     Leave(Who),
     GoOffline(Who),
     ComeBack(Who),
+    /// The operator asks once more.
+    Operate(Box<Change>),
     Fault(Fault),
     /// A fault is over.
     Heal(Fault),
@@ -243,6 +245,10 @@ impl World {
             Deed::Leave(who) => self.leave(who),
             Deed::GoOffline(who) => self.go_offline(who),
             Deed::ComeBack(who) => self.come_back(who),
+            Deed::Operate(change) => {
+                self.ask_for(change);
+                Ok(())
+            }
             Deed::Fault(fault) => self.fault(fault),
             Deed::Heal(fault) => self.heal(fault),
             Deed::Copy => {

@@ -6,7 +6,11 @@ use room::time::Micros;
 
 use super::{Judge, Verdict, breach};
 use crate::journal::{Note, Who};
-use crate::time::At;
+use crate::time::{At, SECOND};
+
+const TURNS_LAST: &str = "a turn that was told can be claimed";
+/// Edges have told a new life of the store everything by then.
+const COMES_BACK: At = 11 * SECOND;
 
 /// Who stood where, as far as an onlooker can tell.
 #[derive(Default)]
@@ -21,6 +25,11 @@ pub(crate) struct Line {
     changed: HashMap<Who, At>,
     turns: HashMap<Who, Told>,
     missed: HashSet<Who>,
+    /// When a turn was given, in the store's lived time, and the deadline of the last that lapsed.
+    given: HashMap<Who, At>,
+    lapsed: HashMap<Who, Micros>,
+    /// Had a turn, and was told of a return instead: another edge may still bring the turn back.
+    demoted: HashMap<Who, At>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -112,27 +121,42 @@ impl Judge {
 
     /// A turn that was told to somebody who comes for it is neither lapsed nor forgotten.
     pub(crate) fn turns_last(&self, note: &Note) -> Verdict {
-        const PROMISE: &str = "a turn that was told can be claimed";
-        let (who, told_at, lapsed) = match *note {
-            Note::Lapsed { who } => (who, At::MAX, true),
-            Note::Stands { who, returning: true, told, .. } => (who, told, false),
-            _ => return Ok(()),
-        };
-        let Some(turn) = self.line.turns.get(&who) else { return Ok(()) };
-        let kept = self.habits[who].steady
+        match *note {
+            Note::Lapsed { who } => match self.line.turns.get(&who) {
+                Some(turn) if self.could_claim(who, turn) => {
+                    breach(TURNS_LAST, &[who], format!("{who}'s turn until {:?} lapsed", turn.deadline))
+                }
+                _ => Ok(()),
+            },
+            Note::Given { .. } => self.turns_came_back(),
+            _ => Ok(()),
+        }
+    }
+
+    /// A turn that a store forgot is given again by the time that it settled.
+    fn turns_came_back(&self) -> Verdict {
+        let lived = self.now.lived;
+        match self.line.demoted.iter().find(|&(_, &since)| lived - since > COMES_BACK) {
+            Some((&who, _)) => breach(TURNS_LAST, &[who], format!("{who}'s turn became a return")),
+            None => Ok(()),
+        }
+    }
+
+    fn could_claim(&self, who: Who, turn: &Told) -> bool {
+        self.habits[who].steady
             && !self.line.offline.contains(&who)
             && self.still_keeps(turn.edge, turn.boot, turn.since)
             && self.edges[turn.edge].dumb < turn.since
-            && !self.line.is_stale(who, told_at);
-        if kept {
-            let how = if lapsed { "lapsed" } else { "became a return" };
-            return breach(PROMISE, &[who], format!("{who}'s turn until {:?} {how}", turn.deadline));
-        }
-        Ok(())
     }
 
     pub(crate) fn line_sees(&mut self, note: &Note) {
         let (at, since) = (self.now.at, self.now.lived);
+        let loses = match *note {
+            Note::Stands { who, returning: true, told, .. } if !self.line.is_stale(who, told) => {
+                self.line.turns.get(&who).is_some_and(|turn| self.could_claim(who, turn))
+            }
+            _ => false,
+        };
         let boot_of = |edge: usize| self.edges[edge].boot;
         let line = &mut self.line;
         match *note {
@@ -143,7 +167,11 @@ impl Judge {
                 }
                 line.out(who);
                 line.turns.remove(&who);
+                if loses {
+                    line.demoted.insert(who, since);
+                }
                 if !returning {
+                    line.demoted.remove(&who);
                     line.places.insert(who, Place { score, edge, boot: boot_of(edge), since });
                     line.standing.insert((score, who));
                 }
@@ -151,24 +179,37 @@ impl Judge {
             Note::Confirmed { who, score } => drop(line.scores.insert(who, score)),
             Note::Given { who, .. } => {
                 line.changed.insert(who, at);
+                line.given.insert(who, since);
+                line.demoted.remove(&who);
                 line.out(who);
             }
             Note::Lapsed { who } => {
                 line.changed.insert(who, at);
-                line.turns.remove(&who);
+                let over = line.turns.remove(&who).map_or(Micros(u64::MAX), |turn| turn.deadline);
+                line.lapsed.insert(who, over);
                 line.missed.insert(who);
             }
+            // News of a turn that is over.
+            Note::Told { who, deadline, .. } if line.lapsed.get(&who).is_some_and(|&over| deadline <= over) => {}
             Note::Told { who, edge, deadline } => {
                 line.out(who);
+                line.lapsed.remove(&who);
+                line.demoted.remove(&who);
+                let since = line.given.get(&who).copied().unwrap_or(since);
                 line.turns.insert(who, Told { edge, boot: boot_of(edge), since, deadline });
             }
             Note::Absent { who } => line.out(who),
             Note::Sold { who, .. } | Note::Refused { who, .. } | Note::Left { who } => {
                 line.changed.insert(who, at);
+                line.demoted.remove(&who);
                 line.turns.remove(&who);
                 line.out(who);
             }
-            Note::Offline { who } => drop(line.offline.insert(who)),
+            Note::Holds { who, .. } => line.out(who),
+            Note::Offline { who } => {
+                line.demoted.remove(&who);
+                line.offline.insert(who);
+            }
             Note::Online { who } => drop(line.offline.remove(&who)),
             _ => {}
         }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use room::queue::{Arrived, Caller, Claimed, Event, Head, Now, Restore};
+use room::queue::{Arrived, Caller, Change, Claimed, Event, Head, Now, Restore};
 
 use super::desk::Visit;
 use super::{Deed, Errand, World};
@@ -37,6 +37,8 @@ pub(crate) enum Then {
     /// The ticker's current job.
     Job,
     Visit(Box<Visit>),
+    /// The operator asks again until somebody answers.
+    Operator(Box<Change>),
     Nothing,
 }
 
@@ -240,6 +242,12 @@ impl World {
         match then {
             Then::Job => self.job_done(edge, said, told),
             Then::Visit(visit) => self.visit_answered(edge, *visit, said, told),
+            Then::Operator(change) => {
+                if matches!(said, Said::Full) {
+                    self.plan(now + SECOND, Deed::Operate(change));
+                }
+                Ok(())
+            }
             Then::Nothing => Ok(()),
         }
     }
@@ -256,9 +264,13 @@ impl World {
         match then {
             Then::Job => {
                 self.job_failed(edge);
-                Ok(())
+                self.go_on(edge)
             }
             Then::Visit(visit) => self.visit_failed(edge, *visit),
+            Then::Operator(change) => {
+                self.plan(now + SECOND, Deed::Operate(change));
+                Ok(())
+            }
             Then::Nothing => Ok(()),
         }
     }

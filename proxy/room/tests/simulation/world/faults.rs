@@ -99,16 +99,21 @@ impl World {
         Ok(())
     }
 
-    /// The operator asks an edge, with a number in the message; asked again until somebody answers.
+    /// The operator asks an edge, with a number in the message.
     fn operate(&mut self, change: Change) {
         self.serial += 1;
         let message = Some(Some(self.serial.to_string()));
-        let change = Change { message, ..change };
+        self.ask_for(Box::new(Change { message, ..change }));
+    }
+
+    pub(super) fn ask_for(&mut self, change: Box<Change>) {
         let able = |edge: &usize| self.edges[*edge].up && self.edges[*edge].frozen_until <= self.now;
         let edges: Vec<usize> = (0..self.edges.len()).filter(able).collect();
         if !edges.is_empty() {
             let edge = self.dice.pick(&edges);
-            self.call(edge, Ask::Tune(change), Then::Nothing);
+            self.call(edge, Ask::Tune(Change::clone(&change)), Then::Operator(change));
+        } else {
+            self.plan(self.now + SECOND, Deed::Operate(change));
         }
     }
 

@@ -61,7 +61,7 @@ impl World {
     }
 
     /// The next call, or the next event that waits to be heard.
-    fn go_on(&mut self, edge: usize) -> Verdict {
+    pub(super) fn go_on(&mut self, edge: usize) -> Verdict {
         loop {
             let ticker = &mut self.edges[edge].ticker;
             if ticker.current.is_some() {
@@ -319,9 +319,10 @@ impl World {
             return Ok(());
         }
         match arrived {
-            Arrived::Session(_) | Arrived::LetIn(_) => {
+            Arrived::Session(session) | Arrived::LetIn(session) => {
+                let who = self.who(&visitor);
                 self.forget(edge, visitor, &Reply::Expired);
-                Ok(())
+                self.note(Note::Holds { who, edge, ticket: arrival.ticket, session })
             }
             Arrived::Spent | Arrived::Void => {
                 let who = self.who(&visitor);
