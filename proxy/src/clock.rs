@@ -18,6 +18,8 @@ pub struct RoomClock {
     at_base: AtomicU64,
     calibrated: AtomicU64,
     last_stamp: AtomicU64,
+    /// The sum of all steps back, in microseconds.
+    stepped_back: AtomicU64,
 }
 
 impl Default for RoomClock {
@@ -27,6 +29,7 @@ impl Default for RoomClock {
             at_base: AtomicU64::new(Micros::from(SystemTime::now()).0),
             calibrated: AtomicU64::new(0),
             last_stamp: AtomicU64::new(0),
+            stepped_back: AtomicU64::new(0),
         }
     }
 }
@@ -34,6 +37,11 @@ impl Default for RoomClock {
 impl RoomClock {
     pub fn now(&self) -> Micros {
         Micros(self.at_base.load(Ordering::Relaxed)) + self.base.elapsed()
+    }
+
+    /// Runs as [`Self::now`] does, but never back: for limits, which would take a step back for a burst.
+    pub fn steady(&self) -> Micros {
+        self.now() + Duration::from_micros(self.stepped_back.load(Ordering::Relaxed))
     }
 
     /// A stamp: now, and later than every stamp before.
@@ -52,6 +60,9 @@ impl RoomClock {
         let current = self.at_base.load(Ordering::Relaxed);
         let difference = measured.cast_signed().wrapping_sub(current.cast_signed());
         let step = if first || difference.abs() > JUMP_MICROS { difference } else { difference / SMOOTHING };
+        if step < 0 {
+            self.stepped_back.fetch_add(step.unsigned_abs(), Ordering::Relaxed);
+        }
         self.at_base.store(current.saturating_add_signed(step), Ordering::Relaxed);
     }
 
@@ -85,6 +96,19 @@ mod tests {
         tell(Duration::from_millis(80));
         let moved = clock.now().since(before);
         assert!(moved >= Duration::from_millis(9) && moved < Duration::from_millis(60), "{moved:?}");
+    }
+
+    #[test]
+    fn the_steady_clock_does_not_go_back_with_the_store() {
+        let clock = RoomClock::default();
+        let tell = |clock_of_store: Micros| clock.calibrate(clock_of_store, Instant::now(), Instant::now());
+        tell(clock.now());
+        let before = (clock.now(), clock.steady());
+        tell(clock.now() - Duration::from_secs(5));
+        assert!(clock.now() < before.0 && clock.steady() >= before.1);
+        let after = clock.steady();
+        tell(clock.now() + Duration::from_secs(5));
+        assert!(clock.steady().since(after) >= Duration::from_secs(5), "and goes on with it");
     }
 
     #[test]

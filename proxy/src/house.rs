@@ -95,6 +95,11 @@ impl House {
         self.halls.values().next().map_or_else(|| SystemTime::now().into(), |hall| hall.now())
     }
 
+    /// The same, but it never goes back: for limits.
+    pub fn steady(&self) -> Micros {
+        self.halls.values().next().map_or_else(|| SystemTime::now().into(), |hall| hall.clock.steady())
+    }
+
     /// Says goodbye to all who wait here, each to come back at a moment of its own.
     pub fn bye(&self) {
         self.halls.values().for_each(|hall| bye(hall));

@@ -57,7 +57,7 @@ fn read(house: &House, head: &Head, room: Option<&RoomName>, now: Micros) -> Pre
         let is_new = known.is_none();
         let pass = match known {
             Some(known) => known,
-            None => match may_verify(house, head, now) {
+            None => match may_verify(house, head) {
                 Ok(()) => house.passes.verify(&house.ring, token, now),
                 Err(wait) => {
                     presented.unverified = Some(wait);
@@ -89,7 +89,8 @@ fn read(house: &House, head: &Head, room: Option<&RoomName>, now: Micros) -> Pre
 
 /// Looking at an unknown pass costs tens of microseconds: each address, and all together, have a share, so that a
 /// flood of forged ones cannot starve the gate.
-fn may_verify(house: &House, head: &Head, now: Micros) -> Result<(), Wait> {
+fn may_verify(house: &House, head: &Head) -> Result<(), Wait> {
+    let now = house.steady();
     house.limiter.check_address("verify", head.client, VERIFY_EACH, now)?;
     house.limiter.check("verify", VERIFY_ALL, now).map(drop)
 }

@@ -270,10 +270,10 @@ impl Visit<'_> {
         }
         let limit = self.settings.limits.per_client;
         let quota = Quota::per_second(limit.per_second.get(), limit.burst.get());
-        let room = self.hall.name.as_str();
+        let (room, now) = (self.hall.name.as_str(), self.hall.clock.steady());
         match &self.presented.pass {
-            Some(shown) => self.house.limiter.check((room, shown.pass.visitor), quota, self.now),
-            None => self.house.limiter.check_address((room, "client"), self.head.client, quota, self.now),
+            Some(shown) => self.house.limiter.check((room, shown.pass.visitor), quota, now),
+            None => self.house.limiter.check_address((room, "client"), self.head.client, quota, now),
         }
     }
 
@@ -282,7 +282,7 @@ impl Visit<'_> {
         let limit = self.settings.limits.joins_per_address;
         let quota = Quota::per_minute(limit.per_minute.get(), limit.burst.get());
         let room = self.hall.name.as_str();
-        self.house.limiter.check_address((room, "join"), self.head.client, quota, self.now)
+        self.house.limiter.check_address((room, "join"), self.head.client, quota, self.hall.clock.steady())
     }
 
     fn count_entry(&self, ticket: &Ticket) {

@@ -50,6 +50,8 @@ fn share_of(shared: &Witness) -> Witness {
     let edges = shared.nodes.len().max(1) as u32;
     let part = |whole: u32| (whole / edges).max(1);
     let control = Control {
+        // Newer than what the file says.
+        version: shared.control.version + 1,
         new_users_per_minute: part(shared.control.new_users_per_minute),
         total_active_users: part(shared.control.total_active_users),
         ..shared.control.clone()

@@ -1,13 +1,26 @@
 //! Several edges on one Redis, each with its own connections, clocks and waiters.
 
+mod alone;
+mod away;
 mod budget;
 mod forgetting;
+mod gathering;
 mod together;
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use room::ids::Incarnation;
+use vestibule::hall::Reach;
 
 use crate::rig::Origin;
-use crate::site::{RedisServer, Site};
+use crate::site::{RedisServer, Screen, Site, Visitor, until_within};
+
+/// Long enough for an edge to notice, to settle and to bring everybody back, several times over.
+const HEALED: Duration = Duration::from_secs(15);
+/// For tests that look often.
+const MANY: &str = "[room.e1.limits]\njoins_per_address = { per_minute = 100000, burst = 100000 }\n\
+    per_client = { per_second = 100000, burst = 100000 }";
 
 /// Edges before one origin. The server goes with it.
 struct Fleet {
@@ -37,4 +50,54 @@ impl Fleet {
     fn in_line(&self) -> u64 {
         self.number(&["ZCARD", "vestibule:{e1}:queue"])
     }
+
+    /// The life of the store, as each edge heard it last.
+    fn lives(&self) -> Vec<Option<Incarnation>> {
+        let life = |edge: &Site| edge.hall().known().map(|known| known.head.incarnation);
+        self.edges.iter().map(life).collect()
+    }
+
+    /// Waits until every edge has heard of another life than `before`, and it gives turns.
+    async fn heal(&self, before: &[Option<Incarnation>]) {
+        until_within("every edge heard of another life", HEALED, || {
+            self.lives().iter().zip(before).all(|(now, before)| now != before)
+        })
+        .await;
+        until_within("the new life has settled", HEALED, || self.edges.iter().all(Site::is_settled)).await;
+    }
+
+    async fn empty(&self) {
+        let before = self.lives();
+        assert_eq!(self.redis.cli(&["FLUSHALL"]), "OK");
+        self.heal(&before).await;
+    }
+
+    async fn reach(&self, reach: Reach) {
+        let reached = || self.edges.iter().all(|edge| edge.hall().reach() == reach);
+        until_within(&format!("{reach:?} at every edge"), HEALED, reached).await;
+    }
+}
+
+/// Somebody who waits, at an edge, with an open screen.
+struct Waiter {
+    visitor: Visitor,
+    screen: Screen,
+}
+
+impl Waiter {
+    async fn at(edge: &Site) -> Self {
+        let mut visitor = edge.visitor();
+        visitor.join().await;
+        let screen = visitor.watch().await;
+        Self { visitor, screen }
+    }
+}
+
+/// Somebody inside who has come back with the pass: the session is a whole one.
+async fn shopper(edge: &Site) -> Visitor {
+    let mut visitor = edge.visitor();
+    for target in ["/", "/again"] {
+        assert_eq!(visitor.visit(target).await.shows(), format!("GET {target}"));
+    }
+    visitor
 }

@@ -1,138 +1,168 @@
-//! A store that loses its data, or goes away for a while.
+//! What a store that lost its data, all of it or the newest, must not undo.
 
-use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use room::queue::{Change, Event, Head};
-use room::ruler::Ruler;
-use room::wire::{Standing, State};
+use room::queue::{Change, PauseRequest};
+use room::time::Micros;
+use room::wire::State;
+use vestibule::hall::Reach;
 
-use super::Fleet;
-use crate::site::{Screen, Visitor, full, until, until_within};
+use super::{Fleet, HEALED, MANY, Waiter, shopper};
+use crate::site::{Site, Visitor, until, until_within};
 
-const WAITING: usize = 240;
-/// Long enough for an edge to notice, to settle and to bring everybody back, several times over.
-const HEALED: Duration = Duration::from_secs(15);
+const TIGHT: &str = "settle_window = \"0s\"\nnew_users_per_minute = 6000";
 
-/// Somebody who waits, at an edge, with an open screen.
-struct Waiter {
-    visitor: Visitor,
-    screen: Screen,
-}
-
-/// One inside, and `count` who wait, in this order, at the edges in turn.
-async fn full_fleet(edges: usize, count: usize, room: &str) -> (Fleet, Visitor, Vec<Waiter>) {
-    let fleet = Fleet::open(edges, &format!("total_active_users = 1\nsettle_window = \"0s\"\n{room}")).await;
-    let mut holder = fleet.edges[0].visitor();
-    assert_eq!(holder.visit("/").await.shows(), "GET /");
-    let mut waiters = Vec::with_capacity(count);
-    for index in 0..count {
-        let mut visitor = fleet.edges[index % edges].visitor();
-        visitor.join().await;
-        let screen = visitor.watch().await;
-        waiters.push(Waiter { visitor, screen });
-    }
-    assert_eq!(fleet.in_line(), count as u64);
-    (fleet, holder, waiters)
-}
-
-const MANY: &str = "new_users_per_minute = 6000\nclaim_window = \"60s\"\n[room.e1.limits]\n\
-    joins_per_address = { per_minute = 100000, burst = 100000 }\n\
-    per_client = { per_second = 100000, burst = 100000 }";
-
-#[tokio::test]
-async fn redis_is_emptied_while_hundreds_wait_and_all_places_come_back_and_turns_go_by_arrival() {
-    let (fleet, mut holder, mut waiters) = full_fleet(2, WAITING, MANY).await;
-
-    assert_eq!(fleet.redis.cli(&["FLUSHALL"]), "OK");
-    let last = WAITING as u64;
-    // The one inside is not known to the new life of the store, so one slot is free: the first in line gets it.
-    until_within("every place is back", HEALED, || fleet.in_line() >= last - 1).await;
-    let first = waiters[0].screen.next_of("queue.turn").await;
-    assert_eq!(first["state"], "turn");
-    assert_eq!(fleet.in_line(), last - 1);
-    assert_eq!(holder.visit("/still").await.shows(), "GET /still", "the pass goes on working");
-
-    for (index, waiter) in waiters.iter_mut().enumerate().skip(1) {
-        let place = index as u64;
-        // Exact for the first hundred, within 2 % behind them. A place once shown too well could not be taken back.
-        let is_right = |position: u64| position.abs_diff(place) <= place / 50;
-        let is_told = |standing: &Standing| standing.position.is_some_and(is_right);
-        waiter.visitor.status_until("the place behind the first, who has a turn", is_told).await;
-    }
-    fleet.edges[1].tune(Change { total_active_users: Some(1000), ..Change::default() }).await;
-    let mut turns = Vec::new();
-    for waiter in &mut waiters[1..] {
-        let turn = waiter.screen.next_of("queue.turn").await;
-        turns.push(turn["claim_expires_at"].as_str().unwrap().to_owned());
-    }
-    assert!(turns.is_sorted(), "turns in order of arrival: {turns:?}");
-    let ticks: HashSet<_> = turns.iter().collect();
-    assert!(ticks.len() >= 10, "given by the rate, over {} ticks", ticks.len());
-
-    let mut entered = HashSet::new();
-    for waiter in &mut waiters {
-        assert_eq!(waiter.visitor.visit("/in").await.shows(), "GET /in");
-        entered.insert(waiter.visitor.pass().unwrap().to_owned());
-    }
-    assert_eq!(entered.len(), WAITING, "a session each");
+/// Two edges and a room for as many.
+async fn fleet(slots: u32) -> Fleet {
+    Fleet::open(2, &format!("total_active_users = {slots}\n{TIGHT}\n{MANY}")).await
 }
 
 #[tokio::test]
-async fn redis_is_killed_and_comes_back_empty_and_those_who_wait_keep_places_and_screens() {
-    let (mut fleet, mut holder, mut waiters) = full_fleet(2, 20, MANY).await;
-    fleet.redis.kill();
-    let lost = |fleet: &Fleet| fleet.edges.iter().all(|edge| edge.hall().store_is_lost());
-    until("both edges noticed", || lost(&fleet)).await;
-    assert_eq!(holder.visit("/meanwhile").await.shows(), "GET /meanwhile", "passes need no store");
-    let mut newcomer = fleet.edges[0].visitor();
-    assert!(newcomer.visit("/").await.is_page());
-    let stamped = newcomer.ticket().unwrap().to_owned();
-    let unanswered = newcomer.call("POST join").await;
-    assert_eq!((unanswered.status, unanswered.code()), (503, "store-unavailable".into()));
-    assert!(unanswered.retry_after() >= 1);
-    let stamp = |token: &str| fleet.edges[0].ring().ticket(token, fleet.edges[0].hall().now()).unwrap().stamp;
-    assert_eq!(stamp(newcomer.ticket().unwrap()), stamp(&stamped), "the ticket keeps the place meanwhile");
+async fn what_the_operator_set_is_still_set_when_the_store_forgot_it() {
+    let fleet = fleet(1).await;
+    let pause = PauseRequest { reason: Some("the shop is slow".into()) };
+    let change = Change {
+        new_users_per_minute: Some(777),
+        total_active_users: Some(33),
+        paused: Some(Some(pause)),
+        message: Some(Some("Back row only".into())),
+        ..Change::default()
+    };
+    fleet.edges[0].tune(change).await;
+    let control = fleet.edges[1].hall().link.survey(false).await.unwrap().control;
+    assert_eq!(control.total_active_users, 33);
+    let heard = || fleet.edges.iter().all(|edge| edge.hall().known().is_some_and(|k| k.control == control));
+    until("both edges heard of it", heard).await;
+    fleet.empty().await;
+    for edge in &fleet.edges {
+        assert_eq!(edge.hall().link.survey(false).await.unwrap().control, control);
+    }
+}
 
-    fleet.redis.restart();
-    until_within("both edges are back", HEALED, || !fleet.edges.iter().any(|e| e.hall().store_is_lost()))
+#[tokio::test]
+async fn whoever_is_inside_still_has_a_slot_when_the_store_forgot_them() {
+    let fleet = fleet(3).await;
+    let mut inside = Vec::new();
+    for index in 0..3 {
+        inside.push(shopper(&fleet.edges[index % 2]).await);
+    }
+    let mut next = Waiter::at(&fleet.edges[0]).await;
+    fleet.empty().await;
+    let survey = fleet.edges[0].hall().link.survey(false).await.unwrap();
+    assert_eq!((survey.counts.active, survey.head.taken), (3, 3));
+    let since = fleet.edges[0].hall().known().unwrap().head;
+    until("ten more ticks", || fleet.edges[0].hall().known().unwrap().head.seq >= since.seq + 10).await;
+    assert_eq!(fleet.edges[0].survey().await.admitted, 0, "no slot is free");
+    for shopper in &mut inside {
+        assert_eq!(shopper.visit("/still").await.shows(), "GET /still");
+    }
+    assert_eq!(inside[2].call("POST leave").await.status, 204);
+    next.screen.next_of("queue.turn").await;
+}
+
+#[tokio::test]
+async fn slots_of_which_no_edge_tells_stay_taken_until_their_passes_have_expired() {
+    let settings = format!(
+        "total_active_users = 2\nsession_duration = \"12s\"\nconfirm_window = \"5s\"\n{TIGHT}\n{MANY}"
+    );
+    let mut fleet = Fleet::open(2, &settings).await;
+    let passes = [shopper(&fleet.edges[1]).await, shopper(&fleet.edges[1]).await];
+    let mut next = Waiter::at(&fleet.edges[0]).await;
+    until("the edge knows", || fleet.edges[0].hall().known().is_some_and(|known| known.head.taken == 2))
         .await;
-    until_within("every place is back", HEALED, || fleet.in_line() >= 19).await;
-    for (index, waiter) in waiters.iter_mut().enumerate().skip(1) {
-        let position = index as u64;
-        let is_there = move |standing: &Standing| {
-            standing.state == State::Waiting && standing.position == Some(position)
-        };
-        waiter.screen.standing("the place behind the first, who has a turn", is_there).await;
-    }
-    assert_eq!(newcomer.call("POST join").await.status, 201);
-    assert_eq!(holder.visit("/after").await.shows(), "GET /after");
+    fleet.edges.pop().unwrap().stop().await;
+    let before = fleet.lives();
+    assert_eq!(fleet.redis.cli(&["FLUSHALL"]), "OK");
+    until_within("another life", HEALED, || fleet.lives() != before).await;
+    let edge = &fleet.edges[0];
+    let ends = passes.map(|shopper| pass_ends(edge, &shopper)).into_iter().max().unwrap();
+    let found = tokio::time::timeout(Duration::from_secs(30), async {
+        while next.visitor.status().await.state != State::Turn {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    found.await.expect("a turn when the passes have expired");
+    assert!(edge.hall().now() > ends, "a third one came in while two may still be there");
+    next.screen.next_of("queue.turn").await;
+}
+
+fn pass_ends(edge: &Site, visitor: &Visitor) -> Micros {
+    let pass = edge.ring().pass(visitor.pass().unwrap(), edge.hall().now()).unwrap();
+    Micros::from_secs(pass.expires_at_secs)
 }
 
 #[tokio::test]
-async fn a_line_measured_while_its_people_still_gather_is_shown_to_nobody() {
-    let (site, _holder) = full("settle_window = \"0s\"").await;
-    let mut visitors = [site.visitor(), site.visitor(), site.visitor()];
-    for visitor in &mut visitors {
-        visitor.join().await;
+async fn a_ticket_that_was_spent_buys_nothing_when_the_store_forgot_it() {
+    let fleet = fleet(1).await;
+    let mut buyer = fleet.edges[0].visitor();
+    buyer.join().await;
+    buyer.status_until("the turn", |standing| standing.state == State::Turn).await;
+    assert_eq!(buyer.call("POST enter").await.status, 200);
+    let (ticket, pass) = (buyer.ticket().unwrap().to_owned(), buyer.pass().unwrap().to_owned());
+    let mut second = fleet.edges[0].visitor().with_cookie("vestibule_ticket_e1", &ticket);
+    assert_eq!(buyer.call("POST leave").await.status, 204);
+    fleet.empty().await;
+    for edge in &fleet.edges {
+        second.edge = edge.address;
+        assert_eq!(second.call("POST enter").await.status, 410);
+        let mut copy = edge.visitor().with("queue-pass", &pass);
+        assert_eq!(copy.call("GET status").await.status, 401, "the session was ended");
     }
-    site.pass_time(Duration::from_secs(3)).await;
-    let [.., last] = &mut visitors;
-    assert_eq!(last.status().await.position, Some(3));
-    let hall = site.hall();
-    let known = hall.known().unwrap();
-    let head = Head { seq: known.head.seq + 1, ..known.head };
-    hall.hear(&Event {
-        head,
-        counts: known.counts,
-        control: known.control.clone(),
-        turns: Vec::new(),
-        lapsed: Vec::new(),
-        revoked: Vec::new(),
-        absent: Vec::new(),
-        ruler: Some(Ruler::measure(1, [head.clock.0 + 1].into_iter())),
-        settling_until: Some(head.clock + Duration::from_secs(3)),
-        nodes: Vec::new(),
+    assert_eq!((fleet.edges[0].survey().await.active, fleet.in_line()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_turn_that_was_told_can_be_claimed_when_the_store_forgot_it() {
+    let fleet = fleet(1).await;
+    let mut holder = shopper(&fleet.edges[0]).await;
+    let mut first = Waiter::at(&fleet.edges[1]).await;
+    let mut second = Waiter::at(&fleet.edges[0]).await;
+    assert_eq!(holder.call("POST leave").await.status, 204);
+    first.screen.next_of("queue.turn").await;
+    let before = fleet.lives();
+    assert_eq!(fleet.redis.cli(&["FLUSHALL"]), "OK");
+    let claimed = tokio::time::timeout(HEALED, async {
+        while first.visitor.visit("/in").await.shows() != "GET /in" {
+            assert_eq!(first.visitor.status().await.state, State::Turn, "the turn is kept");
+        }
     });
-    assert_eq!(last.status().await.position, Some(3));
+    claimed.await.expect("the turn is claimed");
+    fleet.heal(&before).await;
+    assert_eq!(second.visitor.status().await.state, State::Waiting);
+    let survey = fleet.edges[0].survey().await;
+    assert_eq!((survey.active, survey.turns, survey.admitted), (1, 0, 0));
+    assert_eq!(first.visitor.call("POST leave").await.status, 204);
+    second.screen.next_of("queue.turn").await;
+}
+
+#[tokio::test]
+async fn a_store_that_comes_back_as_an_older_copy_brings_nobody_in_twice() {
+    let mut fleet = fleet(2).await;
+    let mut leaver = shopper(&fleet.edges[0]).await;
+    let mut stayer = shopper(&fleet.edges[1]).await;
+    let mut first = Waiter::at(&fleet.edges[0]).await;
+    let mut second = Waiter::at(&fleet.edges[1]).await;
+    assert_eq!(fleet.redis.cli(&["SAVE"]), "OK");
+    let pass = leaver.pass().unwrap().to_owned();
+    assert_eq!(leaver.call("POST leave").await.status, 204);
+    first.screen.next_of("queue.turn").await;
+    assert_eq!(first.visitor.visit("/in").await.shows(), "GET /in");
+
+    let before = fleet.lives();
+    fleet.redis.restart();
+    let back = Instant::now();
+    fleet.heal(&before).await;
+    assert!(back.elapsed() < Duration::from_secs(8), "{:?}", back.elapsed());
+    fleet.reach(Reach::Here).await;
+    assert_eq!(fleet.in_line(), 1, "the copy had the first one in the line still");
+    let survey = fleet.edges[0].hall().link.survey(false).await.unwrap();
+    assert_eq!((survey.counts.waiting, survey.counts.turns, survey.counts.admitted), (1, 0, 2));
+    for shopper in [&mut stayer, &mut first.visitor] {
+        assert_eq!(shopper.visit("/still").await.shows(), "GET /still");
+    }
+    let mut copy = fleet.edges[1].visitor().with("queue-pass", &pass);
+    assert_eq!(copy.call("GET status").await.status, 401, "whoever left does not come back with the copy");
+    assert_eq!(second.visitor.status().await.state, State::Waiting, "two are inside");
+    fleet.edges[0].tune(Change { total_active_users: Some(10), ..Change::default() }).await;
+    second.screen.next_of("queue.turn").await;
 }

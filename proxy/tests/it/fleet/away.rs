@@ -1,0 +1,174 @@
+//! A store that does not answer for a while.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use room::wire::State;
+use vestibule::hall::Reach;
+
+use super::{Fleet, HEALED, MANY, Waiter, shopper};
+use crate::site::{Site, Visitor, until, until_within};
+
+const SHORT: &str = "session_duration = \"4s\"\nsession_max = \"1m\"\nsettle_window = \"0s\"\n\
+    new_users_per_minute = 6000";
+
+/// How the store is taken away, and given back.
+#[derive(Debug, Clone, Copy)]
+enum Outage {
+    /// It stops, and goes on with all it had.
+    Stopped,
+    /// It dies, and comes back empty.
+    Killed,
+}
+
+impl Outage {
+    fn begin(self, fleet: &mut Fleet) {
+        match self {
+            Self::Stopped => fleet.redis.freeze(),
+            Self::Killed => fleet.redis.kill(),
+        }
+    }
+
+    /// Returns when every edge has a store again that gives turns.
+    async fn end(self, fleet: &mut Fleet) {
+        let before = fleet.lives();
+        match self {
+            Self::Stopped => {
+                fleet.redis.thaw();
+                fleet.reach(Reach::Here).await;
+            }
+            Self::Killed => {
+                fleet.redis.restart();
+                fleet.heal(&before).await;
+            }
+        }
+        until_within("the store was told all", HEALED, || {
+            !fleet.edges.iter().any(|edge| edge.hall().healing.is_telling())
+        })
+        .await;
+    }
+}
+
+/// Shops for so long; every request must come through.
+async fn shop(shoppers: &mut [Visitor], span: Duration) {
+    let began = Instant::now();
+    while began.elapsed() < span {
+        for shopper in &mut *shoppers {
+            assert_eq!(shopper.visit("/buy").await.shows(), "GET /buy", "after {:?}", began.elapsed());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
+async fn whoever_is_inside_goes_on_through_an_outage_longer_than_a_session_and_keeps_the_slot() {
+    for outage in [Outage::Stopped, Outage::Killed] {
+        let mut fleet = Fleet::open(2, &format!("total_active_users = 2\n{SHORT}\n{MANY}")).await;
+        let mut inside = [shopper(&fleet.edges[0]).await, shopper(&fleet.edges[1]).await];
+        let mut next = Waiter::at(&fleet.edges[0]).await;
+        shop(&mut inside, Duration::from_secs(1)).await;
+        outage.begin(&mut fleet);
+        shop(&mut inside, Duration::from_secs(5)).await;
+        outage.end(&mut fleet).await;
+        let survey = fleet.edges[0].hall().link.survey(false).await.unwrap();
+        assert_eq!((survey.counts.active, survey.head.taken), (2, 2), "{outage:?}");
+        shop(&mut inside, Duration::from_secs(5)).await;
+        assert_eq!(next.visitor.status().await.state, State::Waiting, "{outage:?}: both slots are taken");
+        let seen: HashSet<_> =
+            fleet.origin.requests().iter().map(|request| request.one("vestibule-visitor")).collect();
+        assert_eq!(seen.len(), 2, "{outage:?}");
+        next.screen.close().await;
+    }
+}
+
+#[tokio::test]
+async fn an_edge_extends_a_session_by_one_duration_and_no_further() {
+    let mut fleet = Fleet::open(2, &format!("total_active_users = 1\n{SHORT}\n{MANY}")).await;
+    let mut inside = shopper(&fleet.edges[0]).await;
+    Outage::Stopped.begin(&mut fleet);
+    fleet.reach(Reach::Away).await;
+    let edge = &fleet.edges[0];
+    let granted = pass_of(edge, &inside).expires_at_secs;
+    let mut last = granted;
+    let ended = tokio::time::timeout(Duration::from_secs(20), async {
+        // At the edges in turn: what one extended, the other does not extend once more.
+        for request in 0.. {
+            inside.edge = fleet.edges[request % 2].address;
+            if inside.visit("/buy").await.is_page() {
+                return;
+            }
+            last = last.max(pass_of(edge, &inside).expires_at_secs);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    ended.await.expect("the pass ends");
+    assert!((1..=4).contains(&(last - granted)), "{last} after {granted}");
+    fleet.redis.thaw();
+}
+
+fn pass_of(edge: &Site, visitor: &Visitor) -> room::token::Pass {
+    edge.ring().pass(visitor.pass().unwrap(), edge.hall().now()).unwrap()
+}
+
+#[tokio::test]
+async fn places_that_are_earned_while_the_store_is_away_are_there_when_it_is_back() {
+    for outage in [Outage::Stopped, Outage::Killed] {
+        let mut fleet =
+            Fleet::open(2, &format!("total_active_users = 1\nsettle_window = \"0s\"\n{MANY}")).await;
+        let mut holder = shopper(&fleet.edges[0]).await;
+        let mut before = Waiter::at(&fleet.edges[0]).await;
+        outage.begin(&mut fleet);
+        fleet.reach(Reach::Away).await;
+
+        let mut early = fleet.edges[1].visitor();
+        assert!(early.visit("/").await.is_page(), "stamped");
+        let mut late = fleet.edges[0].visitor();
+        let joined = late.join().await;
+        assert_eq!((joined.state, joined.position), (State::Securing, None));
+        assert!(joined.message.unwrap().contains("Your place is kept"));
+        let page = early.visit("/").await;
+        assert!(page.is_page() && page.text().contains("Your place is kept"), "{}", page.text());
+        let mut screen = early.watch().await;
+        screen.standing("that the place is kept", |standing| standing.message.is_some()).await;
+        let ticket = |visitor: &Visitor| {
+            let edge = &fleet.edges[0];
+            edge.ring().ticket(visitor.ticket().unwrap(), edge.hall().now()).unwrap()
+        };
+        let (first, second) = (ticket(&early), ticket(&late));
+        assert!(first.stamp < second.stamp && first.confirmed_at > second.confirmed_at);
+
+        outage.end(&mut fleet).await;
+        until("both have their places", || fleet.in_line() == 3).await;
+        screen.standing("the second place", |s| s.position == Some(2) && s.message.is_none()).await;
+        late.status_until("the third place", |standing| standing.position == Some(3)).await;
+        assert_eq!(holder.call("POST leave").await.status, 204);
+        before.screen.next_of("queue.turn").await;
+        assert_eq!(before.visitor.call("POST leave").await.status, 204);
+        screen.next_of("queue.turn").await;
+    }
+}
+
+#[tokio::test]
+async fn a_room_that_holds_gives_no_turns_while_the_store_is_away() {
+    let mut fleet = Fleet::open(2, &format!("total_active_users = 10\n{SHORT}\n{MANY}")).await;
+    fleet.redis.kill();
+    fleet.reach(Reach::Away).await;
+    let mut waiters = Vec::new();
+    for edge in &fleet.edges {
+        assert!(edge.visitor().visit("/").await.is_page(), "nobody is let in");
+        waiters.push(Waiter::at(edge).await);
+    }
+    let began = Instant::now();
+    // Longer than a room that goes on alone would wait.
+    while began.elapsed() < Duration::from_secs(5) {
+        for waiter in &mut waiters {
+            assert!(waiter.visitor.visit("/in").await.is_page());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(fleet.edges.iter().all(|edge| edge.hall().reach() == Reach::Away));
+    Outage::Killed.end(&mut fleet).await;
+    for waiter in &mut waiters {
+        waiter.screen.next_of("queue.turn").await;
+    }
+}
