@@ -80,6 +80,11 @@ impl Jwks {
         Self { url, current: ArcSwapOption::empty(), last_fetch: Mutex::new(None) }
     }
 
+    /// Where they come from.
+    pub const fn url(&self) -> &JwksUrl {
+        &self.url
+    }
+
     /// `None` until the first fetch has succeeded.
     pub fn current(&self) -> Option<Arc<PassVerifier>> {
         self.current.load_full()

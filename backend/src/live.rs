@@ -5,6 +5,7 @@
 
 mod mailbox;
 mod message;
+mod queue;
 mod seats;
 mod socket;
 
@@ -18,6 +19,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 pub use mailbox::Mailbox;
 pub use message::Message;
+pub use queue::{QueueState, RoomAtEdge};
 pub use seats::SeatFeed;
 pub use socket::converse;
 
@@ -25,7 +27,8 @@ use crate::db::orders::OrderNews;
 use crate::db::{Db, DbError};
 use crate::metrics;
 use crate::sale::Stock;
-use message::StockNews;
+use message::{Encoded, StockNews};
+use queue::QueueNews;
 
 /// Stock is read this often for each event that somebody watches, whatever the number of watchers.
 const STOCK_EVERY: Duration = Duration::from_millis(250);
@@ -51,6 +54,7 @@ pub struct Hub {
     /// Whether notifications of other processes arrive.
     notified: AtomicBool,
     outbound: mpsc::Sender<OrderNews>,
+    queue: QueueNews,
 }
 
 #[derive(Debug, Default)]
@@ -78,6 +82,7 @@ pub struct Seat {
     id: u64,
     mailbox: Arc<Mailbox>,
     stock: watch::Receiver<StockNews>,
+    queue: watch::Receiver<Option<Encoded>>,
     closing: watch::Receiver<bool>,
 }
 
@@ -92,6 +97,7 @@ impl Hub {
             closing: watch::Sender::new(false),
             notified: AtomicBool::new(false),
             outbound,
+            queue: QueueNews::new(),
         };
         (hub, news)
     }
@@ -110,8 +116,16 @@ impl Hub {
         let stock = room.enter(id, user_id.as_deref(), &mailbox);
         drop(rooms);
         metrics::socket_opened();
-        let closing = self.closing.subscribe();
-        Some(Seat { hub: Arc::clone(self), event_id: event_id.into(), user_id, id, mailbox, stock, closing })
+        Some(Seat {
+            hub: Arc::clone(self),
+            event_id: event_id.into(),
+            user_id,
+            id,
+            mailbox,
+            stock,
+            queue: self.queue.subscribe(),
+            closing: self.closing.subscribe(),
+        })
     }
 
     /// Tells the sockets of an order's owner where it stands, here and, soon, in other processes.
@@ -133,6 +147,10 @@ impl Hub {
         }
     }
 
+    fn is_empty(&self) -> bool {
+        self.rooms().open == 0
+    }
+
     /// Whether notifications of other processes arrive.
     pub fn notified(&self, arrive: bool) {
         self.notified.store(arrive, Ordering::Relaxed);
@@ -151,7 +169,7 @@ impl Hub {
     /// Completes when no socket is left.
     pub async fn closed(&self) {
         loop {
-            if self.rooms().open == 0 {
+            if self.is_empty() {
                 return;
             }
             sleep(Duration::from_millis(10)).await;

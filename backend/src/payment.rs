@@ -61,7 +61,7 @@ pub enum Step {
 
 /// The rule of the saga.
 pub const fn step(payment: PaymentStatus, charge: Charge) -> Step {
-    use PaymentStatus::{Authorizing, Cancelled, Failed, Intent, Refunded, Refunding, Succeeded};
+    use PaymentStatus::{Authorizing, Cancelled, Failed, Intent, Refunding};
     match (payment, charge) {
         (Intent | Authorizing, Charge::Succeeded) => Step::Sell,
         (Intent | Authorizing, Charge::Failed) => Step::GiveBack(Failed),
@@ -69,7 +69,8 @@ pub const fn step(payment: PaymentStatus, charge: Charge) -> Step {
         // The gateway called it off, and money moved all the same.
         (Failed | Cancelled, Charge::Succeeded) => Step::Refund,
         (Intent | Authorizing | Failed | Cancelled | Refunding, Charge::Refunded) => Step::Refunded,
-        (Intent | Authorizing | Failed | Cancelled | Refunding, _) | (Succeeded | Refunded, _) => Step::Stay,
+        // Nothing decided, known already, or at an end.
+        _ => Step::Stay,
     }
 }
 

@@ -75,8 +75,8 @@ pub fn plan(total: u32, price_minor: i32) -> Vec<PlannedSeat> {
                 id: format!("{letter}-{row}-{number}"),
                 section: letter.into(),
                 row: row.to_string(),
-                number: number as i32,
-                rank: index as i32,
+                number: number.cast_signed(),
+                rank: index.cast_signed(),
                 price_minor: price(price_minor, section, sections),
             }
         })

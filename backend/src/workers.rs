@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use room::ids::RoomName;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -13,6 +14,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::config::Database;
 use crate::db::Db;
 use crate::db::orders::OrderNews;
+use crate::jwks::Jwks;
+use crate::live::{RoomAtEdge, SeatFeed};
 use crate::passes::Gatekeeper;
 use crate::payment::args::{GatewayChoice, PaymentConfig};
 use crate::payment::drive::Driver;
@@ -47,9 +50,8 @@ pub(crate) async fn start(shop: &Arc<Shop>, needs: Needs) -> Result<JoinSet<()>,
     let db = pool(&database, EXPIRY_CONNECTIONS)?;
     workers.spawn(expiry::run(db, Arc::clone(&shop.hub), shop.rules.idempotency_ttl));
     workers.spawn(upkeep(shop.metrics.clone()));
-    if let Gatekeeper::Published { jwks, .. } = &shop.gatekeeper {
-        let jwks = Arc::clone(jwks);
-        workers.spawn(async move { jwks.keep_fresh().await });
+    if let Gatekeeper::Published { jwks, room } = &shop.gatekeeper {
+        follow_edge(&mut workers, shop, jwks, room.as_ref());
     }
     let db = pool(&database, PAYMENT_CONNECTIONS)?;
     let gateway = open_gateway(&mut workers, &db, &payment, http).await?;
@@ -57,6 +59,18 @@ pub(crate) async fn start(shop: &Arc<Shop>, needs: Needs) -> Result<JoinSet<()>,
     workers.spawn(outbox::run(db, driver, shop.bell.clone()));
     start_live(&mut workers, shop, database, news)?;
     Ok(workers)
+}
+
+/// Keeps the keys of passes, and tells pages how the room stands if the edge is known to publish it.
+fn follow_edge(workers: &mut JoinSet<()>, shop: &Arc<Shop>, jwks: &Arc<Jwks>, room: Option<&RoomName>) {
+    let url = jwks.url().to_string();
+    let edge = url.strip_suffix("/jwks.json").and_then(|edge| edge.parse().ok());
+    if let (Some(edge), Some(room)) = (edge, room) {
+        let (room, hub) = (RoomAtEdge { edge, room: room.clone() }, Arc::clone(&shop.hub));
+        workers.spawn(async move { room.feed(&hub).await });
+    }
+    let jwks = Arc::clone(jwks);
+    workers.spawn(async move { jwks.keep_fresh().await });
 }
 
 fn start_live(
@@ -118,7 +132,7 @@ async fn feed_stock(db: Db, shop: Arc<Shop>) {
     shop.hub.feed(&db).await;
 }
 
-async fn feed_seats(db: Db, seats: crate::live::SeatFeed) {
+async fn feed_seats(db: Db, seats: SeatFeed) {
     seats.feed(&db).await;
 }
 

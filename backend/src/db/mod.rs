@@ -19,6 +19,7 @@ pub mod placing;
 pub mod reservations;
 pub mod seats;
 pub mod settle;
+mod taking;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -106,21 +106,18 @@ impl Db {
     ) -> Result<Asked, DbError> {
         self.transaction(async |transaction| {
             let hold = fates::lock_hold(transaction, order).await?;
-            let status = match order_of(transaction, order, user_id).await? {
-                None => return Ok(Asked::Unknown),
-                Some(status) => status,
+            let Some(status) = order_of(transaction, order, user_id).await? else {
+                return Ok(Asked::Unknown);
             };
             if let Some(payment) = live_payment(transaction, order).await? {
                 return found(transaction, payment, user_id, false).await;
             }
-            match payable(hold, status) {
-                Err(refusal) => Ok(refusal),
-                Ok(()) => {
-                    let intend = transaction.prepare_cached(INTEND).await?;
-                    let row = transaction.query_one(&intend, &[&order, &traceparent]).await?;
-                    found(transaction, column(&row, "id")?, user_id, true).await
-                }
+            if let Err(refusal) = payable(hold, status) {
+                return Ok(refusal);
             }
+            let intend = transaction.prepare_cached(INTEND).await?;
+            let row = transaction.query_one(&intend, &[&order, &traceparent]).await?;
+            found(transaction, column(&row, "id")?, user_id, true).await
         })
         .await
     }

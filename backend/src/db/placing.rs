@@ -11,11 +11,12 @@ use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
 use super::group::key_name;
+use super::taking::{Missing, lock_best, lock_named, seats_of_visitor};
 use super::{Db, DbError, column, count};
 use crate::config::SaleRules;
 use crate::payment::gateway::Amount;
 use crate::sale::{EventId, IdempotencyKey, Qty, Status};
-use crate::seats::{FreeSeat, SeatId, are_together, first_together};
+use crate::seats::SeatId;
 
 /// What somebody wants to have on hold.
 #[derive(Debug, Clone)]
@@ -86,29 +87,6 @@ const FORGET_KEY: &str = "UPDATE orders SET idempotency_key = NULL WHERE id = $1
 
 const EVENT: &str = "SELECT seated, price_minor FROM events WHERE id = $1";
 
-/// One order of a visitor at a time, so that together they keep to the limit.
-const LOCK_VISITOR: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1, 1))";
-
-const SEATS_OF_VISITOR: &str = "SELECT coalesce(sum(qty), 0)::integer AS seats FROM orders
-    WHERE event_id = $1 AND user_id = $2 AND seated AND status IN ('HOLD', 'PAYING', 'PAID')";
-
-/// Waits for whoever else wants one of these at this moment; those that are not free by then are left out.
-const LOCK_SEATS: &str = "SELECT id, section, \"row\", number, price_minor FROM seats
-    WHERE event_id = $1 AND id = ANY($2) AND status = 'FREE' ORDER BY id FOR UPDATE";
-
-const KNOWN_SEATS: &str = "SELECT id FROM seats WHERE event_id = $1 AND id = ANY($2)";
-
-/// Does not wait: what somebody else takes at this moment is left to them.
-const LOCK_BEST: &str = "SELECT id, section, \"row\", number, price_minor FROM seats
-    WHERE event_id = $1 AND status = 'FREE' AND ($3::text IS NULL OR section = $3)
-    ORDER BY rank LIMIT $2 FOR UPDATE SKIP LOCKED";
-
-const SEE_BEST: &str = "SELECT id, section, \"row\", number, price_minor FROM seats
-    WHERE event_id = $1 AND status = 'FREE' AND ($3::text IS NULL OR section = $3) ORDER BY rank LIMIT $2";
-
-const LOCK_FREE: &str = "SELECT id FROM seats WHERE event_id = $1 AND id = ANY($2) AND status = 'FREE'
-    FOR UPDATE SKIP LOCKED";
-
 /// The counter decides; everything else follows from its row. No row: not enough was left.
 const HOLD: &str = "WITH stock AS (
         UPDATE events SET held_qty = held_qty + $3::integer,
@@ -143,9 +121,6 @@ const REFUSE: &str =
     RETURNING remaining";
 
 const REMAINING: &str = "SELECT total_qty - held_qty - sold_qty AS remaining FROM events WHERE id = $1";
-
-/// Free seats that are looked at for some that are together.
-const LOOK_AT: i64 = 200;
 
 impl Db {
     /// Puts what is wanted on hold, or says why not. The answer to a key that was used before is the first answer.
@@ -209,70 +184,6 @@ async fn place_seats(transaction: &Transaction<'_>, wish: &Wish, limit: u32) -> 
     let amount = seats.iter().map(|seat| i64::from(seat.price_minor)).sum();
     let ids: Vec<&str> = seats.iter().map(|seat| seat.id.as_str()).collect();
     hold(transaction, wish, count, amount, &ids).await
-}
-
-enum Missing {
-    Unknown(Vec<String>),
-    Taken(Vec<String>),
-}
-
-/// All of these, ours until the transaction ends, or which are missing.
-async fn lock_named(
-    transaction: &Transaction<'_>,
-    wish: &Wish,
-    wanted: &[SeatId],
-) -> Result<Result<Vec<FreeSeat>, Missing>, DbError> {
-    let (event_id, ids) = (wish.event_id.as_str(), wanted.iter().map(SeatId::as_str).collect::<Vec<_>>());
-    let lock = transaction.prepare_cached(LOCK_SEATS).await?;
-    let rows = transaction.query(&lock, &[&event_id, &ids]).await?;
-    let free = rows.iter().map(free_seat).collect::<Result<Vec<_>, _>>()?;
-    if free.len() == wanted.len() {
-        return Ok(Ok(free));
-    }
-    let known = transaction.prepare_cached(KNOWN_SEATS).await?;
-    let rows = transaction.query(&known, &[&event_id, &ids]).await?;
-    let known = rows.iter().map(|row| column(row, "id")).collect::<Result<Vec<&str>, _>>()?;
-    let without = |there: &dyn Fn(&str) -> bool| -> Vec<String> {
-        ids.iter().filter(|id| !there(id)).map(|id| (*id).to_owned()).collect()
-    };
-    let unknown = without(&|id| known.contains(&id));
-    Ok(Err(if unknown.is_empty() {
-        Missing::Taken(without(&|id| free.iter().any(|seat| seat.id == id)))
-    } else {
-        Missing::Unknown(unknown)
-    }))
-}
-
-/// The best that nobody else takes at this moment, together if such can be seen; fewer if there are fewer.
-async fn lock_best(
-    transaction: &Transaction<'_>,
-    wish: &Wish,
-    count: u32,
-    section: Option<&str>,
-) -> Result<Vec<FreeSeat>, DbError> {
-    let event_id = wish.event_id.as_str();
-    let lock = transaction.prepare_cached(LOCK_BEST).await?;
-    let rows = transaction.query(&lock, &[&event_id, &i64::from(count), &section]).await?;
-    let best = rows.iter().map(free_seat).collect::<Result<Vec<_>, _>>()?;
-    if best.len() < count as usize || are_together(&best) {
-        return Ok(best);
-    }
-    let see = transaction.prepare_cached(SEE_BEST).await?;
-    let rows = transaction.query(&see, &[&event_id, &LOOK_AT, &section]).await?;
-    let free = rows.iter().map(free_seat).collect::<Result<Vec<_>, _>>()?;
-    let Some(together) = first_together(&free, count as usize) else { return Ok(best) };
-    let ids: Vec<&str> = together.iter().map(|seat| seat.id.as_str()).collect();
-    let lock = transaction.prepare_cached(LOCK_FREE).await?;
-    let locked = transaction.query(&lock, &[&event_id, &ids]).await?;
-    Ok(if locked.len() == together.len() { together.to_vec() } else { best })
-}
-
-async fn seats_of_visitor(transaction: &Transaction<'_>, wish: &Wish) -> Result<u32, DbError> {
-    let (event_id, user_id) = (wish.event_id.as_str(), &wish.user_id);
-    let lock = transaction.prepare_cached(LOCK_VISITOR).await?;
-    transaction.query_one(&lock, &[&format!("{user_id}\n{event_id}")]).await?;
-    let seats = transaction.prepare_cached(SEATS_OF_VISITOR).await?;
-    count(&transaction.query_one(&seats, &[&event_id, user_id]).await?, "seats")
 }
 
 /// The seats, if there are any, must be locked.
@@ -387,16 +298,6 @@ pub(super) fn order(row: &Row) -> Result<Order, DbError> {
         amount: Amount { amount_minor: column(row, "amount_minor")?, currency: column(row, "currency")? },
         remaining: count(row, "remaining")?,
         hold_expires_at: column(row, "hold_expires_at")?,
-    })
-}
-
-fn free_seat(row: &Row) -> Result<FreeSeat, DbError> {
-    Ok(FreeSeat {
-        id: column(row, "id")?,
-        section: column(row, "section")?,
-        row: column(row, "row")?,
-        number: column(row, "number")?,
-        price_minor: column(row, "price_minor")?,
     })
 }
 

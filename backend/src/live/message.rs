@@ -4,6 +4,7 @@ use axum::extract::ws::Utf8Bytes;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::queue::QueueState;
 use crate::sale::{Status, Stock};
 
 /// From the server, one JSON object a frame.
@@ -20,6 +21,9 @@ pub enum Message {
     Stock { event_id: String, remaining: u32, sold: u32, in_hold: u32 },
     #[serde(rename = "order.update")]
     Order { order_id: Uuid, status: Status },
+    /// How many wait outside, and how fast they come in.
+    #[serde(rename = "queue.update")]
+    Queue(QueueState),
     #[serde(rename = "server.pong")]
     Pong,
     /// Reconnect after this long.
@@ -55,6 +59,7 @@ impl Message {
             Self::Closed { .. } => "sale.closed",
             Self::Stock { .. } => "stock.update",
             Self::Order { .. } => "order.update",
+            Self::Queue(_) => "queue.update",
             Self::Pong => "server.pong",
             Self::Bye { .. } => "server.bye",
         }
@@ -98,6 +103,10 @@ mod tests {
             ("sale.open", r#"{"type":"sale.open","eventId":"e1"}"#)
         );
         assert_eq!(StockNews::new(2, "e1", Stock { total: 2, held: 0, sold: 2 }).sale.kind, "sale.closed");
+        let queue = QueueState { status: "queueing".into(), waiting: 7, rate_per_minute: Some(60) };
+        let text = Message::Queue(queue).encode().text;
+        let told = r#"{"type":"queue.update","status":"queueing","waiting":7,"ratePerMinute":60}"#;
+        assert_eq!(text.as_str(), told);
         let order = Message::Order { order_id: Uuid::nil(), status: Status::Paid };
         assert_eq!(serde_json::to_value(order).unwrap()["status"], "PAID");
     }

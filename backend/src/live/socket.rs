@@ -63,7 +63,8 @@ async fn talk(socket: &mut WebSocket, seat: &mut Seat) -> End {
     let mut pings = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
     let mut heard = Instant::now();
     let mut told = Told::default();
-    let (mailbox, stock, closing) = (&seat.mailbox, &mut seat.stock, &mut seat.closing);
+    let (mailbox, stock, queue, closing) =
+        (&seat.mailbox, &mut seat.stock, &mut seat.queue, &mut seat.closing);
     loop {
         let outcome = tokio::select! {
             biased;
@@ -82,6 +83,10 @@ async fn talk(socket: &mut WebSocket, seat: &mut Seat) -> End {
             changed = stock.changed() => match changed {
                 Ok(()) => told.tell(socket, stock).await,
                 // The hub is gone: the program stops.
+                Err(_) => return End::Stopping,
+            },
+            changed = queue.changed() => match changed {
+                Ok(()) => tell_queue(socket, queue).await,
                 Err(_) => return End::Stopping,
             },
             _ = pings.tick() => {
@@ -121,6 +126,18 @@ impl Told {
             send(socket, news.sale).await?;
         }
         send(socket, news.update).await
+    }
+}
+
+/// Only the newest is there to be sent.
+async fn tell_queue(
+    socket: &mut WebSocket,
+    queue: &mut watch::Receiver<Option<Encoded>>,
+) -> Result<(), Gone> {
+    let news = queue.borrow_and_update().clone();
+    match news {
+        Some(news) => send(socket, news).await,
+        None => Ok(()),
     }
 }
 

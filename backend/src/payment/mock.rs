@@ -169,8 +169,6 @@ async fn refund(
 }
 
 fn answer(state: Result<super::Charge, DbError>) -> Result<Response, StatusCode> {
-    match state {
-        Ok(state) => Ok(Json(ChargeState { state }).into_response()),
-        Err(_) => Err(StatusCode::SERVICE_UNAVAILABLE),
-    }
+    let state = state.map_err(|_: DbError| StatusCode::SERVICE_UNAVAILABLE)?;
+    Ok(Json(ChargeState { state }).into_response())
 }

@@ -61,7 +61,9 @@ impl Secret {
     /// The value of the header for this body, sent now.
     pub fn sign(&self, now_secs: u64, body: &[u8]) -> String {
         let code = self.mac(now_secs, body).map(|mac| mac.finalize().into_bytes());
-        let hex: String = code.iter().flatten().map(|byte| format!("{byte:02x}")).collect();
+        let bytes = code.iter().flatten();
+        let digits = bytes.flat_map(|byte| [byte >> 4, byte & 15]);
+        let hex: String = digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect();
         format!("t={now_secs},v1={hex}")
     }
 

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::http::Method;
 use futures_util::StreamExt as _;
+use room::token::Alg;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::sockets::Socket;
+use crate::support::edge::{Edge, pass, ring};
 use crate::support::eventually;
 use crate::support::office::Office;
 use crate::support::postgres::shared;
@@ -213,4 +216,66 @@ async fn when_notifications_stop_without_a_word_the_tables_are_read() {
     proxy.mute(false);
     let order = other.ordered("ann", "k3", json!({ "qty": 1 })).await;
     assert_eq!(page.next_of("order.update").await["orderId"], order);
+}
+
+#[tokio::test]
+async fn a_page_is_told_how_many_wait_outside() {
+    let keys = ring("p1", Alg::EdDsa, 1);
+    let edge = Edge::publishing(&keys).await;
+    let arguments = ["--pass-jwks-url", &edge.url, "--pass-room", "e1", "--seed-total", "5"];
+    let office = Office::on(&shared().database(), &arguments).await;
+    let pass = pass(&keys, "e1", 1, 600);
+    let mut page = Socket::open_as(&office, Some(("vestibule-pass", &pass)), "/ws").await.unwrap();
+    let told =
+        json!({ "type": "queue.update", "status": "queueing", "waiting": 51_873, "ratePerMinute": 1600 });
+    assert_eq!(page.next_of("queue.update").await, told);
+}
+
+#[tokio::test]
+async fn without_a_pass_nothing_is_seen_placed_or_paid_and_the_gateway_needs_none() {
+    let keys = ring("p1", Alg::EdDsa, 1);
+    let edge = Edge::publishing(&keys).await;
+    let arguments = ["--pass-jwks-url", &edge.url, "--pass-room", "e1", "--seed-total", "5", "--seed-seats"];
+    let office = Office::on(&shared().database(), &arguments).await;
+    for path in ["seats", "seats/stream"] {
+        office.get(&format!("/api/events/e1/{path}")).await.assert_problem(401, "no-pass");
+    }
+    let nobody = "00000000-0000-0000-0000-000000000000";
+    for (path, body) in [
+        ("/api/orders", json!({ "eventId": "e1", "qty": 1 })),
+        ("/api/reservations", json!({ "eventId": "e1", "seatId": "A-1-1" })),
+        ("/api/reservations/e1/A-1-1/confirm", json!({})),
+        ("/api/reservations/e1/A-1-1/extend", json!({})),
+        ("/api/payments/intent", json!({ "orderId": nobody })),
+        ("/api/payments/authorize", json!({ "paymentId": nobody })),
+    ] {
+        office.post("ann", path, &body).await.assert_problem(401, "no-pass");
+    }
+    for path in ["orders", "reservations"] {
+        office.get(&format!("/api/{path}/{nobody}")).await.assert_problem(401, "no-pass");
+    }
+    office.delete("ann", "/api/reservations/e1/A-1-1").await.assert_problem(401, "no-pass");
+    office.delete("ann", &format!("/api/orders/{nobody}")).await.assert_problem(401, "no-pass");
+    office.get(&format!("/api/payments/{nobody}/status")).await.assert_problem(401, "no-pass");
+    office.post("", "/api/payments/webhook", &json!({})).await.assert_problem(401, "bad-signature");
+
+    // In the name of its visitor, a pass does all of it: order, pay, be released.
+    let pass = pass(&keys, "e1", 0xaa, 600);
+    let headers =
+        [("vestibule-pass", pass.as_str()), ("idempotency-key", "k"), ("x-user-id", "somebody-else")];
+    let call =
+        async |path: &str, body: Value| office.call(Method::POST, path, &headers, &body.to_string()).await;
+    let order = call("/api/orders", json!({ "eventId": "e1", "qty": 1 })).await;
+    let intent = call("/api/payments/intent", json!({ "orderId": order.field("orderId") })).await;
+    let payment = intent.field("paymentId");
+    assert_eq!(call("/api/payments/authorize", json!({ "paymentId": payment })).await.status, 202);
+    let paid = eventually("a paid order", 20, async || {
+        let path = format!("/api/payments/{payment}/status");
+        let answer = office.call(Method::GET, &path, &headers, "").await;
+        (answer.json["orderStatus"] == "PAID").then_some(answer)
+    })
+    .await;
+    assert_eq!(paid.header("vestibule-command"), "release");
+    let own = "SELECT count(*) FROM orders WHERE status = 'PAID' AND user_id = repeat('aa', 12)";
+    assert_eq!(office.database.number(own).await, 1);
 }

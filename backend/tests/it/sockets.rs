@@ -17,9 +17,19 @@ pub(crate) struct Socket(pub WebSocketStream<TcpStream>);
 
 impl Socket {
     pub(crate) async fn open(office: &Office, user: &str, path: &str) -> Result<Self, Error> {
+        let named = (!user.is_empty()).then_some(("x-user-id", user));
+        Self::open_as(office, named, path).await
+    }
+
+    /// With this header.
+    pub(crate) async fn open_as(
+        office: &Office,
+        header: Option<(&'static str, &str)>,
+        path: &str,
+    ) -> Result<Self, Error> {
         let mut request = format!("ws://{}{path}", office.address).into_client_request().unwrap();
-        if !user.is_empty() {
-            request.headers_mut().insert("x-user-id", user.parse().unwrap());
+        if let Some((name, value)) = header {
+            request.headers_mut().insert(name, value.parse().unwrap());
         }
         let stream = TcpStream::connect(&office.address).await.unwrap();
         tokio_tungstenite::client_async(request, stream).await.map(|(socket, _)| Self(socket))

@@ -4,13 +4,15 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use axum::Router;
+use axum::extract::Path;
 use axum::routing::get;
 use room::ids::{Incarnation, TicketId, VisitorId};
 use room::time::Micros;
 use room::token::{Alg, Key, KeyRing, Kind, Pass, Use};
+use serde_json::json;
 use tokio::net::TcpListener;
 
-/// Publishes keys on a port of its own.
+/// Publishes keys, and a room where many wait, on a port of its own.
 pub(crate) struct Edge {
     pub url: String,
     published: Arc<Mutex<String>>,
@@ -20,8 +22,14 @@ impl Edge {
     pub(crate) async fn publishing(ring: &KeyRing) -> Self {
         let published = Arc::new(Mutex::new(jwks(ring)));
         let shown = Arc::clone(&published);
-        let routes =
-            Router::new().route("/_queue/jwks.json", get(async move || shown.lock().unwrap().clone()));
+        let room = async |Path(name): Path<String>| {
+            let state =
+                json!({ "room": name, "status": "queueing", "waiting": 51_873, "rate_per_minute": 1600 });
+            state.to_string()
+        };
+        let routes = Router::new()
+            .route("/_queue/jwks.json", get(async move || shown.lock().unwrap().clone()))
+            .route("/_queue/rooms/{name}", get(room));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/_queue/jwks.json", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
