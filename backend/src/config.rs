@@ -76,6 +76,9 @@ pub struct Args {
     pub seed_seats: bool,
     #[command(flatten)]
     pub payment: PaymentArgs,
+    /// Only check that the counters of every event are what its rows add up to: exit code 0 if so, 65 if not.
+    #[arg(long)]
+    pub check_books: bool,
     /// Once listening, write `{"http":"http://ADDRESS:PORT"}` to this file.
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
@@ -170,7 +173,7 @@ impl Args {
         })
     }
 
-    fn database(&self) -> Result<Database, ConfigError> {
+    pub fn database(&self) -> Result<Database, ConfigError> {
         let connect: tokio_postgres::Config = self.db_url.parse().map_err(ConfigError::Database)?;
         if connect.get_hosts().is_empty() && connect.get_hostaddrs().is_empty() {
             return Err(ConfigError::NoHost);

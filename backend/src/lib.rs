@@ -51,6 +51,7 @@ use tokio::time::timeout;
 
 use config::{Config, ConfigError, Database};
 use counter::Counter;
+use db::books::Books;
 use db::migrate::{MigrateError, migrate};
 use db::{Db, DbError};
 use live::{Hub, SeatFeed};
@@ -76,6 +77,10 @@ pub enum RunError {
     Listen(SocketAddr, std::io::Error),
     #[error("cannot write the report {0}: {1}")]
     Report(PathBuf, std::io::Error),
+    #[error("the books cannot be read: {0}")]
+    Unread(DbError),
+    #[error("the books do not balance: see above")]
+    Books,
     #[error("cannot start: {0}")]
     Start(Box<dyn std::error::Error + Send + Sync>),
 }
@@ -86,6 +91,8 @@ impl RunError {
         match self {
             Self::Config(_) => 78,
             Self::Database { .. } | Self::Listen(..) | Self::Seed(_) => 69,
+            Self::Unread(_) => 69,
+            Self::Books => 65,
             Self::Report(..) | Self::Start(_) => 70,
         }
     }
@@ -129,6 +136,20 @@ pub async fn run(config: Config, ending: impl Future<Output = ()>) -> Result<(),
     workers.shutdown().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Prints the books of every event; an error if they do not balance. Sales may go on meanwhile.
+pub async fn check_books(database: &Database) -> Result<(), RunError> {
+    let db = pool(database, 1)?;
+    let books = db.books().await.map_err(RunError::Unread)?;
+    let strays = db.strays().await.map_err(RunError::Unread)?;
+    for event in &books {
+        println!("{}  {event}", if event.balance() { "ok   " } else { "WRONG" });
+    }
+    if strays > 0 {
+        println!("WRONG  {strays} orders or holds of events that do not exist");
+    }
+    if strays == 0 && books.iter().all(Books::balance) { Ok(()) } else { Err(RunError::Books) }
 }
 
 /// The schema is up to date and the event is there, or the program does not start.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use box_office::config::Args;
-use box_office::{RunError, logs, run};
+use box_office::{RunError, check_books, logs, run};
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use tokio::signal::unix::{SignalKind, signal};
@@ -34,11 +34,14 @@ fn main() -> ExitCode {
 }
 
 fn start(args: Args) -> Result<(), RunError> {
-    let config = args.into_config()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| RunError::Start(error.into()))?;
+    if args.check_books {
+        return runtime.block_on(check_books(&args.database()?));
+    }
+    let config = args.into_config()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(|error| RunError::Start(error.into()))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| RunError::Start(error.into()))?;

@@ -16,6 +16,7 @@ const PAYMENTS: &str = "payment_total";
 const SOCKETS: &str = "ws_connections";
 const MESSAGES: &str = "ws_messages_total";
 const DROPPED: &str = "ws_dropped_total";
+const WAITING: &str = "counter_waiting";
 const GROUP_SIZE: &str = "counter_group_size";
 const OUTBOX: &str = "outbox_pending";
 const OUTBOX_DEAD: &str = "outbox_dead";
@@ -44,6 +45,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_gauge!(SOCKETS, "Open WebSockets");
     describe_counter!(MESSAGES, "WebSocket messages by direction and type");
     describe_counter!(DROPPED, "WebSocket messages replaced by a newer one before they were sent");
+    describe_gauge!(WAITING, "Requests at the counter that wait for their answer");
     describe_histogram!(GROUP_SIZE, "Requests that were served by one transaction");
     describe_gauge!(OUTBOX, "Rows of the outbox that are still to be told");
     describe_gauge!(OUTBOX_DEAD, "Rows of the outbox that were given up");
@@ -99,6 +101,14 @@ pub fn reservations(status: Status, count: u64) {
 }
 
 /// `line`: `purchases`, `payments`.
+pub fn joined_line(line: &'static str) {
+    gauge!(WAITING, "line" => line).increment(1);
+}
+
+pub fn left_line(line: &'static str) {
+    gauge!(WAITING, "line" => line).decrement(1);
+}
+
 pub fn group_served(line: &'static str, size: usize) {
     histogram!(GROUP_SIZE, "line" => line).record(size as f64);
 }

@@ -91,6 +91,7 @@ impl<S: Service> Line<S> {
 
     /// Waits in line for the answer, but no longer than [`PATIENCE`].
     pub(super) async fn serve(self: &Arc<Self>, ask: S::Ask) -> Result<S::Answer, DbError> {
+        let _standing = Standing::at(S::NAME);
         let until = Instant::now() + PATIENCE;
         let (answer, answered) = oneshot::channel();
         {
@@ -203,5 +204,21 @@ impl<S: Service> Drop for Turn<'_, S> {
     fn drop(&mut self) {
         self.0.state().at_once -= 1;
         self.0.next_group();
+    }
+}
+
+/// One who waits, as the metrics see it.
+struct Standing(&'static str);
+
+impl Standing {
+    fn at(line: &'static str) -> Self {
+        metrics::joined_line(line);
+        Self(line)
+    }
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        metrics::left_line(self.0);
     }
 }

@@ -52,9 +52,9 @@ impl Service for Payments {
         let client = lease.client()?;
         let settled = timeout(ATTEMPT, settle(client, &bills)).await.unwrap_or(Err(DbError::Slow));
         drop(decided);
+        lease.settle(&settled);
         match settled {
             Ok(payments) => {
-                lease.keep();
                 for (waiting, payment) in group.drain(..).zip(payments) {
                     let answer = waiting.ask.heard(payment);
                     waiting.answer(answer);

@@ -77,8 +77,9 @@ impl Service for Purchases {
         let result = timeout(ATTEMPT, self.sell(&lease, group, &mut fresh, decided)).await;
         let result = result.unwrap_or(Err(DbError::Slow));
         group.extend(fresh.into_iter().map(|fresh| fresh.waiting));
-        if result.is_ok() {
-            lease.keep();
+        match &result {
+            Ok(()) => lease.keep(),
+            Err(error) => lease.close(error),
         }
         result
     }

@@ -84,7 +84,7 @@ impl fmt::Display for Books {
         let Self { event_id, total, held, sold, in_holds, on_hold, paid, orphans } = self;
         write!(
             f,
-            "{event_id}: of {total}, held {held} (holds {in_holds}, orders {on_hold}), sold {sold} (paid {paid}), \
+            "{event_id}: of {total} held {held} (holds {in_holds}, orders {on_hold}), sold {sold} (paid {paid}), \
              {orphans} holds without an order"
         )
     }

@@ -213,32 +213,46 @@ impl Db {
 
     /// A connection for work that is not one [`Db::transaction`].
     pub(crate) async fn lease(&self) -> Result<Lease, DbError> {
-        Ok(Lease(Some(self.pool.get().await?)))
+        Ok(Lease { object: Some(self.pool.get().await?), pool: self.pool.clone() })
     }
 }
 
 /// A connection that goes back to the pool only when it is known to be in order. Dropped before that (the caller went
 /// away, a deadline passed), it is closed: its transaction ends with it.
 #[derive(Debug)]
-pub(crate) struct Lease(Option<Object>);
+pub(crate) struct Lease {
+    object: Option<Object>,
+    pool: Pool,
+}
 
 impl Lease {
     pub(crate) fn client(&self) -> Result<&Object, DbError> {
-        self.0.as_ref().ok_or_else(ended)
+        self.object.as_ref().ok_or_else(ended)
     }
 
     fn client_mut(&mut self) -> Result<&mut Object, DbError> {
-        self.0.as_mut().ok_or_else(ended)
+        self.object.as_mut().ok_or_else(ended)
     }
 
     /// The connection is in order and in no transaction.
     pub(crate) fn keep(mut self) {
-        drop(self.0.take());
+        drop(self.object.take());
     }
 
-    fn settle<T>(self, result: &Result<T, DbError>) {
-        if result.as_ref().err().is_none_or(DbError::leaves_connection_usable) {
-            self.keep();
+    /// After one statement, or a transaction that rolls itself back.
+    pub(crate) fn settle<T>(self, result: &Result<T, DbError>) {
+        match result {
+            Ok(_) => self.keep(),
+            Err(error) if error.leaves_connection_usable() => self.keep(),
+            Err(error) => self.close(error),
+        }
+    }
+
+    /// A server that is silent here is so on its other connections too: with this one go all that wait in the pool,
+    /// so that the next call asks for a server anew instead of trying them one by one.
+    pub(crate) fn close(self, error: &DbError) {
+        if matches!(error, DbError::Slow | DbError::Unreachable(_)) {
+            let _closed = self.pool.retain(|_, _| false);
         }
     }
 }
@@ -249,7 +263,7 @@ fn ended() -> DbError {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(object) = self.0.take() {
+        if let Some(object) = self.object.take() {
             drop(Object::take(object));
         }
     }

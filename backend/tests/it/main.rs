@@ -6,8 +6,13 @@
 mod bad_input;
 mod buying;
 mod contention;
+mod counter;
 mod expiry;
+<<<<<<< Updated upstream
 mod live;
+=======
+mod failover;
+>>>>>>> Stashed changes
 mod operation;
 mod orders;
 mod outage;

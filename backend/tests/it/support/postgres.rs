@@ -66,6 +66,49 @@ impl Postgres {
         server
     }
 
+    /// A second server that follows this one and has every commit before anybody hears of it.
+    pub(crate) fn standby(&self) -> Self {
+        let folder = tempfile::Builder::new().prefix("box-office-").tempdir_in("/tmp").unwrap();
+        if let Some((uid, gid)) = server_user() {
+            std::os::unix::fs::chown(folder.path(), Some(uid), Some(gid)).unwrap();
+        }
+        let data = folder.path().join("data");
+        let copy = as_server_user(Command::new(programs().join("pg_basebackup")).args([
+            "--host",
+            text(self.folder.path()),
+            "--username=shop",
+            "--pgdata",
+            text(&data),
+            "--write-recovery-conf",
+            "--checkpoint=fast",
+            "--no-sync",
+        ]))
+        .output();
+        succeeded("pg_basebackup", &copy.unwrap());
+        let mut standby = Self { folder, watchdog: None, databases: AtomicU32::new(0) };
+        standby.up();
+        let follow = "ALTER SYSTEM SET synchronous_standby_names = '*'";
+        for sql in [follow, "SELECT pg_reload_conf()"] {
+            succeeded(sql, &self.psql("postgres", sql));
+        }
+        standby
+    }
+
+    /// Makes a standby take writes, whatever became of the server that it followed.
+    pub(crate) fn promote(&self) {
+        // The new primary waits for no standby of its own.
+        for sql in
+            ["SELECT pg_promote()", "ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()"]
+        {
+            succeeded(sql, &self.psql("postgres", sql));
+        }
+    }
+
+    /// The folder of its socket.
+    pub(crate) fn host(&self) -> &str {
+        text(self.folder.path())
+    }
+
     /// Starts the server again after [`Postgres::kill`].
     pub(crate) fn up(&mut self) {
         let mut command = Command::new("sh");
