@@ -8,11 +8,8 @@ mod buying;
 mod contention;
 mod counter;
 mod expiry;
-<<<<<<< Updated upstream
-mod live;
-=======
 mod failover;
->>>>>>> Stashed changes
+mod live;
 mod operation;
 mod orders;
 mod outage;
