@@ -37,7 +37,8 @@ ALTER TABLE orders
 -- The payment of an order by the gateway.
 CREATE TABLE payments (
     id           uuid        PRIMARY KEY DEFAULT gen_random_uuid(),
-    order_id     uuid        NOT NULL REFERENCES orders (id),
+    -- Without a foreign key, which every refused order would be checked against when it is deleted.
+    order_id     uuid        NOT NULL,
     event_id     text        NOT NULL,
     user_id      text        NOT NULL,
     status       text        NOT NULL DEFAULT 'INTENT' CHECK (status IN

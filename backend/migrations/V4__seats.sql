@@ -20,7 +20,8 @@ CREATE TABLE seats (
     rank        integer  NOT NULL,
     price_minor integer  NOT NULL CHECK (price_minor >= 0),
     status      text     NOT NULL DEFAULT 'FREE' CHECK (status IN ('FREE', 'HELD', 'SOLD')),
-    order_id    uuid     REFERENCES orders (id),
+    -- Without a foreign key, like that of `payments`; the trigger below keeps the two together.
+    order_id    uuid,
     PRIMARY KEY (event_id, id),
     CONSTRAINT free_or_of_an_order CHECK ((status = 'FREE') = (order_id IS NULL))
 ) WITH (fillfactor = 70);

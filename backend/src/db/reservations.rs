@@ -15,6 +15,8 @@ use crate::seats::SeatId;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kept {
     Done(Order),
+    /// It was so before.
+    Already(Order),
     /// No such order belongs to the caller.
     Unknown,
     HoldExpired,
@@ -81,7 +83,7 @@ impl Db {
                 fates::sell(transaction, id).await?;
                 Ok(None)
             }
-            (_, Status::Paid) => Ok(None),
+            (_, Status::Paid) => Ok(Some(Kept::Already(order.clone()))),
             (_, status) => Ok(Some(refusal(status))),
         })
         .await
@@ -94,7 +96,7 @@ impl Db {
                 fates::give_back(transaction, id, Status::Cancelled).await?;
                 Ok(None)
             }
-            (_, Status::Cancelled) => Ok(None),
+            (_, Status::Cancelled) => Ok(Some(Kept::Already(order.clone()))),
             (_, status) => Ok(Some(refusal(status))),
         })
         .await
@@ -120,7 +122,7 @@ impl Db {
         .await
     }
 
-    /// Runs `work` with the hold in hand; answers with its refusal, or with the order as it stands then.
+    /// Runs `work` with the hold in hand; answers with what it answers, or with the order as it stands then.
     async fn with_hold<W>(&self, id: Uuid, user_id: &str, work: W) -> Result<Kept, DbError>
     where
         W: AsyncFnOnce(&Transaction<'_>, Hold, &Order) -> Result<Option<Kept>, DbError>,
@@ -129,7 +131,7 @@ impl Db {
             let hold = fates::lock_hold(transaction, id).await?;
             let Some(before) = find(transaction, id, user_id).await? else { return Ok(Kept::Unknown) };
             match work(transaction, hold, &before).await? {
-                Some(refusal) => Ok(refusal),
+                Some(answer) => Ok(answer),
                 None => Ok(find(transaction, id, user_id).await?.map_or(Kept::Unknown, Kept::Done)),
             }
         })

@@ -90,14 +90,18 @@ fn back_off(failures: u32) -> Duration {
 /// Metrics and the log line of a word of the gateway.
 pub fn record(payment: Uuid, charge: Charge, heard: Heard) {
     let Heard::Applied { now, changed: true } = heard else { return };
-    metrics::payment(match now {
-        PaymentStatus::Succeeded => "paid",
+    let result = match now {
+        PaymentStatus::Succeeded => {
+            metrics::attempted(metrics::Outcome::Paid);
+            "paid"
+        }
         PaymentStatus::Failed => "failed",
         PaymentStatus::Cancelled => "cancelled",
         PaymentStatus::Refunding => "refunding",
         PaymentStatus::Refunded => "refunded",
         PaymentStatus::Intent | PaymentStatus::Authorizing => return,
-    });
+    };
+    metrics::payment(result);
     tracing::info!(paymentId = %payment, charge = ?charge, result = %now, "payment");
 }
 

@@ -174,8 +174,15 @@ impl Shop {
         match kept {
             Kept::Done(order) => {
                 self.told(&order, user_id);
+                match order.status {
+                    Status::Paid => metrics::attempted(metrics::Outcome::Paid),
+                    // Extended.
+                    Status::Hold => {}
+                    other => metrics::reservations(other, 1),
+                }
                 Ok(order)
             }
+            Kept::Already(order) => Ok(order),
             Kept::Unknown => Err(Error::UnknownOrder),
             Kept::HoldExpired => Err(Error::HoldExpired),
             Kept::Not(status) => Err(Error::NotChangeable(status)),

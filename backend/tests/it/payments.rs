@@ -24,7 +24,11 @@ async fn a_charge_that_succeeds_sells_the_order_and_frees_the_slot() {
     assert_eq!((again.status.as_u16(), again.field("status")), (200, "SUCCEEDED"), "paid once");
     office.assert_settled().await;
     let metrics = office.get("/metrics").await.text;
-    assert!(metrics.contains(r#"payment_total{result="paid"} 1"#), "{metrics}");
+    for line in
+        [r#"payment_total{result="paid"} 1"#, r#"purchase_attempts_total{result="PAID"} 1"#, "outbox_dead 0"]
+    {
+        assert!(metrics.contains(line), "{line}\n{metrics}");
+    }
 }
 
 #[tokio::test]
