@@ -2,6 +2,7 @@
 
 mod addresses;
 mod handover;
+mod stores;
 mod yielding;
 
 use std::io;
@@ -14,18 +15,18 @@ use arc_swap::ArcSwap;
 use room::ids::NodeId;
 use room::time::Micros;
 use store::Store;
-use store::memory::Memory;
-use store::redis::{Redis, RedisOptions};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 pub use self::addresses::Addresses;
 pub use self::handover::HandoverError;
 use self::handover::Listeners;
+pub use self::stores::open_store;
+use self::stores::{STORE_PATIENCE, await_store};
 use self::yielding::Yielding;
 use crate::config::reload::Reload;
-use crate::config::settings::{self, Settings, StoreSettings, StoreUrl};
+use crate::config::settings::{Settings, StoreSettings};
 use crate::config::{ConfigError, Loaded, SettingsSource};
 use crate::desk::Desk;
 use crate::edge::tls::TlsIdentity;
@@ -35,9 +36,6 @@ use crate::metrics::{self, Exposition};
 use crate::operator::{self, HouseCalls, OperatorApp, Readiness};
 use crate::{random, telemetry};
 
-/// How long a store that is not there is asked for before the start is given up.
-const STORE_PATIENCE: Duration = Duration::from_secs(5);
-const ASK_EVERY: Duration = Duration::from_millis(500);
 /// How often those who came to wait since the last goodbye are told to come back elsewhere.
 const BYE_EVERY: Duration = Duration::from_millis(200);
 /// For the last answers of the operator's listener.
@@ -157,6 +155,9 @@ impl Running {
         let interior = Interior::build(Arc::clone(&settings), store)?;
         interior.await_rooms().await?;
         let (listeners, predecessor) = if options.upgrade {
+            if settings.store == StoreSettings::Memory {
+                tracing::warn!("the queue is in memory: that of the running edge ends with it");
+            }
             let (listeners, predecessor) = handover::take(&options.upgrade_socket, &settings).await?;
             (listeners, Some(predecessor))
         } else {
@@ -178,8 +179,11 @@ impl Running {
         let (operator_stopping, operator_stopped) = watch::channel(false);
         let operator = tokio::spawn(operator::serve(operator, app, told(operator_stopped)));
         if let Some(predecessor) = predecessor {
-            predecessor.relieve().await?;
-            tracing::info!("the listeners of the running edge were taken over");
+            match predecessor.relieve().await {
+                Ok(()) => tracing::info!("the listeners of the running edge were taken over"),
+                // The listeners are here, and it may be gone.
+                Err(error) => tracing::warn!(%error, "the running edge was not heard to go; this one serves"),
+            }
         }
         let helpers = [
             tokio::spawn(upkeep(exposition)),
@@ -346,52 +350,6 @@ fn goodbye(house: Arc<ArcSwap<House>>, readiness: Readiness, linger: Duration) -
 fn store_silent_since(house: &House) -> Option<Micros> {
     let lost = house.halls.values().filter(|hall| hall.store_is_lost());
     lost.map(|hall| hall.known().map_or(Micros::ZERO, |known| known.head.clock)).min()
-}
-
-/// The store that the settings name; one that is not there yet may come within [`STORE_PATIENCE`].
-async fn await_store(settings: &Settings) -> Result<Arc<dyn Store>, ServeError> {
-    let deadline = Instant::now() + STORE_PATIENCE;
-    loop {
-        match open_store(settings).await {
-            Err(error) if Instant::now() + ASK_EVERY < deadline => {
-                tracing::warn!(%error, "the store is not there yet");
-                sleep(ASK_EVERY).await;
-            }
-            outcome => return outcome,
-        }
-    }
-}
-
-/// The store that the settings name, once it has answered.
-pub async fn open_store(settings: &Settings) -> Result<Arc<dyn Store>, ServeError> {
-    match &settings.store {
-        StoreSettings::Memory => Ok(Arc::new(Memory::default())),
-        StoreSettings::Redis(redis) => {
-            let options = RedisOptions {
-                username: redis.username.clone(),
-                password: redis.password.as_ref().map(|password| password.reveal().to_owned()),
-                key_prefix: redis.key_prefix.clone(),
-                timeout: redis.timeout,
-                ..RedisOptions::new(topology(&redis.topology))
-            };
-            let connected = Redis::connect(options).await;
-            connected.map_or_else(
-                |error| Err(ServeError::Unreachable(error.to_string())),
-                |redis| Ok(Arc::new(redis) as _),
-            )
-        }
-    }
-}
-
-fn topology(topology: &settings::Topology) -> store::redis::Topology {
-    let texts = |urls: &[StoreUrl]| urls.iter().map(|url| url.reveal().to_owned()).collect();
-    match topology {
-        settings::Topology::Single { url } => store::redis::Topology::Single { url: url.reveal().to_owned() },
-        settings::Topology::Sentinel { urls, master } => {
-            store::redis::Topology::Sentinel { urls: texts(urls), master: master.clone() }
-        }
-        settings::Topology::Cluster { urls } => store::redis::Topology::Cluster { urls: texts(urls) },
-    }
 }
 
 async fn told(mut stopped: watch::Receiver<bool>) {

@@ -100,6 +100,7 @@ impl Listeners {
             if !SockRef::from(listener).is_listener()? {
                 return Err(HandoverError::Protocol);
             }
+            listener.set_nonblocking(true)?;
         }
         Ok(listeners)
     }

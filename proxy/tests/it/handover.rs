@@ -1,15 +1,20 @@
 //! SIGQUIT: a running edge gives its listeners to its successor, and nobody who connects meanwhile notices.
 
-use std::io::{Read as _, Write as _};
+use std::io::{IoSlice, Read as _, Write as _};
+use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 use crate::rig::{Origin, soon};
 use crate::rolling::{Edge, Setup, enter};
@@ -212,7 +217,7 @@ async fn the_upgrade_socket_is_for_one_successor_and_its_own_user_only() {
     assert_eq!(second.exit().await.0, Some(70));
     assert!(second.said().contains("another successor waits"), "{}", second.said());
     // A rival's look at the door, and noise, are passed over.
-    let mut noise = std::os::unix::net::UnixStream::connect(setup.socket()).unwrap();
+    let mut noise = UnixStream::connect(setup.socket()).unwrap();
     noise.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     first.says("an offer of listeners was passed over").await;
     assert!(first.runs());
@@ -228,20 +233,61 @@ async fn a_process_of_another_user_gets_nothing() {
     let mut edge = setup.start(&[]).await;
     let folder = setup.socket().parent().unwrap().to_owned();
     // Only root can be somebody else; the rule itself is the same for all.
-    if std::fs::metadata(&folder).unwrap().permissions().mode() == 0 || !is_root() {
+    if !is_root() {
         return;
     }
     std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o777)).unwrap();
     let mut stranger = Command::new("redis-server");
     stranger.args(["--port", "0", "--save", "", "--unixsocket"]).arg(setup.socket());
-    let mut stranger =
-        stranger.current_dir(&folder).uid(65_534).gid(65_534).stdout(Stdio::null()).spawn().unwrap();
+    let stranger = stranger.current_dir(&folder).uid(65_534).gid(65_534).stdout(Stdio::null()).spawn();
+    let _stranger = Killed(stranger.unwrap());
     until("the stranger waits", || waits_for_sockets(&setup.socket())).await;
     edge.signal("-QUIT");
     edge.says("runs as user 65534").await;
     assert!(edge.runs());
-    stranger.kill().unwrap();
-    stranger.wait().unwrap();
+}
+
+/// Ends with the test, however that ends.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Plays a running edge that offers these sockets and is gone at once.
+fn offer(setup: &Setup, sockets: &[BorrowedFd<'_>]) {
+    let stream = UnixStream::connect(setup.socket()).unwrap();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    assert!(control.push(SendAncillaryMessage::ScmRights(sockets)));
+    let words = IoSlice::new(b"vestibule listeners 1: site, operator\n");
+    sendmsg(&stream, &[words], &mut control, SendFlags::empty()).unwrap();
+}
+
+#[tokio::test]
+async fn a_successor_takes_listeners_only_and_serves_even_if_the_one_before_is_gone() {
+    let origin = Origin::start().await;
+    let setup = Setup::new(origin.address, None, OPEN);
+    let mut new = setup.spawn(&setup.config(), UPGRADE);
+    until("the successor waits", || waits_for_sockets(&setup.socket())).await;
+    let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
+    let (site, operator) = (listen(), listen());
+    let talks = TcpStream::connect(site.local_addr().unwrap()).unwrap();
+    offer(&setup, &[site.as_fd()]);
+    offer(&setup, &[site.as_fd(), talks.as_fd()]);
+    until("both offers are passed over", || new.said().matches("was passed over").count() == 2).await;
+    assert!(new.runs());
+
+    let addresses = (site.local_addr().unwrap(), operator.local_addr().unwrap());
+    offer(&setup, &[site.as_fd(), operator.as_fd()]);
+    drop((site, operator, talks));
+    new.listens().await;
+    assert_eq!((new.site, new.operator), addresses);
+    assert_eq!(new.visitor().visit("/").await.shows(), "GET /");
+    assert_eq!(new.readiness().await.0, 200);
 }
 
 fn is_root() -> bool {
