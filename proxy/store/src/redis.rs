@@ -5,7 +5,8 @@
 //! | `address` | how the servers are arranged and how to log in |
 //! | `directory`, `guides` | which server has a room, also after a failover |
 //! | `link`, `server` | calls, each with a deadline |
-//! | `pool`, `breaker` | a server's connections, and whether it is left alone |
+//! | `pool`, `dialer` | connections to one server |
+//! | `breaker` | leaves a server alone that does not answer |
 //! | `failure` | what a failed call means |
 //! | `scripts` | the Lua under `src/lua`, one file for each method |
 //! | `ask`, `reply` | arguments of a script, and what it answers |
@@ -16,6 +17,7 @@ mod address;
 mod ask;
 mod breaker;
 mod check;
+mod dialer;
 mod directory;
 mod events;
 mod failure;

@@ -14,8 +14,6 @@ use super::pool;
 use super::server::{Refused, Server};
 use crate::StoreError;
 
-/// Connections to each server that are opened before the first call.
-const WARM: usize = pool::SIZE / 2;
 /// How often a call is sent on from one server to another.
 const MOST_SENT_ON: usize = 3;
 /// How long a call waits before it asks again for a room that is moving; most are quick.
@@ -57,7 +55,7 @@ impl Link {
     pub(super) async fn warm(&self) {
         let deadline = Instant::now() + DIAL;
         for server in self.directory.map().servers() {
-            if let Err(error) = at_start(server, server.warm(WARM, deadline).await) {
+            if let Err(error) = at_start(server, server.warm(pool::WARM, deadline).await) {
                 tracing::warn!(%error, "connections come up slowly");
             }
         }

@@ -240,11 +240,31 @@ async fn connections_that_come_up_slowly_hold_no_call_beyond_its_deadline() {
 async fn a_slow_store_is_used_as_long_as_answers_are_in_time() {
     let edge = Edge::start().await;
     assert_eq!(edge.ask().await.kind, "ok");
-    edge.link.set(Mode::latency(Duration::from_millis(35)));
-    for _ in 0..5 {
-        // After a silence the connection is asked whether it lives: two trips.
-        let silence = Instant::now() + Duration::from_millis(1100);
+    // No deadline has room for two trips.
+    edge.link.set(Mode::latency(Duration::from_millis(70)));
+    for _ in 0..4 {
+        let asked = edge.ask().await;
+        assert_eq!(asked.kind, "ok", "{asked:?}");
+        // Long enough for a connection to be doubted, and looked after.
+        let silence = Instant::now() + Duration::from_millis(1300);
         tokio::time::sleep_until(silence.into()).await;
+    }
+    // When all connections are lost, others come up by themselves.
+    edge.server.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
+    let began = Instant::now();
+    eventually("a call is in time", SOON, async || (edge.ask().await.kind == "ok").then_some(())).await;
+    println!("a slow store: used {:?} after its connections were lost", began.elapsed());
+}
+
+#[tokio::test]
+async fn connections_that_vanished_are_found_before_a_call_has_them() {
+    let edge = Edge::start().await;
+    assert_eq!(edge.ask().await.kind, "ok");
+    let before = edge.link.accepted();
+    edge.link.set_present(Mode::HALF_OPEN);
+    eventually("four others come up", SOON, async || (edge.link.accepted() >= before + 4).then_some(()))
+        .await;
+    for _ in 0..10 {
         let asked = edge.ask().await;
         assert_eq!(asked.kind, "ok", "{asked:?}");
     }
