@@ -62,6 +62,8 @@ struct Rooms {
     next_id: u64,
     open: usize,
     by_event: HashMap<String, Room>,
+    /// Users who came since the last reading: by event, to be told where their orders stand.
+    newcomers: HashMap<String, Vec<String>>,
 }
 
 /// The sockets of one event. No entry is ever empty.
@@ -112,6 +114,9 @@ impl Hub {
         rooms.open += 1;
         rooms.next_id += 1;
         let id = rooms.next_id;
+        if let Some(user) = &user_id {
+            rooms.newcomers.entry(event_id.into()).or_default().push(user.clone());
+        }
         let room = rooms.by_event.entry(event_id.into()).or_insert_with(|| Room::new(event_id, stock));
         let stock = room.enter(id, user_id.as_deref(), &mailbox);
         drop(rooms);
@@ -187,11 +192,13 @@ impl Hub {
             let each = if self.notified.load(Ordering::Relaxed) { ORDERS_EACH_NOTIFIED } else { ORDERS_EACH };
             let read = async {
                 self.read_stock(db).await?;
-                if since_orders >= each {
+                let users = if since_orders >= each {
                     since_orders = 0;
-                    self.read_orders(db).await?;
-                }
-                Ok::<_, DbError>(())
+                    self.watching_users()
+                } else {
+                    std::mem::take(&mut self.rooms().newcomers)
+                };
+                self.read_orders(db, &users).await
             };
             if let Err(error) = read.await {
                 // Sockets stay open and hear nothing new until PostgreSQL is back.
@@ -215,10 +222,10 @@ impl Hub {
         Ok(())
     }
 
-    async fn read_orders(&self, db: &Db) -> Result<(), DbError> {
-        for (event, users) in self.watching_users() {
+    async fn read_orders(&self, db: &Db, of: &HashMap<String, Vec<String>>) -> Result<(), DbError> {
+        for (event, users) in of {
             for some in users.chunks(USERS_AT_ONCE) {
-                for news in db.order_news(&event, some, ORDERS_A_USER).await? {
+                for news in db.order_news(event, some, ORDERS_A_USER).await? {
                     self.hear(&news);
                 }
             }
@@ -226,8 +233,9 @@ impl Hub {
         Ok(())
     }
 
-    fn watching_users(&self) -> Vec<(String, Vec<String>)> {
-        let rooms = self.rooms();
+    fn watching_users(&self) -> HashMap<String, Vec<String>> {
+        let mut rooms = self.rooms();
+        rooms.newcomers.clear();
         let users = |room: &Room| room.of_user.keys().cloned().collect();
         rooms.by_event.iter().map(|(event, room)| (event.clone(), users(room))).collect()
     }

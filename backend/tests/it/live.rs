@@ -279,3 +279,23 @@ async fn without_a_pass_nothing_is_seen_placed_or_paid_and_the_gateway_needs_non
     let own = "SELECT count(*) FROM orders WHERE status = 'PAID' AND user_id = repeat('aa', 12)";
     assert_eq!(office.database.number(own).await, 1);
 }
+
+#[tokio::test]
+async fn who_connects_hears_soon_where_own_orders_stand() {
+    let office = Office::selling(9).await;
+    eventually("the office to listen", 10, async || (listeners(&office).await == Some(1)).then_some(()))
+        .await;
+    let order = office.ordered("ann", "k", json!({ "qty": 1 })).await;
+    office.pay("ann", &order).await;
+    // Otherwise orders are read every ten seconds; five times would rarely all fall close before one.
+    for _ in 0..5 {
+        let since = Instant::now();
+        let mut page = Socket::open(&office, "ann", "/ws?eventId=e1").await.unwrap();
+        let update = page.next_of("order.update").await;
+        assert_eq!(
+            (update["orderId"].as_str(), update["status"].as_str()),
+            (Some(order.as_str()), Some("PAID"))
+        );
+        assert!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());
+    }
+}
