@@ -2,19 +2,24 @@
 
 use std::time::Duration;
 
+use room::node::Node;
 use room::queue::{Change, PauseRequest};
 use room::wire::State;
 use vestibule::hall::Reach;
 
 use super::{Fleet, MANY, Waiter, shopper};
-use crate::site::{Visitor, until};
+use crate::site::{Site, Visitor, until};
 
 async fn open_fleet(slots: u32) -> Fleet {
     let room = format!(
         "on_store_loss = \"open\"\ntotal_active_users = {slots}\nsettle_window = \"0s\"\n\
          new_users_per_minute = 6000\n{MANY}"
     );
-    Fleet::open(2, &room).await
+    let fleet = Fleet::open(2, &room).await;
+    let knows_both =
+        |edge: &Site| edge.hall().link.ask(Node::witness).is_some_and(|witness| witness.nodes.len() == 2);
+    until("the edges know of each other", || fleet.edges.iter().all(knows_both)).await;
+    fleet
 }
 
 /// As many as one edge lets in, one after the other.
