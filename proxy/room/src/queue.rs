@@ -233,7 +233,8 @@ pub struct Event {
     /// could still be shown.
     #[serde(default)]
     pub revoked: Vec<(TicketId, Micros)>,
-    /// Places given up because their edge had not seen the visitor for a while: another edge may.
+    /// Places given up because their edge had not seen the visitor for a while, or was itself not heard: another edge
+    /// may still see them.
     #[serde(default)]
     pub absent: Vec<VisitorId>,
     /// The line, once a second.
@@ -248,8 +249,8 @@ pub struct Event {
 }
 
 impl Event {
-    /// Whether this is a tick, and not the news of departures. (News of a changed room look like a tick that gave
-    /// nothing.)
+    /// Whether this puts off the next tick. News of departures do not; nor does a tick that passed places over.
+    /// (News of a changed room look like a tick that gave nothing.)
     pub fn is_tick(&self) -> bool {
         self.revoked.is_empty() && self.absent.is_empty()
     }

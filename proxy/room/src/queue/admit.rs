@@ -1,6 +1,7 @@
 use crate::ids::{NodeId, VisitorId};
 use crate::ruler::Ruler;
 use crate::rules::{Rules, TICKET_LIFE};
+use crate::sorted::SortedSet;
 use crate::time::Micros;
 
 use super::state::micros;
@@ -17,9 +18,9 @@ impl Queue {
         self.end_sessions();
         let lapsed = self.lapse_turns(rules);
         self.forget();
-        let turns = if self.gives(caller) { self.give_turns(rules) } else { Vec::new() };
+        let (turns, absent) = if self.gives(caller) { self.give_turns(rules) } else { Default::default() };
         let (ruler, nodes) = self.measure();
-        Event { turns, lapsed, ruler, nodes, ..self.event() }
+        Event { turns, lapsed, absent, ruler, nodes, ..self.event() }
     }
 
     /// Nobody could claim while no tick came: open turns are extended by the gap. And no edge was silent for as
@@ -84,7 +85,8 @@ impl Queue {
         }
     }
 
-    fn give_turns(&mut self, rules: &Rules) -> Vec<(VisitorId, Micros)> {
+    /// The turns given, and the places that were passed over: an edge that still sees such a visitor says so.
+    fn give_turns(&mut self, rules: &Rules) -> (Vec<(VisitorId, Micros)>, Vec<VisitorId>) {
         let (clock, rate) = (self.clock(), self.rate());
         let count = self
             .head
@@ -93,7 +95,7 @@ impl Queue {
             .min(self.free_slots())
             .min(rules.max_turns_at(rate).saturating_sub(self.turns.len()))
             .min(MAX_TURNS_A_TICK);
-        let count = self.pass_over_silent(count);
+        let (count, passed_over) = self.pass_over_silent(count);
         let deadline = clock + rules.claim_window;
         let mut given = Vec::new();
         while (given.len() as u64) < count
@@ -104,17 +106,30 @@ impl Queue {
             given.push((visitor, deadline));
         }
         self.head.offer.take(given.len() as u64, clock, rate);
-        given
+        (given, passed_over)
     }
 
     /// Sets aside places at the front whose edge is silent: their visitors hold their tickets and come back. Says
     /// how many turns may be given: when more are silent than one tick may set aside, only as many as are present
-    /// in front of the rest.
-    fn pass_over_silent(&mut self, wanted: u64) -> u64 {
+    /// in front of the rest. And names who was passed over.
+    fn pass_over_silent(&mut self, wanted: u64) -> (u64, Vec<VisitorId>) {
         let alive = self.clock() - SILENT_NODE;
         self.nodes.retain(|_, heard| *heard >= alive);
+        let (present, mut silent) = self.look_along(&self.line, wanted);
+        let count = if silent.len() == MAX_SET_ASIDE { present } else { wanted };
+        silent.extend(self.look_along(&self.returns, count).1);
+        self.totals.set_aside += silent.len() as u64;
+        for visitor in &silent {
+            let _ = self.line.remove(visitor) || self.returns.remove(visitor);
+            self.records.remove(visitor);
+        }
+        (count, silent)
+    }
+
+    /// How many of the first are present, up to `wanted`, and who between them is not.
+    fn look_along(&self, places: &SortedSet<VisitorId>, wanted: u64) -> (u64, Vec<VisitorId>) {
         let (mut present, mut silent) = (0, Vec::new());
-        for (_, visitor) in self.line.iter() {
+        for (_, visitor) in places.iter() {
             if present == wanted || silent.len() == MAX_SET_ASIDE {
                 break;
             }
@@ -123,12 +138,7 @@ impl Queue {
                 _ => silent.push(visitor),
             }
         }
-        self.totals.set_aside += silent.len() as u64;
-        for visitor in &silent {
-            self.line.remove(visitor);
-            self.records.remove(visitor);
-        }
-        if silent.len() == MAX_SET_ASIDE { present } else { wanted }
+        (present, silent)
     }
 
     /// The next to get a turn: the first of the line, but each fourth time the first of the returns.

@@ -9,4 +9,5 @@
 mod bench;
 mod flaws;
 mod invariants;
+mod lives;
 mod rules;
