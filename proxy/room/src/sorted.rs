@@ -56,6 +56,11 @@ impl<T: Ord + Hash + Copy> SortedSet<T> {
         self.by_score.iter().copied()
     }
 
+    /// How many have a score beyond `limit`.
+    pub(crate) fn count_after(&self, limit: u64) -> u64 {
+        self.by_score.iter().rev().take_while(|(score, _)| *score > limit).count() as u64
+    }
+
     /// Removes and gives the first members whose score is at most `limit`, `most` of them.
     pub(crate) fn drain_to(&mut self, limit: u64, most: usize) -> Vec<T> {
         let due = self.by_score.iter().take_while(|(score, _)| *score <= limit).take(most);

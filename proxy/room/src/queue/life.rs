@@ -10,7 +10,7 @@ use crate::rules::Rules;
 use crate::time::Micros;
 
 use super::state::Record;
-use super::{Caller, MAX_NODES, Now, Queue, SETTLE, SLOT_GRACE, Session, Witness};
+use super::{Caller, Head, MAX_NODES, Now, Queue, SETTLE, SLOT_GRACE, Session, Witness};
 
 /// What one edge remembers of a room, told to a store that may have forgotten it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,24 +81,42 @@ impl Queue {
         let told = witness.head;
         if self.settling().is_some() && self.life.former == Some(told.incarnation) {
             self.absorb(rules, caller, witness);
-        } else if told.step > self.head.step
-            || (self.life.former.is_none() && told.incarnation != self.head.incarnation)
-        {
+        } else if self.has_forgotten(told) {
             self.begin_life(rules, caller, witness);
         }
+    }
+
+    /// Others may have brought the step further since; the number of the newest event shows it then.
+    fn has_forgotten(&self, told: Head) -> bool {
+        let same = told.incarnation == self.head.incarnation;
+        told.step > self.head.step
+            || (same && told.seq > self.head.seq)
+            || (!same && self.life.former.is_none())
     }
 
     /// The clock, the front, the numbers and the operator's control go on from what the caller knows, the budgets
     /// start empty, and the room settles first.
     fn begin_life(&mut self, rules: &Rules, caller: &Caller, witness: &Witness) {
+        let is_copy = witness.head.incarnation == self.head.incarnation;
         self.head.incarnation = caller.fresh;
-        self.life = Life::blank(Micros::ZERO);
+        // What another life has registered from passes is of a former one; whom it let in itself is not.
+        self.life = Life { found: self.life.found, ..Life::blank(Micros::ZERO) };
         self.life.former = Some(witness.head.incarnation);
-        self.life.found = self.turns.len() + self.sessions.len();
         self.absorb(rules, caller, witness);
+        if is_copy {
+            self.life.found = self.still_good();
+        }
         let clock = self.clock();
         self.life.settling_until = clock + SETTLE;
         self.life.expected_until = clock + longest_pass(rules);
+    }
+
+    /// Turns and sessions that are not over. Those that are may have made room, in what an older copy does not know,
+    /// for others.
+    fn still_good(&self) -> u64 {
+        let clock = self.clock().0;
+        let turns = self.turns.count_after(clock.saturating_sub(self.turn_shift));
+        turns + self.sessions.count_after(clock)
     }
 
     /// Takes the maximum of what the room and a caller know.

@@ -75,25 +75,39 @@ local function absorb()
     set_back()
 end
 
+-- Turns and sessions that are not over. Those that are may have made room, in what an older copy does not know, for
+-- others.
+local function still_good()
+    return call('ZCOUNT', TURNS, '(' .. text(max(0, room.clock - room.shift)), '+inf')
+        + call('ZCOUNT', ACTIVE, '(' .. text(room.clock), '+inf')
+end
+
 -- The clock, the front, the numbers and the operator's control go on from what the caller knows, the budgets start
--- empty, and the room settles first.
+-- empty, and the room settles first. What another life has registered from passes is of a former one; whom it let in
+-- itself is not.
 local function begin_life()
+    local is_copy = witness.incarnation == room.incarnation
     call('UNLINK', ROLL)
-    room.incarnation, room.former = fresh, witness.incarnation
-    room.expected, room.found = 0, call('ZCARD', TURNS) + call('ZCARD', ACTIVE)
+    room.incarnation, room.former, room.expected = fresh, witness.incarnation, 0
     absorb()
+    if is_copy then room.found = still_good() end
     room.settling_until = room.clock + SETTLE
     -- A pass that was made before now is over then.
     room.expected_until = room.clock + max(rules.session_duration, rules.confirm_window) + SLOT_GRACE
 end
 
--- Whether the store knows less than it once told this caller. The callers of the first moments of a life add what
--- they know of the life before.
+-- Whether the store knows less than it once told this caller. Others may have brought the step further since; the
+-- number of the newest event shows it then.
+local function has_forgotten()
+    local same = witness.incarnation == room.incarnation
+    return witness.step > room.step or (same and witness.seq > room.seq) or (not same and room.former == '')
+end
+
+-- The callers of the first moments of a life add what they know of the life before.
 local function compare()
-    local other = witness.incarnation ~= room.incarnation
     if settling() and room.former == witness.incarnation then
         absorb()
-    elseif witness.step > room.step or (room.former == '' and other) then
+    elseif has_forgotten() then
         begin_life()
     end
 end

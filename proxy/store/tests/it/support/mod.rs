@@ -4,5 +4,6 @@ pub(crate) mod fault_link;
 pub(crate) mod fleets;
 pub(crate) mod history;
 pub(crate) mod play;
+pub(crate) mod scene;
 pub(crate) mod servers;
 pub(crate) mod world;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use room::ids::{Incarnation, NodeId, RoomName, TicketId, VisitorId};
-use room::queue::{Arrival, Caller, Survey, Witness};
+use room::queue::{Arrival, Caller, Witness};
 use room::rules::Rules;
 use room::time::Micros;
 use store::Call;
@@ -82,12 +82,6 @@ pub(crate) fn caller(number: u32, witness: Option<Arc<Witness>>) -> &'static Cal
 /// An edge with what it knows, for whom the store is the only one's: a new life gives turns at once.
 pub(crate) fn edge(number: u32, witness: Option<Arc<Witness>>) -> Caller {
     Caller { node: node(number), fresh: incarnation(number), witness, hold: false, alone: true }
-}
-
-/// What a node knows that has read this.
-pub(crate) fn witness(survey: &Survey) -> Arc<Witness> {
-    let Survey { head, nodes, control, .. } = survey;
-    Arc::new(Witness { head: *head, nodes: nodes.clone(), control: control.clone() })
 }
 
 pub(crate) fn call<'a>(room: &'a RoomName, rules: &'a Rules, caller: &'a Caller) -> Call<'a> {
