@@ -4,6 +4,7 @@
 bench_sale() {
     need_build_tools
     need_postgres
+    need_commands jq:jq
     if [[ -n $attempts ]]; then
         sale_attempts
     else
