@@ -37,7 +37,9 @@ pub(crate) enum Note {
     Holds { who: Who, edge: usize, ticket: TicketId, session: Session },
     /// The ticket was refused.
     Refused { who: Who, edge: usize },
-    /// Place, turn or session was given back.
+    /// Gives back place, turn or session.
+    Leaves { who: Who },
+    /// The store took it back.
     Left { who: Who },
     Offline { who: Who },
     Online { who: Who },
@@ -58,6 +60,7 @@ impl Note {
             | Self::Sold { who, .. }
             | Self::Holds { who, .. }
             | Self::Refused { who, .. }
+            | Self::Leaves { who }
             | Self::Left { who }
             | Self::Offline { who }
             | Self::Online { who } => Some(who),

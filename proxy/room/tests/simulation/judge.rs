@@ -41,7 +41,7 @@ pub(crate) struct Fares {
     /// The last instant of the store's lived time at which it had been silent for too long to keep its places.
     forgot: At,
     /// The same for long enough that a claim could not get through.
-    dumb: At,
+    pub(crate) dumb: At,
     /// The newest operator's change that it heard of.
     pub(crate) serial: u64,
 }
@@ -112,6 +112,9 @@ impl Judge {
     }
 
     pub(crate) fn see(&mut self, note: &Note) -> Verdict {
+        if self.line.is_old_news(note) {
+            return Ok(());
+        }
         if let Note::HeardControl { edge, serial } = *note {
             let heard = &mut self.edges[edge].serial;
             *heard = (*heard).max(serial);

@@ -113,6 +113,8 @@ pub(crate) struct World {
     called: At,
     /// Sessions that the store made, by their caps.
     sold: HashSet<(Who, u64)>,
+    /// The operator's changes that were carried out, by their messages, numbered.
+    changes: HashMap<String, u64>,
     ids: u32,
     serial: u64,
     pub(crate) limits: (u32, u32, u64),
@@ -151,6 +153,7 @@ impl World {
             life: None,
             called: 0,
             sold: HashSet::new(),
+            changes: HashMap::new(),
             ids: 0,
             serial: 0,
             limits: (plan.rules.new_users_per_minute, plan.rules.total_active_users, 0),

@@ -110,7 +110,7 @@ impl Judge {
                 limits.turns.remove(&who);
                 None
             }
-            Note::Left { who } => {
+            Note::Leaves { who } | Note::Left { who } => {
                 limits.turns.remove(&who);
                 limits.passes.remove(&who);
                 limits.left.extend(limits.caps.get(&who).map(|&cap| (who, cap)));

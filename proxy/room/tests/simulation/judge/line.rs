@@ -25,9 +25,11 @@ pub(crate) struct Line {
     changed: HashMap<Who, At>,
     turns: HashMap<Who, Told>,
     missed: HashSet<Who>,
-    /// When a turn was given, in the store's lived time, and the deadline of the last that lapsed.
+    /// When a turn was given, in the store's lived time.
     given: HashMap<Who, At>,
-    lapsed: HashMap<Who, Micros>,
+    /// The newest deadline of a person's turns, and that of the newest turn that is over.
+    deadlines: HashMap<Who, Micros>,
+    over: HashMap<Who, Micros>,
     /// Had a turn, and was told of a return instead: another edge may still bring the turn back.
     demoted: HashMap<Who, At>,
 }
@@ -61,6 +63,18 @@ impl Line {
     fn out(&mut self, who: Who) {
         if let Some(place) = self.places.remove(&who) {
             self.standing.remove(&(place.score, who));
+        }
+    }
+
+    fn end_turn(&mut self, who: Who) {
+        self.over.extend(self.deadlines.get(&who).map(|&deadline| (who, deadline)));
+    }
+
+    /// News of a turn that is over.
+    pub(crate) fn is_old_news(&self, note: &Note) -> bool {
+        match *note {
+            Note::Told { who, deadline, .. } => self.over.get(&who).is_some_and(|&over| deadline <= over),
+            _ => false,
         }
     }
 
@@ -100,7 +114,7 @@ impl Judge {
         match *note {
             Note::Stands { who, score, returning, told, .. } => {
                 let first = self.line.scores.get(&who).copied().unwrap_or(score);
-                if first != score && !self.sessions.has_entered(who) {
+                if score > first && !self.sessions.has_entered(who) {
                     return breach(PROMISE, &[who], format!("{who} stood at {first} and stands at {score}"));
                 }
                 if returning && self.is_present(who) && !self.line.is_stale(who, told) {
@@ -110,6 +124,7 @@ impl Judge {
             }
             Note::Refused { who, .. }
                 if self.habits[who].steady
+                    && self.line.scores.contains_key(&who)
                     && !self.sessions.has_entered(who)
                     && !self.line.missed.contains(&who) =>
             {
@@ -144,6 +159,7 @@ impl Judge {
 
     fn could_claim(&self, who: Who, turn: &Told) -> bool {
         self.habits[who].steady
+            && !self.sessions.has_entered(who)
             && !self.line.offline.contains(&who)
             && self.still_keeps(turn.edge, turn.boot, turn.since)
             && self.edges[turn.edge].dumb < turn.since
@@ -177,7 +193,8 @@ impl Judge {
                 }
             }
             Note::Confirmed { who, score } => drop(line.scores.insert(who, score)),
-            Note::Given { who, .. } => {
+            Note::Given { who, deadline } => {
+                line.deadlines.insert(who, deadline);
                 line.changed.insert(who, at);
                 line.given.insert(who, since);
                 line.demoted.remove(&who);
@@ -185,17 +202,15 @@ impl Judge {
             }
             Note::Lapsed { who } => {
                 line.changed.insert(who, at);
-                let over = line.turns.remove(&who).map_or(Micros(u64::MAX), |turn| turn.deadline);
-                line.lapsed.insert(who, over);
+                line.turns.remove(&who);
+                line.end_turn(who);
                 line.missed.insert(who);
             }
-            // News of a turn that is over.
-            Note::Told { who, deadline, .. } if line.lapsed.get(&who).is_some_and(|&over| deadline <= over) => {}
             Note::Told { who, edge, deadline } => {
                 line.out(who);
-                line.lapsed.remove(&who);
                 line.demoted.remove(&who);
                 let since = line.given.get(&who).copied().unwrap_or(since);
+                line.deadlines.insert(who, deadline);
                 line.turns.insert(who, Told { edge, boot: boot_of(edge), since, deadline });
             }
             Note::Absent { who } => line.out(who),
@@ -203,14 +218,18 @@ impl Judge {
                 line.changed.insert(who, at);
                 line.demoted.remove(&who);
                 line.turns.remove(&who);
+                line.end_turn(who);
                 line.out(who);
             }
-            Note::Holds { who, .. } => line.out(who),
+            Note::Holds { who, .. } | Note::Leaves { who } => line.out(who),
             Note::Offline { who } => {
                 line.demoted.remove(&who);
                 line.offline.insert(who);
             }
-            Note::Online { who } => drop(line.offline.remove(&who)),
+            Note::Online { who } => {
+                line.offline.remove(&who);
+                line.out(who);
+            }
             _ => {}
         }
     }

@@ -51,7 +51,7 @@ impl Judge {
                 }
                 Ok(())
             }
-            Note::Left { who } => {
+            Note::Leaves { who } => {
                 self.sessions.left.insert(who);
                 Ok(())
             }

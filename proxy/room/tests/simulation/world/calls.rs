@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use room::queue::{Arrived, Caller, Change, Claimed, Event, Head, Now, Restore};
+use room::queue::{Arrived, Caller, Change, Claimed, Control, Event, Head, Leave, Now, Restore};
 
 use super::desk::Visit;
 use super::{Deed, Errand, World};
@@ -81,9 +81,11 @@ impl World {
 
     /// Whether a message between an edge and the store gets lost.
     fn is_lost(&mut self, edge: usize) -> bool {
-        self.net.cut_until > self.now
-            || self.edges[edge].cut_until > self.now
-            || self.dice.per_mille(self.net.loss)
+        let lossy = self.dice.per_mille(self.net.loss);
+        if lossy {
+            self.judge.edges[edge].dumb = self.judge.now.lived;
+        }
+        lossy || self.net.cut_until > self.now || self.edges[edge].cut_until > self.now
     }
 
     /// The call reaches the store; whether or not anybody still waits for the answer, it is carried out.
@@ -96,6 +98,14 @@ impl World {
             return Ok(());
         }
         let Errand { edge, caller, at_most, ask } = errand;
+        if let Ask::Tune(change) = &*ask
+            && let Some(Some(serial)) = &change.message
+            && !self.carries_out_change(serial)
+        {
+            // Asked again, and carried out before: the operator names the version that was read.
+            self.trips.remove(&number);
+            return Ok(());
+        }
         let now = Now { time: self.store.wall(self.now), at_most };
         let gap = self.now - std::mem::replace(&mut self.called, self.now);
         self.judge.lived(gap.min(2 * SECOND));
@@ -119,6 +129,19 @@ impl World {
             self.plan(back, Deed::Answer { trip: number, said, told: self.now });
         }
         Ok(())
+    }
+
+    /// Notes the operator's change; `false` if it was carried out before.
+    fn carries_out_change(&mut self, message: &str) -> bool {
+        let number = self.changes.len() as u64 + 1;
+        let new = !self.changes.contains_key(message);
+        self.changes.entry(message.to_owned()).or_insert(number);
+        new
+    }
+
+    /// The how-manieth change that was carried out left this.
+    pub(super) fn number_of_change(&self, control: &Control) -> u64 {
+        control.message.as_ref().and_then(|message| self.changes.get(message)).copied().unwrap_or(0)
     }
 
     fn check(&mut self) -> Verdict {
@@ -170,6 +193,15 @@ impl World {
                 }
                 Ok(())
             }
+            (Ask::Leave(leaves), Said::Done(_)) => {
+                for leave in leaves {
+                    if let Leave::Ended(visitor, _) = leave {
+                        let who = self.who(visitor);
+                        self.note(Note::Left { who })?;
+                    }
+                }
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -179,7 +211,7 @@ impl World {
             self.life = Some(event.head.incarnation);
             self.note(Note::Life { life: event.head.incarnation })?;
         }
-        let serial = event.control.message.as_ref().map_or(0, |message| message.parse().unwrap());
+        let serial = self.number_of_change(&event.control);
         let limits = (event.control.new_users_per_minute, event.control.total_active_users, serial);
         if limits != self.limits && event.settling_until.is_none() {
             self.limits = limits;

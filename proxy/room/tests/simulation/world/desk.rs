@@ -252,6 +252,10 @@ impl World {
         waiter.arrival = arrival;
         waiter.seen = at;
         if visit.wants == Wants::Socket {
+            let newer = |open: &Screen| open.tab == visit.screen.tab && open.page > visit.screen.page;
+            if waiter.screens.iter().any(newer) {
+                return Ok(());
+            }
             waiter.stands = nowhere;
             waiter.screens.retain(|open| (open.who, open.tab) != (visit.screen.who, visit.screen.tab));
             waiter.screens.push(visit.screen);
@@ -322,8 +326,9 @@ impl World {
             };
         }
         let Some(ticket) = visit.ticket else { return Ok(()) };
+        let has_turn = visit.wants == Wants::Socket && self.edges[edge].hub.has_turn(ticket.visitor);
         let ticket = ticket.deferred(now, self.rules.confirm_window);
-        self.say(visit.screen, Reply::Waits(ticket));
+        self.say(visit.screen, if has_turn { Reply::Turn } else { Reply::Waits(ticket) });
         Ok(())
     }
 

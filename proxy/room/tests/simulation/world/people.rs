@@ -200,7 +200,11 @@ impl World {
     fn refused(&mut self, screen: Screen) {
         let person = &mut self.people[screen.who];
         person.tabs[screen.tab].open = false;
-        if !person.temper.replays {
+        if person.temper.is_honest() && person.stay_ends.is_none() {
+            // The page begins another visit.
+            person.ticket = None;
+            self.again(screen, Wants::Page, 0, SECOND);
+        } else if !person.temper.replays {
             person.done = true;
         }
     }
@@ -227,7 +231,7 @@ impl World {
         };
         person.done |= !person.temper.replays;
         self.plan(self.now + 5 * MS, Deed::Request(request));
-        self.note(Note::Left { who })
+        self.note(Note::Leaves { who })
     }
 
     pub(super) fn go_offline(&mut self, who: Who) -> Verdict {

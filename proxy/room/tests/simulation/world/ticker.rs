@@ -182,8 +182,8 @@ impl World {
     }
 
     fn heard_control(&mut self, edge: usize) -> Verdict {
-        let control = self.edges[edge].known.as_ref().map(|known| &known.control);
-        let serial = control.and_then(|control| control.message.as_ref()?.parse().ok()).unwrap_or(0);
+        let Some(known) = &self.edges[edge].known else { return Ok(()) };
+        let serial = self.number_of_change(&known.control);
         if self.judge.edges[edge].serial < serial {
             self.note(Note::HeardControl { edge, serial })?;
         }
@@ -231,7 +231,8 @@ impl World {
     fn bring_back(&mut self, edge: usize) {
         let (at, from) = (self.now, &mut self.edges[edge]);
         let under_way = from.ticker.jobs.iter().any(|job| matches!(job, Job::Told));
-        if from.owes == Owes::Nothing || under_way || from.full_until > at {
+        // One that leaves must not take the places that were presented elsewhere.
+        if from.leaving || from.owes == Owes::Nothing || under_way || from.full_until > at {
             return;
         }
         let life = from.node.incarnation();
@@ -299,7 +300,7 @@ impl World {
             self.forget(edge, *visitor, &Reply::Expired);
         }
         let here = self.edges[edge].hub.seen_here(&event.absent, at);
-        if !here.is_empty() {
+        if !here.is_empty() && !self.edges[edge].leaving {
             self.edges[edge].ticker.jobs.push_back(Job::Present(here));
         }
         Ok(())
