@@ -179,6 +179,8 @@ fn exit_codes_say_whose_turn_it_is() {
         (&["-t", &sample("good/redis.toml"), "--config", "x"], 64),
         (&["room", "set", "NO ROOM", "a=b"], 64),
         (&["ticket", "inspect", "nonsense"], 64),
+        (&["run", "--linger", "2h", "--config", "x"], 64),
+        (&["run", "--drain", "soon", "--config", "x"], 64),
         (&["check", "no-such-file.toml"], 78),
         (&["-t", &sample("bad/rate-of-zero.toml")], 78),
         (&["run", "--config", &sample("bad/no-keys.toml")], 78),

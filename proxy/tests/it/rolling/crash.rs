@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::balancer::Balancer;
 use super::process::{Setup, enter};
+use super::shopper::Shopper;
 use super::waiter::Waiter;
 use crate::rig::Origin;
 use crate::site::{RedisServer, until_within};
@@ -37,12 +38,6 @@ async fn what_a_killed_edge_held_is_found_at_the_other() {
     }
     leaves.call("POST leave").await;
     screen.next_of("queue.turn").await;
-    let in_order = |waiters: &[Waiter]| {
-        (1..).zip(waiters).all(|(place, waiter)| {
-            let story = waiter.story();
-            story.connected && story.position == Some(place)
-        })
-    };
     until_within("everybody knows the place", BACK_WITHIN, || in_order(&waiters)).await;
 
     doomed.kill();
@@ -67,4 +62,56 @@ async fn what_a_killed_edge_held_is_found_at_the_other() {
     let mut next = waiters[0].visitor.clone();
     assert_eq!(next.visit("/next").await.shows(), "GET /next");
     assert!(waiters.iter().all(|waiter| waiter.story().grew.is_empty()), "a place grew");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn edges_are_killed_while_people_shop_and_wait_and_each_loses_one_request_at_most_and_no_place() {
+    const KILLS: u64 = 4;
+    const WAITERS: usize = 30;
+    const SHOPPERS: usize = 8;
+    let origin = Origin::start().await;
+    let redis = RedisServer::start();
+    let room =
+        format!("total_active_users = {SHOPPERS}\nnew_users_per_minute = 60000\nsettle_window = \"0s\"");
+    let setup = Setup::new(origin.address, Some(&redis), &room);
+    let mut edges = [setup.start(&[]).await, setup.start(&[]).await];
+    let balancer = Balancer::before(&[edges[0].site, edges[1].site]).await;
+    let mut shoppers = Vec::new();
+    for _ in 0..SHOPPERS {
+        let visitor = enter(balancer.address).await;
+        shoppers.push(Shopper::inside(&visitor, balancer.address, Duration::from_millis(20)));
+    }
+    let mut waiters = Vec::new();
+    for _ in 0..WAITERS {
+        let mut visitor = edges[1].visitor();
+        visitor.join().await;
+        waiters.push(Waiter::watch(visitor, balancer.address));
+    }
+    until_within("everybody knows the place", BACK_WITHIN, || in_order(&waiters)).await;
+    for kill in 0..KILLS {
+        // At a moment that nobody chose.
+        tokio::time::sleep(Duration::from_millis(137 * (kill + 1) % 400)).await;
+        let edge = &mut edges[(kill % 2) as usize];
+        edge.kill();
+        let new = setup.start(&[]).await;
+        balancer.replace(edge.site, new.site);
+        *edge = new;
+        until_within("everybody is back at the same place", BACK_WITHIN, || in_order(&waiters)).await;
+    }
+    for shopper in shoppers {
+        let purchases = shopper.stop().await;
+        let failed = &purchases.failed;
+        assert!(purchases.in_a_row <= 1, "a second request failed as well: {failed:?}");
+        assert!(failed.len() <= KILLS as usize && purchases.answered > 50, "{failed:?}");
+    }
+    assert!(waiters.iter().all(|waiter| waiter.story().grew.is_empty()), "a place grew");
+    assert_eq!(redis.cli(&["ZCARD", "vestibule:{e1}:queue"]), WAITERS.to_string());
+}
+
+/// Whether each has a socket and sees the place of the index.
+fn in_order(waiters: &[Waiter]) -> bool {
+    (1..).zip(waiters).all(|(place, waiter)| {
+        let story = waiter.story();
+        story.connected && story.position == Some(place)
+    })
 }

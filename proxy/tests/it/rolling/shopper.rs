@@ -18,6 +18,8 @@ use crate::site::Visitor;
 pub(super) struct Purchases {
     pub(super) answered: usize,
     pub(super) failed: Vec<String>,
+    /// The most requests in a row that failed.
+    pub(super) in_a_row: usize,
 }
 
 pub(super) struct Shopper {
@@ -42,17 +44,21 @@ impl Shopper {
 
 async fn shop(address: SocketAddr, pass: String, every: Duration, over: Arc<AtomicBool>) -> Purchases {
     let mut purchases = Purchases::default();
-    let mut kept: Option<TcpStream> = None;
+    let (mut kept, mut in_a_row) = (None::<TcpStream>, 0);
     while !over.load(Ordering::Relaxed) {
         // What is closed already was closed in between: no request was lost with it.
         kept = kept.filter(is_open);
-        match timeout(Duration::from_secs(10), ask(address, &pass, kept.take())).await {
-            Ok(Ok(stream)) => {
-                purchases.answered += 1;
+        let asked = timeout(Duration::from_secs(10), ask(address, &pass, kept.take())).await;
+        match asked.unwrap_or_else(|_| Err("no answer in time".into())) {
+            Ok(stream) => {
+                (purchases.answered, in_a_row) = (purchases.answered + 1, 0);
                 kept = stream;
             }
-            Ok(Err(error)) => purchases.failed.push(error),
-            Err(_) => purchases.failed.push("no answer in time".into()),
+            Err(error) => {
+                in_a_row += 1;
+                purchases.in_a_row = purchases.in_a_row.max(in_a_row);
+                purchases.failed.push(error);
+            }
         }
         sleep(every).await;
     }

@@ -103,6 +103,19 @@ async fn an_idle_edge_ends_as_soon_as_it_has_lingered() {
     assert!(took < Duration::from_secs(5), "it took {took:?}");
 }
 
+#[tokio::test]
+async fn a_probe_that_never_finishes_its_question_does_not_hold_up_the_end() {
+    let origin = Origin::start().await;
+    let mut edge = Setup::new(origin.address, None, OPEN).start(&["--linger", "100ms"]).await;
+    let mut probe = Client::connect(edge.operator).await;
+    assert_eq!(probe.ask("GET /livez", "").await.status, 200);
+    probe.send("GET /metrics HTTP/1.1\r\nHost:").await;
+    edge.signal("-TERM");
+    let (code, took) = edge.exit().await;
+    assert_eq!(code, Some(0));
+    assert!(took < Duration::from_secs(5), "it took {took:?}");
+}
+
 /// Goes on writing for a while after the other side has ended its half.
 async fn is_not_reset(client: &mut Client, bytes: &[u8]) {
     for _ in 0..5 {
