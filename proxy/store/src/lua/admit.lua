@@ -84,12 +84,11 @@ local function alive()
     return nodes
 end
 
--- Sets aside places at the front whose edge is silent, until `wanted` present ones are found. Says how many turns may
--- be given: when more are silent than one tick may set aside, only as many as are present in front of the rest.
-local function pass_over_silent(wanted)
-    local nodes, present, silent, from = alive(), 0, {}, 0
+-- How many of the first of a set are present, up to `wanted`, and who between them is not.
+local function look_along(key, wanted, nodes)
+    local present, silent, from = 0, {}, 0
     while present < wanted and #silent < MAX_SET_ASIDE do
-        local visitors = call('ZRANGE', LINE, from, from + wanted - present - 1)
+        local visitors = call('ZRANGE', key, from, from + wanted - present - 1)
         if #visitors == 0 then break end
         local records = view_records(visitors)
         for _, visitor in ipairs(visitors) do
@@ -103,11 +102,27 @@ local function pass_over_silent(wanted)
         end
         from = from + #visitors
     end
-    if #silent == 0 then return wanted end
-    room.set_aside = room.set_aside + #silent
-    call('ZREM', LINE, unpack(silent))
-    call('HDEL', OWNER, unpack(silent))
-    return #silent == MAX_SET_ASIDE and present or wanted
+    return present, silent
+end
+
+local function set_aside(key, visitors)
+    if #visitors == 0 then return end
+    room.set_aside = room.set_aside + #visitors
+    call('ZREM', key, unpack(visitors))
+    call('HDEL', OWNER, unpack(visitors))
+end
+
+-- Sets aside places at the front whose edge is silent. Says how many turns may be given: when more are silent than one
+-- tick may set aside, only as many as are present in front of the rest. And names who was passed over.
+local function pass_over_silent(wanted)
+    local nodes = alive()
+    local present, from_line = look_along(LINE, wanted, nodes)
+    local count = #from_line == MAX_SET_ASIDE and present or wanted
+    local _, from_returns = look_along(RETURNS, count, nodes)
+    set_aside(LINE, from_line)
+    set_aside(RETURNS, from_returns)
+    for _, visitor in ipairs(from_returns) do from_line[#from_line + 1] = visitor end
+    return count, from_line
 end
 
 -- How many turns budgets and slots allow.
@@ -143,12 +158,11 @@ local function take_next(count)
     return taken
 end
 
--- Gives turns; answers them as JSON.
+-- Gives turns; answers them as JSON, and the places that were passed over: an edge that still sees such a visitor says so.
 local function give_turns()
-    local count = pass_over_silent(turns_due())
-    if count == 0 then return '' end
-    local taken = take_next(count)
-    if #taken == 0 then return '' end
+    local count, passed_over = pass_over_silent(turns_due())
+    local taken = count > 0 and take_next(count) or {}
+    if #taken == 0 then return '', passed_over end
     local deadline, given, shown = clock + rules.claim_window, {}, {}
     for i, visitor in ipairs(taken) do
         given[2 * i - 1] = text(deadline - room.shift)
@@ -157,7 +171,7 @@ local function give_turns()
     end
     call('ZADD', TURNS, unpack(given))
     room.offer = take(room.offer, #taken, clock, room.rate)
-    return table.concat(shown, ',')
+    return table.concat(shown, ','), passed_over
 end
 
 local function next_rank(rank)
@@ -191,7 +205,9 @@ forget_silent()
 end_sessions()
 local lapsed = lapse_turns()
 forget()
-local turns = gives() and give_turns() or ''
+local turns, absent = '', {}
+if gives() then turns, absent = give_turns() end
 local line, nodes = measure()
-local event = announce({ turns = turns, lapsed = quoted(lapsed), ruler = line, nodes = nodes })
-return answer(event)
+return answer(announce({
+    turns = turns, lapsed = quoted(lapsed), absent = quoted(absent), ruler = line, nodes = nodes,
+}))
