@@ -65,6 +65,13 @@ impl Life {
         self.found += 1;
     }
 
+    /// Nobody could report while the store was away: settling takes as much longer.
+    pub(super) fn outlast(&mut self, before: Micros, outage: Duration) {
+        if self.settling_until > before {
+            self.settling_until = self.settling_until + outage;
+        }
+    }
+
     fn call_roll(&mut self, nodes: impl IntoIterator<Item = NodeId>) {
         for node in nodes {
             if self.roll.len() < MAX_NODES {

@@ -164,6 +164,7 @@ impl Queue {
             // A second outage before the reports of the first are in keeps what the first kept.
             let from = if before < self.ends_held.1 { self.ends_held.0 } else { before };
             self.ends_held = (from, self.head.clock + REPORT_WITHIN);
+            self.life.outlast(before, moved);
         }
         if let Some(witness) = &caller.witness {
             self.compare(rules, caller, witness);

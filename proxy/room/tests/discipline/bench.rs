@@ -1,10 +1,12 @@
 //! A queue on the bench: one call a line, with a clock that only the test moves.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use room::ids::{Incarnation, NodeId, TicketId, VisitorId};
 use room::queue::{
-    Arrival, Arrived, Caller, Change, Claim, Claimed, Event, Leave, Now, Queue, Renewal, Renewed, Session,
+    Arrival, Arrived, Caller, Change, Claim, Claimed, Event, Head, Leave, Now, Queue, Renewal, Renewed, Session,
+    Witness,
 };
 use room::rules::{Draft, Rules};
 use room::time::Micros;
@@ -83,6 +85,18 @@ impl Bench {
     pub(crate) fn pause(&mut self, paused: bool) {
         let paused = paused.then(Default::default);
         self.tune(&Change { paused: Some(paused), ..Change::default() });
+    }
+
+    /// The store forgets everything; the next call is by a caller who was told of `head` by edges 0 and 1.
+    pub(crate) fn lose(&mut self, head: Head) {
+        let witness = Witness {
+            head,
+            nodes: vec![caller(0).node, caller(1).node],
+            control: self.queue.control().clone(),
+        };
+        let knows = Caller { fresh: incarnation(2), witness: Some(Arc::new(witness)), ..caller(self.node) };
+        self.queue = Queue::open(&self.rules, Now::at(self.now), &knows);
+        self.queue.survey(&self.rules, Now::at(self.now), &knows, false);
     }
 
     pub(crate) fn check(&self) {

@@ -61,3 +61,16 @@ fn a_return_whose_edge_is_silent_is_passed_over_like_a_place_in_the_line() {
     assert_eq!((event.absent, event.turns), (vec![person(1)], vec![]));
     bench.check();
 }
+
+#[test]
+fn settling_lasts_as_much_longer_as_nobody_could_report() {
+    let mut bench = at_another_edge(1);
+    let told = bench.tick().head;
+    bench.lose(told);
+    assert!(bench.tick().settling_until.is_some());
+    // The store is away for longer than it would have settled.
+    bench.wait(Duration::from_secs(15));
+    assert!(bench.tick().settling_until.is_some());
+    bench.run(10);
+    assert!(bench.tick().settling_until.is_none());
+}
