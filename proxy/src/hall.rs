@@ -333,7 +333,7 @@ impl Hall {
         let heard = self.link.note(|node| node.heard(event));
         match heard {
             Heard::Old => return heard,
-            Heard::Anew => self.forgotten(before.as_deref()),
+            Heard::Anew => self.forgotten(),
             Heard::Next | Heard::Gap { .. } => {}
         }
         let known = Arc::new(Known::after(before.as_deref(), event));
@@ -370,10 +370,9 @@ impl Hall {
     }
 
     /// The store is in another life: it is told what this edge knows of the one before.
-    fn forgotten(&self, before: Option<&Known>) {
+    fn forgotten(&self) {
         self.metrics.lives.increment(1);
-        let until = before.map_or(Micros::ZERO, |known| known.head.clock);
-        self.healing.ask_for_all(until);
+        self.healing.ask_for_all();
     }
 
     /// Takes in an event that was missed and read back: who was named is told, the room has moved on.
@@ -403,7 +402,7 @@ impl Hall {
         let before = self.known();
         let heard = self.link.note(|node| node.surveyed(survey));
         if heard == Heard::Anew {
-            self.forgotten(before.as_deref());
+            self.forgotten();
         }
         if heard == Heard::Old {
             return heard;

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use room::queue::{Report, Restore};
-use room::time::Micros;
 use store::StoreError;
 use store::batch::MOST;
 use tokio::sync::Notify;
@@ -29,8 +28,6 @@ struct State {
     wish: Option<Wish>,
     /// Something is being told at this moment.
     telling: bool,
-    /// The clock when the store was heard last before it forgot.
-    until: Micros,
 }
 
 /// The greater includes the lesser.
@@ -43,18 +40,13 @@ enum Wish {
 }
 
 impl Healing {
-    /// The store was away, and answers again.
+    /// The store was away, or did not hear of this edge for a while.
     pub fn ask_for_waiters(&self) {
         self.ask(Wish::Waiters);
     }
 
-    /// The store forgot what it knew at `until`.
-    pub fn ask_for_all(&self, until: Micros) {
-        let mut state = self.state();
-        if state.wish != Some(Wish::All) && !state.telling {
-            state.until = until;
-        }
-        drop(state);
+    /// The store forgot.
+    pub fn ask_for_all(&self) {
         self.ask(Wish::All);
     }
 
@@ -71,11 +63,11 @@ impl Healing {
         self.asked.notify_one();
     }
 
-    fn take(&self) -> Option<(Wish, Micros)> {
+    fn take(&self) -> Option<Wish> {
         let mut state = self.state();
         let wish = state.wish.take();
         state.telling = wish.is_some();
-        wish.map(|wish| (wish, state.until))
+        wish
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -89,8 +81,8 @@ pub async fn run(hall: Arc<Hall>) {
     // Sessions that were extended by this edge alone, and of which the store does not know.
     let mut lent = Vec::new();
     loop {
-        while let Some((wish, until)) = hall.healing.take() {
-            match tell(&hall, wish, until, &mut lent).await {
+        while let Some(wish) = hall.healing.take() {
+            match tell(&hall, wish, &mut lent).await {
                 Ok(()) => retry = RETRY_LEAST,
                 Err(error) => {
                     tracing::debug!(room = %hall.name, %error, "the store is told again what this edge knows");
@@ -104,22 +96,22 @@ pub async fn run(hall: Arc<Hall>) {
     }
 }
 
-async fn tell(hall: &Hall, wish: Wish, until: Micros, lent: &mut Vec<Restore>) -> Result<(), StoreError> {
+async fn tell(hall: &Hall, wish: Wish, lent: &mut Vec<Restore>) -> Result<(), StoreError> {
     lent.extend(hall.link.note(|node| node.take_lent(hall.now())));
     restore(hall, lent).await?;
     lent.clear();
     match wish {
         Wish::Waiters => present_all(hall).await,
-        Wish::All => tell_all(hall, until).await,
+        Wish::All => tell_all(hall).await,
     }
 }
 
 /// The room settles when every edge has done this. Another life that begins meanwhile is heard, and asks for all of it
 /// again.
-async fn tell_all(hall: &Hall, until: Micros) -> Result<(), StoreError> {
+async fn tell_all(hall: &Hall) -> Result<(), StoreError> {
     let life = hall.link.incarnation();
     let mut items = hall.link.ask(|node| node.report(hall.now()));
-    items.extend(hall.hub.turns(until));
+    items.extend(hall.hub.turns());
     tracing::info!(room = %hall.name, items = items.len(), "telling a store that forgot");
     restore(hall, &items).await?;
     present_all(hall).await?;

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use room::ids::{RoomName, VisitorId};
+use room::ids::{RoomName, TicketId, VisitorId};
 use room::queue::{Arrival, Arrived, Event, Place, Restore};
 use room::rules::Rules;
 use room::time::Micros;
@@ -264,15 +264,21 @@ impl Hub {
         in_order(self.here().waiters.values().map(|waiter| waiter.arrival))
     }
 
-    /// The turns that visitors here were told of, but for those that were over by `until`.
-    pub fn turns(&self, until: Micros) -> Vec<Restore> {
+    /// The turns that visitors here were told of, and that are not known to be over. Their deadlines say nothing: an
+    /// outage extends them.
+    pub fn turns(&self) -> Vec<Restore> {
         let here = self.here();
-        let open = here.waiters.values().filter(|waiter| match waiter.who {
-            Who::Turn { deadline } => deadline > until,
-            _ => false,
-        });
+        let open = here.waiters.values().filter(|waiter| matches!(waiter.who, Who::Turn { .. }));
         open.map(|waiter| Restore::Turn { visitor: waiter.arrival.visitor, ticket: waiter.arrival.ticket })
             .collect()
+    }
+
+    /// Whether it is this ticket's turn, as far as is known here.
+    pub fn has_turn(&self, visitor: VisitorId, ticket: TicketId) -> bool {
+        self.here()
+            .waiters
+            .get(&visitor)
+            .is_some_and(|waiter| waiter.arrival.ticket == ticket && matches!(waiter.who, Who::Turn { .. }))
     }
 
     /// Takes in where a visitor stands whose ticket the edge presented by itself: no sign of presence.

@@ -12,8 +12,8 @@ use room::node::Heard;
 use room::queue::{Event, Leave, Survey};
 use room::rules::{OnStoreLoss, TICK};
 use room::time::Micros;
-use store::StoreError;
 use store::batch::MOST;
+use store::{StoreError, TuneError};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
@@ -26,6 +26,10 @@ use crate::{healing, random};
 const JITTER: Duration = Duration::from_millis(12);
 /// An idle room is looked at this often: it shows that this edge lives, and that nothing was missed.
 const SURVEY_EVERY: Duration = Duration::from_secs(2);
+/// An edge that did not call for so long presents its people again: the queue's patience with it may have ended.
+const SILENT: Duration = Duration::from_secs(5);
+/// The file's limits are offered this often to a store whose memory is full.
+const OFFER_EVERY: Duration = Duration::from_secs(2);
 /// However many ticks are heard from others, the store hears from this edge as often as this.
 const SPEAK_EVERY: Duration = Duration::from_secs(3);
 const RETRY_LEAST: Duration = Duration::from_millis(200);
@@ -59,8 +63,10 @@ struct Ticker {
     spoke: Instant,
     sweep: Instant,
     retry: Duration,
-    /// Whether the store was told the file's limits.
-    offered: bool,
+    /// When to tell the store the file's limits; `None` once it has taken them.
+    offer_due: Option<Instant>,
+    /// Events after this number were missed and have still to be read back.
+    missed: Option<u64>,
     /// Since when the store has been away.
     away_since: Option<Instant>,
     /// While the room goes on alone: the question whether the store is back, and when to ask it.
@@ -77,7 +83,8 @@ impl Ticker {
             spoke: now,
             sweep: now,
             retry: RETRY_LEAST,
-            offered: false,
+            offer_due: Some(now),
+            missed: None,
             away_since: None,
             probe: None,
             probe_due: now,
@@ -130,26 +137,33 @@ impl Ticker {
 
     /// Calls the store: a tick, or a look at an idle room.
     async fn call(&mut self) {
-        self.spoke = Instant::now();
-        let result = if !self.offered {
-            self.begin().await
+        let silent = std::mem::replace(&mut self.spoke, Instant::now()).elapsed();
+        let result = if self.hall.known().is_none() {
+            self.survey(true).await
         } else if self.is_busy() || self.has_sessions() {
             self.tick().await
         } else {
-            self.survey().await
+            self.survey(false).await
         };
         match result {
-            Ok(()) => self.succeeded(),
+            Ok(()) => self.succeeded(silent).await,
             Err(error) => self.failed(&error),
         }
     }
 
-    async fn begin(&mut self) -> Result<(), StoreError> {
-        let survey = self.hall.link.survey(true).await?;
-        self.surveyed(&survey).await;
+    /// Offers the file's limits once the room is known. A store whose memory is full takes them later.
+    async fn offer(&mut self) -> Result<(), StoreError> {
+        if self.offer_due.is_none_or(|due| due > Instant::now()) {
+            return Ok(());
+        }
+        self.offer_due = None;
         match self.hall.offer_file_values().await {
-            Ok(_) => self.offered = true,
-            Err(store::TuneError::Store(error)) => return Err(error),
+            Ok(_) => {}
+            Err(TuneError::Store(StoreError::Full)) => self.offer_due = Some(Instant::now() + OFFER_EVERY),
+            Err(TuneError::Store(error)) => {
+                self.offer_due = Some(Instant::now());
+                return Err(error);
+            }
             Err(error) => tracing::warn!(room = %self.hall.name, %error, "the file's limits were not taken"),
         }
         Ok(())
@@ -163,8 +177,8 @@ impl Ticker {
         Ok(())
     }
 
-    async fn survey(&mut self) -> Result<(), StoreError> {
-        let survey = self.hall.link.survey(false).await?;
+    async fn survey(&mut self, whole: bool) -> Result<(), StoreError> {
+        let survey = self.hall.link.survey(whole).await?;
         self.surveyed(&survey).await;
         Ok(())
     }
@@ -175,12 +189,21 @@ impl Ticker {
         }
     }
 
-    fn succeeded(&mut self) {
+    async fn succeeded(&mut self, silent: Duration) {
         self.retry = RETRY_LEAST;
         if self.hall.reach() == Reach::Alone {
             self.ask_for_the_store();
         } else {
             self.store_is_back();
+            if silent > SILENT {
+                self.hall.healing.ask_for_waiters();
+            }
+            if let Err(error) = self.offer().await {
+                return self.failed(&error);
+            }
+        }
+        if let Some(after) = self.missed {
+            self.read_back(after, u64::MAX).await;
         }
         let next = if self.is_busy() { TICK + random::below(JITTER) } else { SURVEY_EVERY };
         self.due = self.spoke + next;
@@ -196,6 +219,11 @@ impl Ticker {
     }
 
     fn failed(&mut self, error: &StoreError) {
+        if matches!(error, StoreError::Full) {
+            // It is there, and takes what makes room.
+            self.due = Instant::now() + self.retry;
+            return;
+        }
         let away_since = *self.away_since.get_or_insert_with(Instant::now);
         if self.hall.reach() == Reach::Here {
             self.hall.set_reach(Reach::Away);
@@ -231,10 +259,13 @@ impl Ticker {
         self.due = Instant::now();
     }
 
-    /// Reads missed events; where they are gone, asks for every waiter instead.
+    /// Reads missed events, again and again until it works; where they are gone, asks for every waiter instead.
     async fn read_back(&mut self, after: u64, before: u64) {
+        let after = self.missed.map_or(after, |missed| missed.min(after));
+        self.missed = Some(after);
         match self.hall.link.missed(after).await {
             Ok(Some(events)) => {
+                self.missed = None;
                 for event in events.iter().filter(|event| event.head.seq < before) {
                     self.hall.hear_late(event);
                     self.contradict(&event.absent).await;
@@ -249,6 +280,7 @@ impl Ticker {
     async fn begin_again(&mut self) {
         match self.hall.link.survey(true).await {
             Ok(survey) => {
+                self.missed = None;
                 self.hall.hear_survey(&survey);
                 self.hall.healing.ask_for_waiters();
             }

@@ -84,6 +84,10 @@ impl Visit<'_> {
         let was_confirmed = ticket.confirmed_at.is_some();
         let confirmed = ticket.clone().confirmed(self.now.max(ticket.stamp));
         let arrival = self.arrival(&confirmed, may_enter, may_wait);
+        // A turn that is known here needs no question: a store whose memory is full still takes claims.
+        if may_enter && self.hall.hub.has_turn(ticket.visitor, ticket.id) {
+            return self.claim(confirmed, arrival, !was_confirmed).await;
+        }
         match self.hall.arrive(arrival, confirmed.stamp).await {
             Ok(Arrived::LetIn(session)) => {
                 self.count_entry(&confirmed);

@@ -172,3 +172,21 @@ async fn a_room_that_holds_gives_no_turns_while_the_store_is_away() {
         waiter.screen.next_of("queue.turn").await;
     }
 }
+
+#[tokio::test]
+async fn a_store_whose_memory_is_full_takes_no_places_and_still_gives_turns_and_sessions() {
+    let fleet = Fleet::open(2, &format!("total_active_users = 1\nsettle_window = \"0s\"\n{MANY}")).await;
+    let mut holder = shopper(&fleet.edges[0]).await;
+    let mut first = Waiter::at(&fleet.edges[1]).await;
+    let mut late = fleet.edges[0].visitor();
+    assert!(late.visit("/").await.is_page(), "stamped");
+    assert_eq!(fleet.redis.cli(&["CONFIG", "SET", "maxmemory", "1"]), "OK");
+    let refused = late.call("POST join").await;
+    assert_eq!((refused.status, refused.code()), (503, "store-unavailable".into()));
+    assert_eq!(holder.call("POST leave").await.status, 204);
+    first.screen.next_of("queue.turn").await;
+    assert_eq!(first.visitor.visit("/in").await.shows(), "GET /in");
+    assert!(fleet.edges.iter().all(|edge| edge.hall().reach() == Reach::Here), "it is not away");
+    assert_eq!(fleet.redis.cli(&["CONFIG", "SET", "maxmemory", "0"]), "OK");
+    late.join().await;
+}

@@ -66,7 +66,7 @@ async fn slots_of_which_no_edge_tells_stay_taken_until_their_passes_have_expired
         "total_active_users = 2\nsession_duration = \"12s\"\nconfirm_window = \"5s\"\n{TIGHT}\n{MANY}"
     );
     let mut fleet = Fleet::open(2, &settings).await;
-    let passes = [shopper(&fleet.edges[1]).await, shopper(&fleet.edges[1]).await];
+    let mut shoppers = [shopper(&fleet.edges[1]).await, shopper(&fleet.edges[1]).await];
     let mut next = Waiter::at(&fleet.edges[0]).await;
     until("the edge knows", || fleet.edges[0].hall().known().is_some_and(|known| known.head.taken == 2))
         .await;
@@ -75,9 +75,15 @@ async fn slots_of_which_no_edge_tells_stay_taken_until_their_passes_have_expired
     assert_eq!(fleet.redis.cli(&["FLUSHALL"]), "OK");
     until_within("another life", HEALED, || fleet.lives() != before).await;
     let edge = &fleet.edges[0];
-    let ends = passes.map(|shopper| pass_ends(edge, &shopper)).into_iter().max().unwrap();
+    let ends = pass_ends(edge, &shoppers[1]);
+    let stays = &mut shoppers[0];
+    stays.edge = edge.address;
+    assert_eq!(stays.visit("/here").await.shows(), "GET /here");
+    let survey = edge.hall().link.survey(false).await.unwrap();
+    assert_eq!((survey.counts.active, survey.head.taken), (1, 2), "registered by the pass that came by");
     let found = tokio::time::timeout(Duration::from_secs(30), async {
         while next.visitor.status().await.state != State::Turn {
+            assert_eq!(stays.visit("/here").await.shows(), "GET /here");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });

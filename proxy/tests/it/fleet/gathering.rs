@@ -40,6 +40,10 @@ async fn redis_is_emptied_while_hundreds_wait_and_all_places_come_back_and_turns
     assert!(emptied.elapsed() < SETTLED, "settled after {:?}", emptied.elapsed());
     let last = WAITING as u64;
     assert_eq!(fleet.in_line(), last, "every place is back, and the one inside has the only slot");
+    for (index, waiter) in waiters.iter_mut().enumerate().take(100) {
+        let shown = waiter.visitor.status().await.position;
+        assert_eq!(shown, Some(index as u64 + 1), "nobody was shown a place in a line that was not whole");
+    }
     assert_eq!(holder.visit("/still").await.shows(), "GET /still", "the pass goes on working");
     assert_eq!(holder.call("POST leave").await.status, 204);
     let first = waiters[0].screen.next_of("queue.turn").await;

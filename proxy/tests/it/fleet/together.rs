@@ -1,11 +1,14 @@
 //! What one edge does, the others know.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use room::queue::{Change, PauseRequest};
+use room::ids::{TicketId, VisitorId};
+use room::queue::{Arrival, Change, Leave, PauseRequest};
 use room::wire::State;
+use vestibule::random;
 
-use super::Fleet;
+use super::{Fleet, MANY, Waiter, shopper};
 use crate::site::{until, until_within};
 
 #[tokio::test]
@@ -73,6 +76,47 @@ async fn a_busy_room_ticks_about_ten_times_a_second_however_many_edges_there_are
         (7.0..=20.0).contains(&a_second),
         "{a_second:.1} ticks a second; three edges that do not listen to each other give 30"
     );
+}
+
+#[tokio::test]
+async fn departures_by_the_dozen_do_not_put_off_the_ticks() {
+    const EVENTS: usize = 100;
+    let fleet = Fleet::open(2, &format!("total_active_users = 1\n{MANY}")).await;
+    shopper(&fleet.edges[0]).await;
+    let _waiter = Waiter::at(&fleet.edges[1]).await;
+    let link = Arc::clone(&fleet.edges[0].hall().link);
+    let leavers: Vec<Arrival> = (0..EVENTS * 3).map(|_| leaver(&fleet)).collect();
+    link.arrive(&leavers).await.unwrap();
+    let mut events = link.listen();
+    let began = Instant::now();
+    let mut pace = tokio::time::interval(Duration::from_millis(20));
+    for some in leavers.chunks(3) {
+        pace.tick().await;
+        let leaves: Vec<Leave> = some.iter().map(|arrival| Leave::Absent(arrival.visitor)).collect();
+        link.leave(&leaves).await.unwrap();
+    }
+    let span = began.elapsed().as_secs_f64();
+    let (mut ticks, mut departures) = (0, 0);
+    while let Ok(event) = events.try_recv() {
+        ticks += usize::from(event.is_tick());
+        departures += event.absent.len();
+    }
+    assert_eq!(departures, leavers.len());
+    let a_second = ticks as f64 / span;
+    assert!((7.0..=20.0).contains(&a_second), "{a_second:.1} ticks a second amid {EVENTS} departures");
+}
+
+/// Somebody who waits only until they leave.
+fn leaver(fleet: &Fleet) -> Arrival {
+    let stamp = fleet.edges[0].hall().clock.stamp();
+    Arrival {
+        visitor: VisitorId::from_random(random::bytes()),
+        ticket: TicketId::from_random(random::bytes()),
+        score: stamp.0,
+        confirmed_at: stamp,
+        may_enter: false,
+        may_wait: true,
+    }
 }
 
 #[tokio::test]
