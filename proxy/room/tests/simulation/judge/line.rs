@@ -27,6 +27,8 @@ pub(crate) struct Line {
     missed: HashSet<Who>,
     /// When a turn was given, in the store's lived time.
     given: HashMap<Who, At>,
+    /// A turn was given, and nobody heard of it who could tell.
+    untold: HashSet<Who>,
     /// The newest deadline of a person's turns, and that of the newest turn that is over.
     deadlines: HashMap<Who, Micros>,
     over: HashMap<Who, Micros>,
@@ -87,6 +89,7 @@ impl Judge {
     /// In the ordinary line, online, at an edge that keeps the place.
     pub(crate) fn is_present(&self, who: Who) -> bool {
         !self.line.offline.contains(&who)
+            && !self.sessions.holds_pass(who, self.now.clock)
             && self.line.places.get(&who).is_some_and(|place| self.still_keeps(place.edge, place.boot, place.since))
     }
 
@@ -117,7 +120,8 @@ impl Judge {
                 if score > first && !self.sessions.has_entered(who) {
                     return breach(PROMISE, &[who], format!("{who} stood at {first} and stands at {score}"));
                 }
-                if returning && self.is_present(who) && !self.line.is_stale(who, told) {
+                let passed = self.line.is_stale(who, told) || self.line.untold.contains(&who);
+                if returning && self.is_present(who) && !passed {
                     return breach(PROMISE, &[who], format!("{who} was present and is among the returns"));
                 }
                 Ok(())
@@ -197,6 +201,7 @@ impl Judge {
                 line.deadlines.insert(who, deadline);
                 line.changed.insert(who, at);
                 line.given.insert(who, since);
+                line.untold.insert(who);
                 line.demoted.remove(&who);
                 line.out(who);
             }
@@ -210,6 +215,7 @@ impl Judge {
                 line.out(who);
                 line.demoted.remove(&who);
                 let since = line.given.get(&who).copied().unwrap_or(since);
+                line.untold.remove(&who);
                 line.deadlines.insert(who, deadline);
                 line.turns.insert(who, Told { edge, boot: boot_of(edge), since, deadline });
             }

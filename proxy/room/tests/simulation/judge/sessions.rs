@@ -22,6 +22,10 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
+    pub(crate) fn holds_pass(&self, who: Who, clock: Micros) -> bool {
+        self.using.get(&who).is_some_and(|&ends| ends > clock)
+    }
+
     pub(crate) fn has_entered(&self, who: Who) -> bool {
         self.entered.contains(&who)
     }

@@ -100,6 +100,7 @@ impl World {
         let Errand { edge, caller, at_most, ask } = errand;
         if let Ask::Tune(change) = &*ask
             && let Some(Some(serial)) = &change.message
+            && !self.store.full
             && !self.carries_out_change(serial)
         {
             // Asked again, and carried out before: the operator names the version that was read.

@@ -249,7 +249,9 @@ impl World {
             seen: at,
             screens: Vec::new(),
         });
-        waiter.arrival = arrival;
+        // The place is the store's, whatever the ticket says.
+        let score = if let Stands::InLine { score, .. } = corrected { score } else { arrival.score };
+        waiter.arrival = Arrival { score, ..arrival };
         waiter.seen = at;
         if visit.wants == Wants::Socket {
             let newer = |open: &Screen| open.tab == visit.screen.tab && open.page > visit.screen.page;

@@ -151,6 +151,7 @@ impl World {
                 let later = self.now + RETRY_MOST;
                 let from = &mut self.edges[edge];
                 from.full_until = later;
+                from.owes = from.owes.max(Owes::Lent);
                 from.ticker.jobs.clear();
             }
         }
