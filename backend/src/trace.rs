@@ -9,6 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tracing::Instrument as _;
+use utoipa::ToSchema;
 
 use crate::error::Problem;
 use crate::metrics;
@@ -90,8 +91,9 @@ fn answer(mut response: Response, trace: &TraceId) -> Response {
 }
 
 /// RFC 9457, and the names under which some clients look for the same.
-#[derive(Serialize)]
-struct Body<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct Body<'a> {
     #[serde(rename = "type")]
     kind: String,
     title: &'static str,

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use axum::http::{Method, StatusCode};
 use room::time::Micros;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Charge;
@@ -22,7 +23,7 @@ use crate::outgoing::{Call, CallError, Origin};
 const LIMIT: Duration = Duration::from_secs(3);
 
 /// The amount in the smallest unit of its currency.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Amount {
     pub amount_minor: i64,
@@ -30,7 +31,7 @@ pub struct Amount {
 }
 
 /// What the gateway calls the webhook with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GatewayEvent {
     /// 1 to 128 bytes; the same however often it is delivered.

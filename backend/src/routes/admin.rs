@@ -9,6 +9,7 @@ use axum::response::IntoResponse;
 use serde::Serialize;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
+use utoipa::ToSchema;
 
 use super::{Segment, Shop};
 use crate::db::outbox::DeadLetter;
@@ -17,8 +18,17 @@ use crate::error::Error;
 /// Rows of one answer.
 const MOST: u32 = 200;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+struct OutboxView {
+    pending: i64,
+    dead: i64,
+    dead_letters: Vec<DeadView>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = DeadLetter)]
 struct DeadView {
     id: i64,
     topic: String,
@@ -28,6 +38,15 @@ struct DeadView {
     last_error: String,
 }
 
+#[utoipa::path(
+    get,
+    path = "/admin/outbox",
+    operation_id = "showOutbox",
+    tag = "admin",
+    description = "What the outbox gave up.",
+    security(("operator" = [])),
+    responses((status = 200, description = "Done", body = OutboxView), super::openapi::Problems),
+)]
 pub(super) async fn outbox(
     State(shop): State<Arc<Shop>>,
     headers: HeaderMap,
@@ -35,10 +54,20 @@ pub(super) async fn outbox(
     shop.admit(&headers)?;
     let counts = shop.db.outbox_counts().await?;
     let dead: Vec<DeadView> = shop.db.dead_letters(MOST).await?.into_iter().map(DeadView::from).collect();
-    let view = json!({ "pending": counts.pending, "dead": counts.dead, "deadLetters": dead });
+    let view = OutboxView { pending: counts.pending, dead: counts.dead, dead_letters: dead };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(view)))
 }
 
+#[utoipa::path(
+    post,
+    path = "/admin/outbox/{id}/retry",
+    operation_id = "retryLetter",
+    tag = "admin",
+    description = "Another try.",
+    params(("id" = String, Path, description = "of the row")),
+    security(("operator" = [])),
+    responses((status = 200, description = "Done", body = Value), super::openapi::Problems),
+)]
 pub(super) async fn retry(
     State(shop): State<Arc<Shop>>,
     headers: HeaderMap,

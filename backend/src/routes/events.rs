@@ -8,6 +8,7 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use room::time::Micros;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{Segment, Shop};
 use crate::db::events::Event;
@@ -16,13 +17,14 @@ use crate::passes::Caller;
 use crate::payment::gateway::Amount;
 use crate::sale::Stock;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct EventList {
     events: Vec<EventView>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Event)]
 struct EventView {
     id: String,
     name: String,
@@ -37,7 +39,7 @@ struct EventView {
     stock: StockView,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Availability {
     event_id: String,
@@ -45,7 +47,8 @@ struct Availability {
     stock: StockView,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Stock)]
 struct StockView {
     total: u32,
     held: u32,
@@ -53,11 +56,28 @@ struct StockView {
     remaining: u32,
 }
 
+#[utoipa::path(
+    get,
+    path = "/api/events",
+    operation_id = "listEvents",
+    tag = "events",
+    description = "What is on sale.",
+    responses((status = 200, description = "Done", body = EventList), super::openapi::Problems),
+)]
 pub(super) async fn list(State(shop): State<Arc<Shop>>, _: Caller) -> Result<impl IntoResponse, Error> {
     let events = shop.db.events().await?.into_iter().map(|event| EventView::of(event, &shop)).collect();
     Ok(fresh(EventList { events }))
 }
 
+#[utoipa::path(
+    get,
+    path = "/api/events/{id}",
+    operation_id = "showEvent",
+    tag = "events",
+    description = "One event.",
+    params(("id" = String, Path, description = "of the event")),
+    responses((status = 200, description = "Done", body = EventView), super::openapi::Problems),
+)]
 pub(super) async fn show(
     State(shop): State<Arc<Shop>>,
     _: Caller,
@@ -67,6 +87,15 @@ pub(super) async fn show(
     Ok(fresh(EventView::of(event, &shop)))
 }
 
+#[utoipa::path(
+    get,
+    path = "/api/events/{id}/availability",
+    operation_id = "showAvailability",
+    tag = "events",
+    description = "Its stock.",
+    params(("id" = String, Path, description = "of the event")),
+    responses((status = 200, description = "Done", body = Availability), super::openapi::Problems),
+)]
 pub(super) async fn availability(
     State(shop): State<Arc<Shop>>,
     _: Caller,

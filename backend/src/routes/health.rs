@@ -19,6 +19,16 @@ pub(super) struct Ask {
     db: Option<String>,
 }
 
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    operation_id = "health",
+    tag = "operation",
+    description = "Whether this process serves, and with db=ping whether PostgreSQL answers.",
+    params(("db" = Option<String>, Query, description = "ping: ask PostgreSQL too")),
+    security(()),
+    responses((status = 200, description = "Done", body = Value), super::openapi::Problems),
+)]
 pub(super) async fn healthz(
     State(shop): State<Arc<Shop>>,
     ask: Result<Query<Ask>, QueryRejection>,
@@ -30,6 +40,15 @@ pub(super) async fn healthz(
     Ok(Json(json!({ "status": "ok", "db": "ok" })))
 }
 
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    operation_id = "metrics",
+    tag = "operation",
+    description = "Prometheus text.",
+    security(()),
+    responses((status = 200, description = "Done", body = String, content_type = "text/plain"), super::openapi::Problems),
+)]
 pub(super) async fn metrics(State(shop): State<Arc<Shop>>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shop.metrics.render())
 }

@@ -3,6 +3,7 @@
 mod admin;
 mod events;
 mod health;
+mod openapi;
 mod orders;
 mod page;
 mod payments;
@@ -20,12 +21,15 @@ use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::http::HeaderValue;
 use axum::response::Response;
-use axum::routing::{delete, get, post};
+use axum::routing::get;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Bytes};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::config::SaleRules;
 use crate::counter::Counter;
@@ -35,7 +39,6 @@ use crate::error::Error;
 use crate::live::{Hub, SeatFeed};
 use crate::outbox::Bell;
 use crate::passes::Gatekeeper;
-use crate::payment::mock;
 use crate::sale::EventId;
 use crate::trace;
 
@@ -77,31 +80,35 @@ impl Shop {
 }
 
 pub fn routes(shop: Arc<Shop>) -> Router {
-    Router::new()
-        .route("/", get(page::show))
-        .route("/api/events", get(events::list))
-        .route("/api/events/{id}", get(events::show))
-        .route("/api/events/{id}/availability", get(events::availability))
-        .route("/api/events/{id}/seats", get(seats::map))
-        .route("/api/events/{id}/seats/stream", get(seats::stream))
-        .route("/api/orders", post(orders::place))
-        .route("/api/orders/{id}", get(orders::show).delete(orders::cancel))
-        .route("/api/reservations", post(reservations::reserve))
-        .route("/api/reservations/{id}", get(reservations::show))
-        .route("/api/reservations/{id}/{seat}", delete(reservations::cancel))
-        .route("/api/reservations/{id}/{seat}/confirm", post(reservations::confirm))
-        .route("/api/reservations/{id}/{seat}/extend", post(reservations::extend))
-        .route("/api/payments/intent", post(payments::intent))
-        .route("/api/payments/authorize", post(payments::authorize))
-        .route("/api/payments/{id}/status", get(payments::status))
-        .route(mock::WEBHOOK_PATH, post(payments::webhook))
-        .route("/admin/outbox", get(admin::outbox))
-        .route("/admin/outbox/{id}/retry", post(admin::retry))
-        .route("/purchase", post(purchase::purchase))
-        .route("/pay/{order}", post(purchase::pay))
-        .route("/ws", get(sockets::open))
-        .route("/healthz", get(health::healthz))
-        .route("/metrics", get(health::metrics))
+    let (calls, document) = OpenApiRouter::with_openapi(openapi::Description::openapi())
+        .routes(routes!(page::show))
+        .routes(routes!(events::list))
+        .routes(routes!(events::show))
+        .routes(routes!(events::availability))
+        .routes(routes!(seats::map))
+        .routes(routes!(seats::stream))
+        .routes(routes!(orders::place))
+        .routes(routes!(orders::show, orders::cancel))
+        .routes(routes!(reservations::reserve))
+        .routes(routes!(reservations::show))
+        .routes(routes!(reservations::cancel))
+        .routes(routes!(reservations::confirm))
+        .routes(routes!(reservations::extend))
+        .routes(routes!(payments::intent))
+        .routes(routes!(payments::authorize))
+        .routes(routes!(payments::status))
+        .routes(routes!(payments::webhook))
+        .routes(routes!(admin::outbox))
+        .routes(routes!(admin::retry))
+        .routes(routes!(purchase::purchase))
+        .routes(routes!(purchase::pay))
+        .routes(routes!(sockets::open))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::metrics))
+        .split_for_parts();
+    let document = openapi::json(&document);
+    calls
+        .route("/openapi.json", get(async move || openapi::answer(document)))
         .fallback(async || Error::NotFound)
         .method_not_allowed_fallback(async || Error::Method)
         .layer(axum::middleware::from_fn(trace::observe))

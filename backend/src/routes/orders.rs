@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use room::time::Micros;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::purchase::{key, millis};
@@ -26,8 +27,9 @@ use crate::sale::{EventId, IdempotencyKey, Qty, SaleError, Status};
 use crate::seats::SeatId;
 
 /// Either `seatIds` or `qty`. The order of its fields is part of the hash by which a repeated key is compared.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = OrderRequest)]
 struct Wanted {
     event_id: String,
     #[serde(default)]
@@ -38,8 +40,9 @@ struct Wanted {
     section: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Order)]
 pub(super) struct OrderView {
     order_id: Uuid,
     event_id: String,
@@ -52,6 +55,16 @@ pub(super) struct OrderView {
     hold_expires_at: Option<String>,
 }
 
+#[utoipa::path(
+    post,
+    path = "/api/orders",
+    operation_id = "placeOrder",
+    tag = "orders",
+    description = "Puts tickets or named seats on hold, all or none, once a key.",
+    params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters; repeated only to retry", min_length = 1, max_length = 255)),
+    request_body = Wanted,
+    responses((status = 201, description = "On hold; a replay hears the first result", body = OrderView), super::openapi::Problems),
+)]
 pub(super) async fn place(
     State(shop): State<Arc<Shop>>,
     caller: Caller,
@@ -73,6 +86,15 @@ pub(super) async fn place(
     Ok(answer)
 }
 
+#[utoipa::path(
+    get,
+    path = "/api/orders/{id}",
+    operation_id = "showOrder",
+    tag = "orders",
+    description = "An order as it stands.",
+    params(("id" = String, Path, description = "of the order")),
+    responses((status = 200, description = "Done", body = OrderView), super::openapi::Problems),
+)]
 pub(super) async fn show(
     State(shop): State<Arc<Shop>>,
     caller: Caller,
@@ -83,6 +105,15 @@ pub(super) async fn show(
     Ok(shown(OrderView::from(order)))
 }
 
+#[utoipa::path(
+    delete,
+    path = "/api/orders/{id}",
+    operation_id = "cancelOrder",
+    tag = "orders",
+    description = "Gives back what is on hold.",
+    params(("id" = String, Path, description = "of the order")),
+    responses((status = 200, description = "Done", body = OrderView), super::openapi::Problems),
+)]
 pub(super) async fn cancel(
     State(shop): State<Arc<Shop>>,
     caller: Caller,

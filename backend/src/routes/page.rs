@@ -40,6 +40,14 @@ impl Default for Page {
     }
 }
 
+#[utoipa::path(
+    get,
+    path = "/",
+    operation_id = "showPage",
+    tag = "page",
+    description = "The shop page.",
+    responses((status = 200, description = "Done", body = String, content_type = "text/html"), super::openapi::Problems),
+)]
 pub(super) async fn show(State(shop): State<Arc<Shop>>, _: Caller) -> Result<impl IntoResponse, Error> {
     let headers: [(HeaderName, String); 4] = [
         (header::CONTENT_SECURITY_POLICY, shop.page.policy.clone()),

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Segment, Shop};
@@ -30,6 +30,16 @@ pub struct Payments {
     pub admin_token: Option<String>,
 }
 
+/// An event that was taken, now or before.
+#[derive(Serialize, ToSchema)]
+struct Taken {
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<PaymentStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duplicate: Option<bool>,
+}
+
 impl Payments {
     pub fn of(config: &PaymentConfig) -> Self {
         let PaymentConfig { secret, rules, admin_token, .. } = config;
@@ -40,20 +50,23 @@ impl Payments {
 /// Trace contexts of version 00 are this long.
 const TRACEPARENT_BYTES: usize = 55;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = PaymentIntentRequest)]
 struct Intent {
     order_id: Uuid,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = PaymentAuthorizeRequest)]
 struct Authorize {
     payment_id: Uuid,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Payment)]
 struct PaymentView {
     payment_id: Uuid,
     order_id: Uuid,
@@ -63,6 +76,15 @@ struct PaymentView {
     amount: Amount,
 }
 
+#[utoipa::path(
+    post,
+    path = "/api/payments/intent",
+    operation_id = "intendPayment",
+    tag = "payments",
+    description = "The one payment of an order on hold; made if there is none.",
+    request_body = Intent,
+    responses((status = 201, description = "Made", body = PaymentView), (status = 200, description = "It was there", body = PaymentView), super::openapi::Problems),
+)]
 pub(super) async fn intent(
     State(shop): State<Arc<Shop>>,
     caller: Caller,
@@ -76,6 +98,15 @@ pub(super) async fn intent(
     Ok(shown(payment, if first { StatusCode::CREATED } else { StatusCode::OK }))
 }
 
+#[utoipa::path(
+    post,
+    path = "/api/payments/authorize",
+    operation_id = "authorizePayment",
+    tag = "payments",
+    description = "Begins to pay.",
+    request_body = Authorize,
+    responses((status = 202, description = "The gateway works on it", body = PaymentView), (status = 200, description = "It is decided", body = PaymentView), super::openapi::Problems),
+)]
 pub(super) async fn authorize(
     State(shop): State<Arc<Shop>>,
     caller: Caller,
@@ -90,6 +121,15 @@ pub(super) async fn authorize(
     Ok(shown(payment, status))
 }
 
+#[utoipa::path(
+    get,
+    path = "/api/payments/{id}/status",
+    operation_id = "showPayment",
+    tag = "payments",
+    description = "How it stands.",
+    params(("id" = String, Path, description = "of the payment")),
+    responses((status = 200, description = "Done", body = PaymentView), super::openapi::Problems),
+)]
 pub(super) async fn status(
     State(shop): State<Arc<Shop>>,
     caller: Caller,
@@ -101,6 +141,17 @@ pub(super) async fn status(
 }
 
 /// From the gateway, which has no pass: its signature speaks for it.
+#[utoipa::path(
+    post,
+    path = "/api/payments/webhook",
+    operation_id = "hearGateway",
+    tag = "payments",
+    description = "From the gateway.",
+    params(("Gateway-Signature" = String, Header, description = "t=SECONDS,v1=HEX: HMAC-SHA256 of SECONDS.BODY")),
+    request_body = GatewayEvent,
+    security(()),
+    responses((status = 200, description = "Done", body = Taken), super::openapi::Problems),
+)]
 pub(super) async fn webhook(
     State(shop): State<Arc<Shop>>,
     headers: HeaderMap,
@@ -118,8 +169,10 @@ pub(super) async fn webhook(
     drive::record(event.payment_id, event.state, heard);
     shop.bell.ring();
     match heard {
-        Heard::Applied { now, .. } => Ok(Json(json!({ "ok": true, "status": now })).into_response()),
-        Heard::Duplicate => Ok(Json(json!({ "ok": true, "duplicate": true })).into_response()),
+        Heard::Applied { now, .. } => {
+            Ok(Json(Taken { ok: true, status: Some(now), duplicate: None }).into_response())
+        }
+        Heard::Duplicate => Ok(Json(Taken { ok: true, status: None, duplicate: Some(true) }).into_response()),
         Heard::UnknownPayment => Err(Error::UnknownPayment),
         Heard::OtherAmount => Err(Error::OtherAmount),
     }

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use room::time::Micros;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Segment, Shop};
@@ -22,20 +22,38 @@ use crate::metrics;
 use crate::passes::Caller;
 use crate::sale::{IdempotencyKey, Qty, SaleError, Status};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = PurchaseRequest)]
 struct Wanted {
     event_id: String,
     qty: i64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(tag = "status", rename_all = "UPPERCASE", rename_all_fields = "camelCase")]
+#[schema(as = Purchase)]
 enum Answer {
     Hold { order_id: Uuid, remaining: u32, hold_expires_at: String },
     Rejected { reason: &'static str, remaining: u32 },
 }
 
+#[derive(Serialize, ToSchema)]
+struct Paid {
+    ok: bool,
+    status: Status,
+}
+
+#[utoipa::path(
+    post,
+    path = "/purchase",
+    operation_id = "purchase",
+    tag = "purchase",
+    description = "Puts so many tickets on hold, once a key.",
+    params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters; repeated only to retry", min_length = 1, max_length = 255)),
+    request_body = Wanted,
+    responses((status = 200, description = "On hold, or refused because too few are left", body = Answer), super::openapi::Problems),
+)]
 pub(super) async fn purchase(
     State(shop): State<Arc<Shop>>,
     caller: Caller,
@@ -67,6 +85,15 @@ pub(super) async fn purchase(
     }
 }
 
+#[utoipa::path(
+    post,
+    path = "/pay/{order}",
+    operation_id = "pay",
+    tag = "purchase",
+    description = "Buys what is on hold, without a gateway.",
+    params(("order" = String, Path, description = "its id")),
+    responses((status = 200, description = "Done", body = Paid), super::openapi::Problems),
+)]
 pub(super) async fn pay(
     State(shop): State<Arc<Shop>>,
     caller: Caller,
@@ -83,7 +110,7 @@ pub(super) async fn pay(
             if first {
                 shop.tell(order, &event_id, &user_id, Status::Paid);
             }
-            let paid = Json(json!({ "ok": true, "status": Status::Paid }));
+            let paid = Json(Paid { ok: true, status: Status::Paid });
             Ok(super::paid(([(header::CACHE_CONTROL, "no-store")], paid).into_response()))
         }
         Payment::HoldExpired => Err(Error::HoldExpired),

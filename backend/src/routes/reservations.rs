@@ -10,6 +10,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use room::time::Micros;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::orders::{created, record};
@@ -25,16 +26,18 @@ use crate::seats::SeatId;
 /// A hold may be extended to so many times its usual length.
 const LONGEST: u32 = 3;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = ReservationRequest)]
 struct Wanted {
     event_id: String,
     seat_id: String,
     hold_seconds: Option<i64>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = ExtensionRequest)]
 struct Longer {
     hold_seconds: Option<i64>,
 }
@@ -42,8 +45,9 @@ struct Longer {
 /// Event and seat.
 type Place = Result<Path<(String, String)>, PathRejection>;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Reservation)]
 struct ReservationView {
     reservation_id: Uuid,
     order_id: Uuid,
@@ -56,6 +60,15 @@ struct ReservationView {
     amount: Amount,
 }
 
+#[utoipa::path(
+    post,
+    path = "/api/reservations",
+    operation_id = "reserveSeat",
+    tag = "reservations",
+    description = "Puts one seat on hold.",
+    request_body = Wanted,
+    responses((status = 201, description = "On hold", body = ReservationView), super::openapi::Problems),
+)]
 pub(super) async fn reserve(
     State(shop): State<Arc<Shop>>,
     caller: Caller,
@@ -73,6 +86,15 @@ pub(super) async fn reserve(
     Ok(created(ReservationView::from(order)))
 }
 
+#[utoipa::path(
+    get,
+    path = "/api/reservations/{id}",
+    operation_id = "showReservation",
+    tag = "reservations",
+    description = "A reservation as it stands.",
+    params(("id" = String, Path, description = "of the reservation")),
+    responses((status = 200, description = "Done", body = ReservationView), super::openapi::Problems),
+)]
 pub(super) async fn show(
     State(shop): State<Arc<Shop>>,
     caller: Caller,
@@ -83,6 +105,15 @@ pub(super) async fn show(
     Ok(shown(order))
 }
 
+#[utoipa::path(
+    post,
+    path = "/api/reservations/{id}/{seat}/confirm",
+    operation_id = "confirmReservation",
+    tag = "reservations",
+    description = "Buys what is on hold, without a gateway.",
+    params(("id" = String, Path, description = "of the event"), ("seat" = String, Path, description = "of the seat")),
+    responses((status = 200, description = "Done", body = ReservationView), super::openapi::Problems),
+)]
 pub(super) async fn confirm(
     State(shop): State<Arc<Shop>>,
     caller: Caller,
@@ -93,6 +124,16 @@ pub(super) async fn confirm(
     shop.kept(shop.db.confirm(order, &user_id).await?, &user_id).map(shown)
 }
 
+#[utoipa::path(
+    post,
+    path = "/api/reservations/{id}/{seat}/extend",
+    operation_id = "extendReservation",
+    tag = "reservations",
+    description = "Holds it longer.",
+    params(("id" = String, Path, description = "of the event"), ("seat" = String, Path, description = "of the seat")),
+    request_body = Option<Longer>,
+    responses((status = 200, description = "Done", body = ReservationView), super::openapi::Problems),
+)]
 pub(super) async fn extend(
     State(shop): State<Arc<Shop>>,
     caller: Caller,
@@ -112,6 +153,15 @@ pub(super) async fn extend(
     shop.kept(shop.db.extend(order, &user_id, ttl, longest).await?, &user_id).map(shown)
 }
 
+#[utoipa::path(
+    delete,
+    path = "/api/reservations/{id}/{seat}",
+    operation_id = "cancelReservation",
+    tag = "reservations",
+    description = "Gives it back.",
+    params(("id" = String, Path, description = "of the event"), ("seat" = String, Path, description = "of the seat")),
+    responses((status = 200, description = "Done", body = ReservationView), super::openapi::Problems),
+)]
 pub(super) async fn cancel(
     State(shop): State<Arc<Shop>>,
     caller: Caller,

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use hyper::body::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
 use super::{Segment, Shop};
 use crate::db::seats::{Seat, SeatMap};
@@ -31,8 +32,9 @@ pub struct Maps(Mutex<HashMap<EventId, Arc<Slot>>>);
 
 type Slot = tokio::sync::Mutex<Option<(Instant, Bytes)>>;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = SeatMap)]
 struct MapView<'a> {
     event_id: &'a str,
     seated: bool,
@@ -42,22 +44,25 @@ struct MapView<'a> {
     sections: Vec<SectionView<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Section)]
 struct SectionView<'a> {
     name: &'a str,
     rows: Vec<RowView<'a>>,
 }
 
 /// Seats side by side at one price.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Row)]
 struct RowView<'a> {
     name: &'a str,
     price_minor: i32,
     seats: Vec<SeatView<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Seat)]
 struct SeatView<'a> {
     id: &'a str,
     number: i32,
@@ -70,6 +75,15 @@ pub(super) struct Since {
     since: Option<i64>,
 }
 
+#[utoipa::path(
+    get,
+    path = "/api/events/{id}/seats",
+    operation_id = "showSeatMap",
+    tag = "seats",
+    description = "The seat map.",
+    params(("id" = String, Path, description = "of the event")),
+    responses((status = 200, description = "Done", body = MapView), super::openapi::Problems),
+)]
 pub(super) async fn map(State(shop): State<Arc<Shop>>, _: Caller, id: Segment) -> Result<Response, Error> {
     let event_id: EventId = id?.parse()?;
     let map = shop.maps.map(&shop.db, &event_id).await?.ok_or(Error::UnknownEvent)?;
@@ -78,6 +92,15 @@ pub(super) async fn map(State(shop): State<Arc<Shop>>, _: Caller, id: Segment) -
 }
 
 /// Server-sent events; `Last-Event-ID` resumes after a break.
+#[utoipa::path(
+    get,
+    path = "/api/events/{id}/seats/stream",
+    operation_id = "followSeatMap",
+    tag = "seats",
+    description = "Changes of the map as server-sent events: ready, seats, reset.",
+    params(("id" = String, Path, description = "of the event"), ("since" = Option<i64>, Query, description = "the version of the map that the caller has"), ("Last-Event-ID" = Option<String>, Header, description = "the last change that was seen")),
+    responses((status = 200, description = "Done", body = String, content_type = "text/event-stream"), super::openapi::Problems),
+)]
 pub(super) async fn stream(
     State(shop): State<Arc<Shop>>,
     _: Caller,

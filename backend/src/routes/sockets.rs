@@ -24,6 +24,15 @@ pub(super) struct Ask {
     event_id: Option<String>,
 }
 
+#[utoipa::path(
+    get,
+    path = "/ws",
+    operation_id = "openSocket",
+    tag = "live",
+    description = "A WebSocket with stock, orders and the waiting room.",
+    params(("eventId" = Option<String>, Query, description = "of this process if absent")),
+    responses((status = 101, description = "A WebSocket"), super::openapi::Problems),
+)]
 pub(super) async fn open(
     State(shop): State<Arc<Shop>>,
     caller: Caller,

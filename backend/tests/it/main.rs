@@ -10,6 +10,7 @@ mod counter;
 mod expiry;
 mod failover;
 mod live;
+mod openapi;
 mod operation;
 mod orders;
 mod outage;
