@@ -127,7 +127,7 @@ async fn slots_that_nobody_reports_stay_taken_until_their_passes_are_over() {
 
     // No pass of the life before is good any more: what nobody has shown is free.
     let passes = survey.head.clock + rules().session_duration + 2 * SECOND;
-    scene.clock.advance(passes.since(scene.clock.now()) - SECOND);
+    scene.clock.advance((passes - SECOND).since(scene.clock.now()));
     let survey = scene.look(&mut edges[0]).await;
     assert!(survey.head.taken >= survey.counts.active + survey.counts.turns + lost.len() as u64 - 1);
     scene.clock.advance(SECOND);
@@ -230,7 +230,7 @@ async fn an_edge_that_knows_nothing_opens_a_room_and_lets_nobody_in_before_the_o
     // Somebody with a pass of the life before comes to it first.
     let (first, session) = inside[0];
     assert!(matches!(scene.renew(&mut fresh, &first, session).await, Renewed::Session(_)));
-    scene.clock.advance(SETTLE_BLANK - SECOND / 2);
+    scene.clock.advance(SETTLE_BLANK / 2);
     let survey = scene.look(&mut edges[0]).await;
     assert_ne!(survey.head.incarnation, blank);
     assert_eq!((survey.head.taken, survey.counts.active), (200, 1));

@@ -8,6 +8,7 @@
 )]
 
 mod conformance;
+mod cost;
 mod edges;
 mod events;
 mod failover;

@@ -1,9 +1,9 @@
 //! Edges of two releases beside one another on one Redis, as while a fleet is replaced.
 
 mod fleet;
-mod present;
-mod previous;
-mod site;
+pub(crate) mod present;
+pub(crate) mod previous;
+pub(crate) mod site;
 
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
@@ -94,9 +94,9 @@ fn an_emptied_store_gets_all_places_back_in_order_whichever_release_comes_first(
         fleet.forgotten();
         for edge in order {
             fleet.wait(300_000);
-            let waits = looked_after_by(edge).iter().copied().filter(|&person| !fleet.is_inside(person));
-            let waits: Vec<usize> = waits.collect();
-            fleet.arrive(edge, &waits);
+            let mine = looked_after_by(edge).iter().copied();
+            let outside: Vec<usize> = mine.filter(|&person| !fleet.is_inside(person)).collect();
+            fleet.arrive(edge, &outside);
         }
         let life = fleet.life();
         for tick in 0..300 {

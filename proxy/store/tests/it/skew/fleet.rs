@@ -265,7 +265,7 @@ impl<'a> Fleet<'a> {
             }
         }
         self.check_places()?;
-        self.each_in_one_set(&inside)?;
+        each_in_one_set(&inside)?;
         let taken = inside.turns.len() + inside.active.len();
         prop_assert!(taken <= INSIDE as usize, "{taken} slots are taken");
         self.entries.push((inside.clock, inside.entered));
@@ -290,17 +290,6 @@ impl<'a> Fleet<'a> {
                 }
             };
             prop_assert!(is_there, "{person:?} is not there");
-        }
-        Ok(())
-    }
-
-    fn each_in_one_set(&self, inside: &Inside) -> Result<(), TestCaseError> {
-        let live = inside.active.iter().filter(|(_, ends)| **ends > inside.clock).map(|(visitor, _)| visitor);
-        let sets = [&inside.line, &inside.returns, &inside.turns];
-        let mut seen = HashSet::new();
-        for visitor in sets.into_iter().flat_map(|set| set.keys()).chain(live) {
-            prop_assert!(seen.insert(visitor), "{visitor} is in two sets");
-            prop_assert!(inside.owners.contains(visitor), "{visitor} has no record");
         }
         Ok(())
     }
@@ -332,4 +321,15 @@ impl<'a> Fleet<'a> {
             entered: number("entered"),
         }
     }
+}
+
+fn each_in_one_set(inside: &Inside) -> Result<(), TestCaseError> {
+    let live = inside.active.iter().filter(|(_, ends)| **ends > inside.clock).map(|(visitor, _)| visitor);
+    let sets = [&inside.line, &inside.returns, &inside.turns];
+    let mut seen = HashSet::new();
+    for visitor in sets.into_iter().flat_map(|set| set.keys()).chain(live) {
+        prop_assert!(seen.insert(visitor), "{visitor} is in two sets");
+        prop_assert!(inside.owners.contains(visitor), "{visitor} has no record");
+    }
+    Ok(())
 }

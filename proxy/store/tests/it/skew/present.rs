@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use room::node::{Heard, Node};
 use room::queue::{
-    Arrival, Arrived, Caller, Change, Claim, Claimed, Event, Leave, Renewal, Renewed, Session,
+    Arrival, Arrived, Caller, Change, Claim, Claimed, Event, Head, Leave, Renewal, Renewed, Session,
 };
 use store::redis::Redis;
 use store::{Call, Store};
@@ -20,6 +20,12 @@ pub(crate) struct Present {
 impl Present {
     pub(crate) fn new(number: u32) -> Self {
         Self { number, node: Node::default() }
+    }
+
+    /// It has heard of a front further on, which the store does not know.
+    pub(crate) fn hear_of_front(&mut self, front: u64) {
+        let head = self.node.witness().expect("it has heard of the room").head;
+        self.node.answered(Head { step: head.step + 1, front, ..head });
     }
 
     fn call<T>(&self, at: &At<'_>, act: impl AsyncFnOnce(&Redis, Call<'_>) -> T) -> T {
