@@ -26,7 +26,7 @@ impl Served {
         let _none_yet = std::fs::remove_file(report);
         let failed = |error| BenchError::File(program.into(), error);
         let child = Command::new(program)
-            .args(["--open", "--listen", "127.0.0.1:0", "--log-level", "warn", "--hold-ttl-sec", "3600"])
+            .args(["--open", "--listen", "127.0.0.1:0", "--log-level", "error", "--hold-ttl-sec", "3600"])
             .arg("--report")
             .arg(report)
             .env("DB_URL", db_url)

@@ -60,7 +60,8 @@ async fn the_standby_takes_over(end: End) {
     let keys: usize = buyers.join_all().await.into_iter().sum();
 
     let now_at = TestDatabase { url: database.url.replace(primary.host(), standby.host()) };
-    assert_orders_are(&now_at, &answered.lock().unwrap().clone()).await;
+    let told = answered.lock().unwrap().clone();
+    assert_orders_are(&now_at, &told).await;
     let cat = i64::from(now_at.number("SELECT count(*) FROM orders WHERE user_id = 'cat'").await > 0);
     let orders = now_at.number("SELECT count(*) FROM orders").await;
     assert_eq!(orders, i64::try_from(keys).unwrap() + cat, "one order a key");
