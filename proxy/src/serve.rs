@@ -213,7 +213,7 @@ impl Running {
             match given {
                 Ok(()) => return true,
                 Err(error) => {
-                    tracing::error!(%error, "the listeners were not handed over; this edge goes on")
+                    tracing::error!(%error, "the listeners were not handed over; this edge goes on");
                 }
             }
         }
