@@ -66,6 +66,8 @@ pub(crate) struct Judge {
     pub(crate) edges: Vec<Fares>,
     pub(crate) who: HashMap<VisitorId, Who>,
     pub(crate) habits: Vec<Habits>,
+    /// Whether the store knows all that is known: not while it settles.
+    pub(crate) settled: bool,
     pub(crate) line: Line,
     pub(crate) limits: Limits,
     pub(crate) sessions: Sessions,
@@ -85,6 +87,7 @@ impl Judge {
             edges: vec![Fares { up: true, ..Fares::default() }; edges],
             who: HashMap::new(),
             habits: Vec::new(),
+            settled: false,
             line: Line::default(),
             limits: Limits::default(),
             sessions: Sessions::default(),

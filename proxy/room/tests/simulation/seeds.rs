@@ -17,7 +17,8 @@ pub(crate) fn play(count: u64, plan: impl Fn(u64) -> Plan + Sync) {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     if let Some(seed) = number("SIM_SEED") {
         println!("{:#?}", plan(seed));
-        if let Err((breach, _)) = world(&plan(seed), true) {
+        if let Err((breach, story)) = world(&plan(seed), true) {
+            println!("{}", story.lines().last().unwrap_or_default());
             panic!("seed {seed}: {breach:?}");
         }
         return;

@@ -27,6 +27,9 @@ use crate::plan::Plan;
 use crate::store::{Ask, Said, Store};
 use crate::time::{At, MS, SECOND};
 
+/// When the operator makes sure that the room is not held.
+const LAST_LOOK: At = 75 * SECOND;
+
 /// Something that is going to happen.
 pub(crate) enum Deed {
     /// A call reaches the store.
@@ -169,6 +172,8 @@ impl World {
         for &(at, fault) in &plan.faults {
             world.announce(at, fault);
         }
+        // Operators whose changes overtook one another look again.
+        world.plan(LAST_LOOK, Deed::Heal(Fault::Hold(0)));
         world
     }
 
@@ -308,7 +313,8 @@ impl World {
     /// A breach, told with what led to it.
     pub(crate) fn explain(&self, breach: &Breach) -> String {
         let Breach { promise, what, people } = breach;
-        format!("{promise}: {what}\n{}", self.journal.last_of(people))
+        let counts = self.store.queue.as_ref().map(|queue| (queue.counts(), queue.head().taken));
+        format!("{promise}: {what}\n{}\nthe store has {counts:?}", self.journal.last_of(people))
     }
 
     fn start(&mut self, edge: usize) {

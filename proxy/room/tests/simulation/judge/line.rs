@@ -42,6 +42,8 @@ struct Place {
     edge: usize,
     boot: u32,
     since: At,
+    /// Told by a store that was settled by then.
+    firm: bool,
 }
 
 /// A turn that a visitor was told of.
@@ -60,6 +62,11 @@ impl Line {
 
     pub(crate) fn in_order(&self) -> impl Iterator<Item = (u64, Who)> {
         self.standing.iter().copied()
+    }
+
+    /// The store is settled: what it told meanwhile holds.
+    pub(crate) fn firm(&mut self) {
+        self.places.values_mut().for_each(|place| place.firm = true);
     }
 
     fn out(&mut self, who: Who) {
@@ -120,7 +127,8 @@ impl Judge {
                 if score > first && !self.sessions.has_entered(who) {
                     return breach(PROMISE, &[who], format!("{who} stood at {first} and stands at {score}"));
                 }
-                let passed = self.line.is_stale(who, told) || self.line.untold.contains(&who);
+                let firm = self.line.places.get(&who).is_some_and(|place| place.firm);
+                let passed = !firm || self.line.is_stale(who, told) || self.line.untold.contains(&who);
                 if returning && self.is_present(who) && !passed {
                     return breach(PROMISE, &[who], format!("{who} was present and is among the returns"));
                 }
@@ -178,6 +186,7 @@ impl Judge {
             _ => false,
         };
         let boot_of = |edge: usize| self.edges[edge].boot;
+        let firm = self.settled;
         let line = &mut self.line;
         match *note {
             Note::Came { who } => drop(line.came.insert(who)),
@@ -192,7 +201,7 @@ impl Judge {
                 }
                 if !returning {
                     line.demoted.remove(&who);
-                    line.places.insert(who, Place { score, edge, boot: boot_of(edge), since });
+                    line.places.insert(who, Place { score, edge, boot: boot_of(edge), since, firm });
                     line.standing.insert((score, who));
                 }
             }

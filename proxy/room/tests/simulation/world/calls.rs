@@ -212,6 +212,10 @@ impl World {
             self.life = Some(event.head.incarnation);
             self.note(Note::Life { life: event.head.incarnation })?;
         }
+        let settled = event.settling_until.is_none();
+        if settled && !std::mem::replace(&mut self.judge.settled, settled) {
+            self.judge.line.firm();
+        }
         let serial = self.number_of_change(&event.control);
         let limits = (event.control.new_users_per_minute, event.control.total_active_users, serial);
         if limits != self.limits && event.settling_until.is_none() {

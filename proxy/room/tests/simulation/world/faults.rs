@@ -36,6 +36,7 @@ impl World {
             Fault::Cut(edge, span) => self.edges[edge].cut_until = now + span,
             Fault::Empty(away) => {
                 self.store.empty();
+                self.judge.settled = false;
                 self.net.cut_until = self.net.cut_until.max(now + away);
             }
             Fault::FailOver { away, .. } => self.fail_over(away),
@@ -118,6 +119,7 @@ impl World {
     }
 
     fn fail_over(&mut self, away: At) {
+        self.judge.settled = false;
         let replica = self.replica.take().unwrap_or_default();
         let (skew, full) = (self.store.skew, self.store.full);
         self.store = Store { skew, full, ..replica };
