@@ -127,6 +127,8 @@ local function move_clock(now)
     -- A second outage before the reports of the first are in keeps what the first kept.
     if from >= room.hold_until then room.hold_from = from end
     room.hold_until = room.clock + REPORT_WITHIN
+    -- Nobody could report while the store was away: settling takes as much longer.
+    if room.settling_until > from then room.settling_until = room.settling_until + moved end
 end
 
 -- `Queue::hear`: opens the room if need be, brings its clock forward, finds out whether the store forgot what it told,

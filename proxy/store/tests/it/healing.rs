@@ -114,7 +114,8 @@ async fn slots_that_nobody_reports_stay_taken_until_their_passes_are_over() {
     let settles = survey.settling_until.expect("the second edge has not reported");
     assert_eq!(settles, survey.head.clock + SETTLE);
     assert_eq!((survey.counts.active, survey.head.taken), (kept.len() as u64, 200));
-    scene.clock.advance(SETTLE);
+    scene.wait(&mut edges, SETTLE.as_secs()).await;
+    assert_eq!(scene.look(&mut edges[0]).await.settling_until, None);
     assert!(given(&scene.tick(&mut edges).await).is_empty(), "settled, and full");
 
     // A pass that comes by is no new slot, and one that is given back is free.
@@ -207,7 +208,7 @@ async fn of_two_edges_that_know_differently_the_newer_knowledge_counts() {
     scene.server.cli(&["FLUSHALL"]);
     let mut late = edges.pop().unwrap();
     scene.report(&mut edges[0], Vec::new()).await;
-    scene.clock.advance(SETTLE);
+    scene.wait(&mut edges, SETTLE.as_secs()).await;
     let settled = scene.look(&mut edges[0]).await;
     assert_eq!(settled.settling_until, None);
     late.knows.answered(room::queue::Head { step: second.head.step + 500, ..second.head });

@@ -76,6 +76,16 @@ impl Scene {
         survey
     }
 
+    /// Seconds go by in which the edges show that they live: no outage.
+    pub(crate) async fn wait(&self, edges: &mut [Edge], seconds: u64) {
+        for _ in 0..seconds {
+            self.clock.advance(Duration::from_secs(1));
+            for edge in &mut *edges {
+                self.look(edge).await;
+            }
+        }
+    }
+
     /// The first of the edges ticks; all of them hear it, and show that they live.
     pub(crate) async fn tick(&self, edges: &mut [Edge]) -> Event {
         let event = self.call(&edges[0], async |store, call| store.admit(call).await.unwrap()).await;
