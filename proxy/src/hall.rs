@@ -260,6 +260,7 @@ impl Hall {
         let granted = Micros::from_secs(pass.granted_secs.unwrap_or(pass.expires_at_secs));
         let extended = session.extended_alone(granted, &settings.rules, now)?;
         self.link.note(|node| node.lent(pass.visitor, pass.ticket, extended, now));
+        self.healing.ask_for_lent();
         self.metrics.lent.increment(1);
         Some(extended)
     }

@@ -33,6 +33,8 @@ struct State {
 /// The greater includes the lesser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Wish {
+    /// An edge extended sessions by itself.
+    Lent,
     /// The store was away: the tickets of those who wait here.
     Waiters,
     /// The store is in another life: all that this edge remembers.
@@ -40,6 +42,11 @@ enum Wish {
 }
 
 impl Healing {
+    /// This edge extended a session: the store hears of it as soon as it can.
+    pub fn ask_for_lent(&self) {
+        self.ask(Wish::Lent);
+    }
+
     /// The store was away, or did not hear of this edge for a while.
     pub fn ask_for_waiters(&self) {
         self.ask(Wish::Waiters);
@@ -101,6 +108,7 @@ async fn tell(hall: &Hall, wish: Wish, lent: &mut Vec<Restore>) -> Result<(), St
     restore(hall, lent).await?;
     lent.clear();
     match wish {
+        Wish::Lent => Ok(()),
         Wish::Waiters => present_all(hall).await,
         Wish::All => tell_all(hall).await,
     }

@@ -167,8 +167,9 @@ fn rules(section: &mut Section<'_>) -> Option<Rules> {
         schedule: schedule(section.section("schedule")),
     };
     if draft.on_store_loss == OnStoreLoss::Open {
-        let reason = "`on_store_loss = \"open\"` is made to go on without the store, which voids the limits; this \
-                      version does not do so yet and holds";
+        let reason = "`on_store_loss = \"open\"` voids the limits: while the store is away each edge lets people in by \
+                      a share of its own, so entries and active users may exceed what the room allows, and the order \
+                      of arrival holds at each edge only";
         section.warning("on_store_loss", reason);
     }
     if draft.suspended && draft.queue_all {

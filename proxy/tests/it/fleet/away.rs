@@ -62,7 +62,7 @@ async fn shop(shoppers: &mut [Visitor], span: Duration) {
 
 #[tokio::test]
 async fn whoever_is_inside_goes_on_through_an_outage_longer_than_a_session_and_keeps_the_slot() {
-    for outage in [Outage::Stopped, Outage::Killed] {
+    let through = async |outage: Outage| {
         let mut fleet = Fleet::open(2, &format!("total_active_users = 2\n{SHORT}\n{MANY}")).await;
         let mut inside = [shopper(&fleet.edges[0]).await, shopper(&fleet.edges[1]).await];
         let mut next = Waiter::at(&fleet.edges[0]).await;
@@ -78,7 +78,8 @@ async fn whoever_is_inside_goes_on_through_an_outage_longer_than_a_session_and_k
             fleet.origin.requests().iter().map(|request| request.one("vestibule-visitor")).collect();
         assert_eq!(seen.len(), 2, "{outage:?}");
         next.screen.close().await;
-    }
+    };
+    tokio::join!(through(Outage::Stopped), through(Outage::Killed));
 }
 
 #[tokio::test]
@@ -112,7 +113,7 @@ fn pass_of(edge: &Site, visitor: &Visitor) -> room::token::Pass {
 
 #[tokio::test]
 async fn places_that_are_earned_while_the_store_is_away_are_there_when_it_is_back() {
-    for outage in [Outage::Stopped, Outage::Killed] {
+    let through = async |outage: Outage| {
         let mut fleet =
             Fleet::open(2, &format!("total_active_users = 1\nsettle_window = \"0s\"\n{MANY}")).await;
         let mut holder = shopper(&fleet.edges[0]).await;
@@ -145,7 +146,8 @@ async fn places_that_are_earned_while_the_store_is_away_are_there_when_it_is_bac
         before.screen.next_of("queue.turn").await;
         assert_eq!(before.visitor.call("POST leave").await.status, 204);
         screen.next_of("queue.turn").await;
-    }
+    };
+    tokio::join!(through(Outage::Stopped), through(Outage::Killed));
 }
 
 #[tokio::test]
