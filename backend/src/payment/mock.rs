@@ -23,7 +23,7 @@ use crate::db::mock::{Decided, Outcome};
 use crate::db::{Db, DbError};
 use crate::outgoing::{Call, Origin};
 
-const TICK: Duration = Duration::from_millis(50);
+const TICK: Duration = Duration::from_millis(100);
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 const BATCH: u32 = 64;
 const WEBHOOK_LIMIT: Duration = Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! The description of all calls, OpenAPI 3.1, collected from the handlers themselves.
+//! The description of all calls as `OpenAPI` 3.1, collected from the handlers themselves.
 
 use std::collections::BTreeMap;
 

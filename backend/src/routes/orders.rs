@@ -33,8 +33,10 @@ use crate::seats::SeatId;
 struct Wanted {
     event_id: String,
     #[serde(default)]
+    #[schema(minimum = 1)]
     qty: Option<i64>,
     #[serde(default)]
+    #[schema(min_items = 1)]
     seat_ids: Option<Vec<String>>,
     #[serde(default)]
     section: Option<String>,

@@ -27,6 +27,7 @@ use crate::sale::{IdempotencyKey, Qty, SaleError, Status};
 #[schema(as = PurchaseRequest)]
 struct Wanted {
     event_id: String,
+    #[schema(minimum = 1)]
     qty: i64,
 }
 

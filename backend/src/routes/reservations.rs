@@ -32,6 +32,7 @@ const LONGEST: u32 = 3;
 struct Wanted {
     event_id: String,
     seat_id: String,
+    #[schema(minimum = 1)]
     hold_seconds: Option<i64>,
 }
 
@@ -39,6 +40,7 @@ struct Wanted {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = ExtensionRequest)]
 struct Longer {
+    #[schema(minimum = 1)]
     hold_seconds: Option<i64>,
 }
 

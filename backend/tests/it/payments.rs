@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::support::eventually;
 use crate::support::gateway::{StubGateway, event};
 use crate::support::office::Office;
+use crate::support::postgres::Postgres;
 
 #[tokio::test]
 async fn a_charge_that_succeeds_sells_the_order_and_frees_the_slot() {
@@ -342,4 +343,54 @@ async fn buy_patiently(office: &Office, user: &str, number: usize) -> bool {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+#[tokio::test]
+async fn one_purchase_is_one_trace_from_the_buyer_to_the_webhook() {
+    let office = Office::selling(5).await;
+    let order = office.ordered("ann", "k", json!({ "qty": 1 })).await;
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let traceparent = format!("00-{trace}-00f067aa0ba902b7-01");
+    let headers = [("x-user-id", "ann"), ("traceparent", traceparent.as_str())];
+    let body = json!({ "orderId": order }).to_string();
+    let intent = office.call(Method::POST, "/api/payments/intent", &headers, &body).await;
+    let payment = intent.field("paymentId");
+    office.post("ann", "/api/payments/authorize", &json!({ "paymentId": payment })).await;
+    office.payment_stands("ann", payment, ("SUCCEEDED", "PAID")).await;
+    let paid = eventually("the line of the webhook", 5, async || {
+        let log = office.log();
+        let mut lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.find(|line| line["paymentId"] == payment && line["result"] == "SUCCEEDED")
+    })
+    .await;
+    assert_eq!(paid["trace_id"], trace, "{paid}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_of_postgresql_in_the_middle_of_payments_loses_and_doubles_none() {
+    let mut server = Postgres::start();
+    let arguments =
+        ["--open", "--seed-total", "40", "--mock-gateway-delay-ms", "600", "--payment-ask-after-ms", "200"];
+    let office = Office::on(&server.database(), &arguments).await;
+    let mut payments = Vec::new();
+    for buyer in 0..20 {
+        let user = format!("b{buyer}");
+        let order = office.ordered(&user, "k", json!({ "qty": 1 })).await;
+        payments.push((office.authorize(&user, &order).await, user));
+    }
+    server.kill();
+    eventually("the outage to be noticed", 10, async || {
+        (office.get("/healthz?db=ping").await.status == 503).then_some(())
+    })
+    .await;
+    server.up();
+    for (payment, user) in &payments {
+        eventually("the payment to be made", 30, async || {
+            let answer = office.get_as(user, &format!("/api/payments/{payment}/status")).await;
+            (answer.json["orderStatus"] == "PAID").then_some(())
+        })
+        .await;
+    }
+    assert_eq!(office.stock().await, (0, 20));
+    office.assert_settled().await;
 }
