@@ -98,12 +98,12 @@ fn an_emptied_store_gets_all_places_back_in_order_whichever_release_comes_first(
             let outside: Vec<usize> = mine.filter(|&person| !fleet.is_inside(person)).collect();
             fleet.arrive(edge, &outside);
         }
-        let life = fleet.life();
+        let agreed = fleet.life();
         for tick in 0..300 {
             fleet.go_on(tick % 4);
             fleet.check_places().unwrap();
         }
         assert_eq!(fleet.served_since_forgotten(&line), line);
-        assert_eq!(fleet.life(), life, "the edges agree on one life");
+        assert_eq!(fleet.life(), agreed, "the edges agree on one life");
     }
 }
