@@ -95,11 +95,10 @@ impl Dialer {
     /// Whether a spare that was asked has answered; if not, it goes.
     pub(super) fn heard(&self, number: u64, has_answered: bool) {
         let mut spares = self.spares();
-        if has_answered {
-            let spare = spares.list.iter_mut().find(|spare| spare.number == number);
-            spare.into_iter().for_each(|spare| spare.heard = Some(Instant::now()));
-        } else {
+        if !has_answered {
             spares.list.retain(|spare| spare.number != number);
+        } else if let Some(spare) = spares.list.iter_mut().find(|spare| spare.number == number) {
+            spare.heard = Some(Instant::now());
         }
     }
 

@@ -13,7 +13,7 @@ use crate::support::fault_link::{Flow, Mode};
 use crate::support::world::{call, caller, eventually, new_room, single, waiter};
 
 /// What a call costs that is not even tried; generous, for a build without optimisation on a busy machine.
-const AT_ONCE: Duration = Duration::from_millis(50);
+const AT_ONCE: Duration = Duration::from_millis(5);
 const SOON: Duration = Duration::from_secs(5);
 
 #[tokio::test]
@@ -30,13 +30,10 @@ async fn every_fault_of_the_network_is_told_in_time_and_heals_by_itself() {
     for (fault, mode) in faults {
         edge.heals("before").await;
         edge.link.set(mode);
-        let began = Instant::now();
         let first = edge.ask().await;
         println!("{fault}: noticed after {:?} as {}", first.took, first.kind);
         assert!(first.error.is_some_and(|error| error.is_outage()), "{fault}");
-        while edge.ask().await.kind != "open" {
-            assert!(began.elapsed() < (DEADLINE + SLACK) * 4, "{fault}: the breaker never opened");
-        }
+        edge.opens(fault).await;
         edge.link.set(Mode::PASS);
         edge.heals(fault).await;
     }
@@ -73,24 +70,22 @@ async fn every_method_has_the_same_deadline() {
 async fn a_dead_store_costs_a_moment_and_one_probe_at_a_time_asks_it() {
     let edge = Edge::start().await;
     edge.link.set(Mode::STALL);
-    while edge.ask().await.kind != "open" {}
-    let (mut refused, mut tried, mut dearest) = (0, 0, Duration::ZERO);
+    edge.opens("a stall").await;
+    let (mut refused, mut tried) = (Vec::new(), 0);
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(2) {
-        let crowd = (0..20).map(|_| edge.ask());
-        for asked in join_all(crowd).await {
+        for asked in join_all((0..20).map(|_| edge.ask())).await {
             match asked.kind {
-                "open" => {
-                    refused += 1;
-                    dearest = dearest.max(asked.took);
-                }
+                "open" => refused.push(asked.took),
                 _ => tried += 1,
             }
         }
     }
-    println!("{refused} calls refused, the slowest in {dearest:?}; {tried} tried");
+    refused.sort_unstable();
+    let (half, most) = (refused[refused.len() / 2], refused[refused.len() * 99 / 100]);
+    println!("{} calls refused, half within {half:?}, 99 % within {most:?}; {tried} tried", refused.len());
     assert!((2..=10).contains(&tried), "{tried} probes");
-    assert!(refused > 100 && dearest < AT_ONCE, "{refused} refused, {dearest:?}");
+    assert!(refused.len() > 1000 && most < AT_ONCE, "{} refused, 99 % within {most:?}", refused.len());
     edge.link.set(Mode::PASS);
     edge.heals("a stall of two seconds").await;
 }
@@ -99,7 +94,7 @@ async fn a_dead_store_costs_a_moment_and_one_probe_at_a_time_asks_it() {
 async fn a_probe_whose_caller_went_away_keeps_no_other_from_trying() {
     let edge = Edge::start().await;
     edge.link.set(Mode::STALL);
-    while edge.ask().await.kind != "open" {}
+    edge.opens("a stall").await;
     for _ in 0..5 {
         // Refused calls end at once, so the one that is cut short is a probe.
         eventually("a probe is under way", SOON, async || {
@@ -117,11 +112,7 @@ async fn a_probe_whose_caller_went_away_keeps_no_other_from_trying() {
 async fn a_refused_call_says_since_when_why_and_until_when() {
     let edge = Edge::start().await;
     edge.link.set(Mode::Cut);
-    let error = loop {
-        if let Some(error @ StoreError::Open { .. }) = edge.ask().await.error {
-            break error;
-        }
-    };
+    let error = edge.opens("a cut").await;
     let StoreError::Open { down_for, retry_in, cause } = &error else {
         unreachable!();
     };

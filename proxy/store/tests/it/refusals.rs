@@ -6,9 +6,9 @@ use std::time::Duration;
 use room::rules::Rules;
 use store::{Store, StoreError};
 
-use crate::support::edge::{Edge, HEALED, ask, heals, production};
+use crate::support::edge::{Edge, HEALED, heals, opens, production};
 use crate::support::servers::{RedisServer, free_port, until};
-use crate::support::world::{call, caller, new_room, single, waiter};
+use crate::support::world::{call, caller, eventually, new_room, single, waiter};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -19,14 +19,8 @@ async fn is_away(edge: &Edge, fault: &str, word: &str) {
     let error = first.error.unwrap_or_else(|| panic!("{fault} goes unnoticed"));
     assert!(matches!(error, StoreError::Unreachable { .. }), "{fault}: {error:?}");
     assert!(error.to_string().contains(word), "{fault}: {error}");
-    loop {
-        let next = edge.ask().await;
-        let error = next.error.unwrap_or_else(|| panic!("{fault} is over by itself"));
-        assert!(error.is_outage() && error.to_string().contains(word), "{fault}: {error}");
-        if next.kind == "open" {
-            return;
-        }
-    }
+    let error = edge.opens(fault).await;
+    assert!(error.to_string().contains(word), "{fault}: {error}");
 }
 
 #[tokio::test]
@@ -79,18 +73,17 @@ async fn a_server_busy_with_a_script_is_away_until_that_is_killed() {
     let endless = background(&edge.server, &["EVAL", "while true do end", "0"]);
     // First it says nothing at all, then that it is busy.
     let mut kinds = Vec::new();
-    loop {
+    eventually("it says that it is busy", SOON, async || {
         let asked = edge.ask().await;
         let Some(error) = asked.error else {
             assert!(kinds.is_empty(), "it works in between: {kinds:?}");
-            continue;
+            return None;
         };
         assert!(error.is_outage(), "{error:?}");
         kinds.push(asked.kind);
-        if error.to_string().contains("BUSY") {
-            break;
-        }
-    }
+        error.to_string().contains("BUSY").then_some(())
+    })
+    .await;
     println!("a busy script: told as {}, then BUSY", kinds[0]);
     assert_eq!(kinds[0], "timeout");
     assert_eq!(edge.server.cli(&["SCRIPT", "KILL"]), "OK");
@@ -134,7 +127,7 @@ async fn a_killed_server_is_used_again_within_a_second_of_its_restart() {
     let mut edge = Edge::start().await;
     for _ in 0..2 {
         edge.server.kill();
-        while edge.ask().await.kind != "open" {}
+        edge.opens("killed").await;
         edge.server.restart();
         edge.heals("kill and restart").await;
     }
@@ -148,7 +141,7 @@ async fn a_frozen_server_is_used_again_within_a_second_of_its_thaw() {
     let call = call(&room, &rules, caller(0, None));
     for _ in 0..2 {
         server.freeze();
-        while ask(&store, call).await.kind != "open" {}
+        opens("frozen", &store, call).await;
         server.thaw();
         heals("freeze", HEALED, &store, call).await;
     }

@@ -50,6 +50,11 @@ impl Edge {
         ask(&self.store, self.call()).await
     }
 
+    /// Asks until the server is left alone.
+    pub(crate) async fn opens(&self, fault: &str) -> StoreError {
+        opens(fault, &self.store, self.call()).await
+    }
+
     /// Asks until there is an answer again; prints and bounds how long that took.
     pub(crate) async fn heals(&self, fault: &str) {
         heals(fault, HEALED, &self.store, self.call()).await;
@@ -82,6 +87,16 @@ pub(crate) async fn ask(store: &Redis, call: Call<'_>) -> Asked {
     let took = began.elapsed();
     assert!(took < DEADLINE + SLACK, "a call took {took:?}: {error:?}");
     Asked { kind: error.as_ref().map_or("ok", StoreError::kind), error, took }
+}
+
+/// Asks until the server is left alone, which takes a few calls that fail.
+pub(crate) async fn opens(fault: &str, store: &Redis, call: Call<'_>) -> StoreError {
+    for _ in 0..20 {
+        if let Some(error @ StoreError::Open { .. }) = ask(store, call).await.error {
+            return error;
+        }
+    }
+    panic!("{fault}: the breaker never opens");
 }
 
 /// Asks until a call works; prints how long that took, and panics when it is more than the promise allows.
