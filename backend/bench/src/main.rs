@@ -7,6 +7,7 @@ mod hot_row;
 mod http;
 mod plain;
 mod report;
+mod seats;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -86,7 +87,8 @@ fn measure(args: &Args) -> Result<Vec<Row>, BenchError> {
         .enable_all()
         .build()
         .map_err(|error| BenchError::Start(error.to_string()))?;
-    let rows = runtime.block_on(hot_row::measure(args, length))?;
+    let mut rows = runtime.block_on(hot_row::measure(args, length))?;
+    rows.extend(runtime.block_on(seats::measure(args, length))?);
     report::write(&args.json, &rows).map_err(|error| BenchError::File(args.json.clone(), error))?;
     Ok(rows)
 }
