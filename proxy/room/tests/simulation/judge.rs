@@ -152,15 +152,20 @@ impl Judge {
 
     /// The line was measured: nobody is placed before people who stand in front of them.
     pub(crate) fn measured(&self, ruler: &Ruler) -> Verdict {
-        let mut ahead = 0;
+        // Those with the same stamp share a place.
+        let (mut ahead, mut behind, mut last, mut before) = (0, 0, 0, 0);
         for (score, who) in self.line.in_order() {
+            if score > before {
+                (ahead, before) = (ahead + behind, score);
+                behind = 0;
+            }
             let place = ruler.place(score);
             if place < ahead + 1 {
                 let what = format!("{who} is placed {place}th with {ahead} people in front");
-                return breach("a place is not shown better than it is", &[who], what);
+                return breach("a place is not shown better than it is", &[who, last], what);
             }
             if self.is_present(who) {
-                ahead += 1;
+                (behind, last) = (behind + 1, who);
             }
         }
         Ok(())

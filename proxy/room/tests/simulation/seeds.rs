@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use crate::bite::Flaw;
 use crate::judge::Breach;
 use crate::plan::Plan;
 use crate::time::SECOND;
@@ -17,7 +18,7 @@ pub(crate) fn play(count: u64, plan: impl Fn(u64) -> Plan + Sync) {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     if let Some(seed) = number("SIM_SEED") {
         println!("{:#?}", plan(seed));
-        if let Err((breach, story)) = world(&plan(seed), true) {
+        if let Err((breach, story)) = world(&plan(seed), None, true) {
             println!("{}", story.lines().last().unwrap_or_default());
             panic!("seed {seed}: {breach:?}");
         }
@@ -35,7 +36,7 @@ pub(crate) fn play(count: u64, plan: impl Fn(u64) -> Plan + Sync) {
                     if seed >= count || !all && !broken.lock().unwrap().is_empty() {
                         return;
                     }
-                    if let Err((breach, story)) = world(&plan(seed), false) {
+                    if let Err((breach, story)) = world(&plan(seed), None, false) {
                         broken.lock().unwrap().push((seed, breach, story));
                     }
                 }
@@ -57,8 +58,8 @@ pub(crate) fn play(count: u64, plan: impl Fn(u64) -> Plan + Sync) {
 }
 
 /// Plays one world.
-pub(crate) fn world(plan: &Plan, aloud: bool) -> Result<(), (Breach, String)> {
-    let mut world = World::new(plan, None);
+pub(crate) fn world(plan: &Plan, flaw: Option<Flaw>, aloud: bool) -> Result<(), (Breach, String)> {
+    let mut world = World::new(plan, flaw);
     world.journal.aloud = aloud;
     world.run(END).map_err(|breach| {
         let story = world.explain(&breach);

@@ -94,8 +94,9 @@ impl Judge {
                 limits.turns.insert(who, Turn { deadline, told: true, former: false });
                 None
             }
-            Note::Sold { who, at_once, .. } => {
+            Note::Sold { who, at_once, cap, .. } => {
                 limits.turns.remove(&who);
+                limits.caps.insert(who, cap);
                 at_once.then_some(who)
             }
             Note::Holds { who, session, .. } => {

@@ -71,10 +71,10 @@ impl Judge {
         }
     }
 
-    /// Whether an edge that saw this session lives.
+    /// Whether an edge that saw this session lives, and can say so.
     fn is_remembered(&self, who: Who, cap: Micros) -> bool {
         let seen = self.sessions.seen.get(&(who, cap)).into_iter().flatten();
-        seen.into_iter().any(|&(edge, boot)| self.edges[edge].up && self.edges[edge].boot == boot)
+        seen.into_iter().any(|&(edge, boot)| self.edges[edge].boot == boot && self.keeps(edge))
     }
 
     fn is_honoured(&self, who: Who) -> bool {

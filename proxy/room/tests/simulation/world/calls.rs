@@ -1,9 +1,13 @@
 //! The way from an edge to the store and back.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use room::queue::{Arrived, Caller, Change, Claimed, Control, Event, Head, Leave, Now, Restore};
+use room::queue::{
+    Arrived, Caller, Change, Claimed, Control, Event, Head, Leave, Now, Restore,
+    Witness,
+};
 
 use super::desk::Visit;
 use super::{Deed, Errand, World};
@@ -62,7 +66,8 @@ impl World {
         let at_most = from.last_call.map_or(Duration::MAX, |last| {
             Duration::from_micros(from.clock.monotonic(at) - from.clock.monotonic(last)) + OVERLAP
         });
-        let witness = if asks_anew { None } else { from.node.witness() };
+        let witness = if asks_anew { None } else { self.witness_of(edge) };
+        let from = &self.edges[edge];
         let caller = Caller { node: from.id, fresh, witness, hold: false, alone: false };
         let ask = Rc::new(self.spoilt(ask));
         let errand = Errand { edge, caller, at_most, ask };
@@ -71,6 +76,19 @@ impl World {
         } else {
             let delay = self.delay();
             self.plan(at + delay, Deed::CarryOut(number, errand));
+        }
+    }
+
+    /// What a call carries of what its edge knows.
+    fn witness_of(&self, edge: usize) -> Option<Arc<Witness>> {
+        let witness = self.edges[edge].node.witness()?;
+        match self.flaw {
+            Some(Flaw::WitnessUnsent) => None,
+            Some(Flaw::ControlUnwitnessed) => {
+                let control = Control { version: 0, ..witness.control.clone() };
+                Some(Arc::new(Witness { control, ..Witness::clone(&witness) }))
+            }
+            _ => Some(witness),
         }
     }
 
@@ -107,11 +125,15 @@ impl World {
             self.trips.remove(&number);
             return Ok(());
         }
-        let now = Now { time: self.store.wall(self.now), at_most };
+        let fast = if self.has(Flaw::ClockFast) { 3 } else { 1 };
+        let now = Now { time: self.store.wall(self.now * fast), at_most: at_most * fast as u32 };
         let gap = self.now - std::mem::replace(&mut self.called, self.now);
         self.judge.lived(gap.min(2 * SECOND));
         let before = self.store.queue.as_ref().map(|queue| queue.head());
         let (said, event) = self.store.carry_out(&self.rules, now, &caller, &ask);
+        if self.has(Flaw::PlaceDropped) && self.planned.is_multiple_of(16) {
+            self.drop_place(now, &caller, &ask);
+        }
         self.look_at(before, gap);
         self.check()?;
         self.look_into(&ask, &said)?;
@@ -158,6 +180,15 @@ impl World {
             return crate::judge::breach("memory is bounded", &[], format!("{kept} things are kept"));
         }
         Ok(())
+    }
+
+    /// A store that loses a place which it just told.
+    fn drop_place(&mut self, now: Now, caller: &Caller, ask: &Ask) {
+        if let (Ask::Arrive(arrivals), Some(queue)) = (ask, &mut self.store.queue)
+            && let [arrival] = arrivals[..]
+        {
+            queue.leave(&self.rules, now, caller, &[Leave::Absent(arrival.visitor)]);
+        }
     }
 
     /// How far the queue's clock went beyond true time: only a leap of the wall clock may do that.
@@ -237,7 +268,7 @@ impl World {
             self.note(Note::Absent { who })?;
         }
         if let Some(ruler) = &event.ruler
-            && event.settling_until.is_none()
+            && (event.settling_until.is_none() || self.has(Flaw::GatheringShown))
         {
             self.judge.measured(ruler)?;
         }

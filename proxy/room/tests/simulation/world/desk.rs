@@ -126,6 +126,10 @@ impl World {
     fn forward(&mut self, edge: usize, visit: Visit, pass: Pass, renew: bool) -> Verdict {
         let from = &self.edges[edge];
         let foreign = from.node.incarnation().is_some_and(|life| life != pass.incarnation);
+        if self.has(Flaw::PassesRefused) && self.dice.per_mille(50) {
+            let who = visit.screen.who;
+            return self.note(Note::Refused { who, edge });
+        }
         if renew || foreign {
             let (visitor, ticket, session) = (pass.visitor, pass.ticket, session_of(&pass));
             let visit = Visit { pass: Some(pass), ..visit };

@@ -232,8 +232,7 @@ impl World {
     fn bring_back(&mut self, edge: usize) {
         let (at, from) = (self.now, &mut self.edges[edge]);
         let under_way = from.ticker.jobs.iter().any(|job| matches!(job, Job::Told));
-        // One that leaves must not take the places that were presented elsewhere.
-        if from.leaving || from.owes == Owes::Nothing || under_way || from.full_until > at {
+        if from.owes == Owes::Nothing || under_way || from.full_until > at {
             return;
         }
         let life = from.node.incarnation();
@@ -241,7 +240,9 @@ impl World {
         for items in items.chunks(MOST) {
             from.ticker.jobs.push_back(Job::Report { items: items.to_vec(), complete: None });
         }
-        for waiters in from.hub.arrivals().chunks(MOST) {
+        // One that leaves tells a new life what it knows; else it takes no place that was presented elsewhere since.
+        let waiters = if from.leaving && from.owes != Owes::All { Vec::new() } else { from.hub.arrivals() };
+        for waiters in waiters.chunks(MOST) {
             from.ticker.jobs.push_back(Job::Present(waiters.to_vec()));
         }
         if from.owes == Owes::All {
