@@ -56,7 +56,7 @@ async fn one(server: &Config) -> Result<Connected, Error> {
 }
 
 /// The same settings for each server alone.
-fn servers(config: &Config) -> Vec<Config> {
+pub(super) fn servers(config: &Config) -> Vec<Config> {
     let (names, addresses, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
     let count = names.len().max(addresses.len());
     let server = |index: usize| {

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use deadpool_postgres::Transaction;
 use tokio::time::timeout;
+use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::{Client, Connection, NoTls, Row, Socket};
 use uuid::Uuid;
 
+use super::connect::servers;
 use super::{CONNECT, Db, DbError, column, count, session_config};
 use crate::config::Database;
 use crate::db::orders::OrderNews;
@@ -174,12 +176,20 @@ impl Db {
     }
 }
 
-/// A connection whose messages the caller reads.
+/// A connection whose messages the caller reads, to the first server that takes writes: on a standby nobody listens.
 pub(crate) async fn connect_to_listen(
     database: &Database,
 ) -> Result<(Client, Connection<Socket, NoTlsStream>), DbError> {
-    let config = session_config(database, "");
-    Ok(timeout(CONNECT, config.connect(NoTls)).await.map_err(|_| DbError::Slow)??)
+    let mut failed = DbError::Slow;
+    for mut server in servers(&session_config(database, "")) {
+        server.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        match timeout(CONNECT, server.connect(NoTls)).await {
+            Ok(Ok(connected)) => return Ok(connected),
+            Ok(Err(error)) => failed = error.into(),
+            Err(_) => failed = DbError::Slow,
+        }
+    }
+    Err(failed)
 }
 
 fn errand(row: &Row) -> Result<Errand, DbError> {

@@ -70,7 +70,7 @@ async fn the_standby_takes_over(end: End) {
 }
 
 /// The same database at both servers.
-fn both(database: &TestDatabase, primary: &Postgres, standby: &Postgres) -> TestDatabase {
+pub(crate) fn both(database: &TestDatabase, primary: &Postgres, standby: &Postgres) -> TestDatabase {
     let hosts = format!("{},{}", primary.host(), standby.host());
     TestDatabase { url: database.url.replace(primary.host(), &hosts) }
 }

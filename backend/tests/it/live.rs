@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::failover::both;
 use crate::sockets::Socket;
 use crate::support::edge::{Edge, pass, ring};
 use crate::support::eventually;
 use crate::support::office::Office;
-use crate::support::postgres::shared;
+use crate::support::postgres::{Postgres, TestDatabase, shared};
 use crate::support::proxy::Proxy;
 
 /// So many pages, unless `LISTENERS` says how many.
@@ -298,4 +299,28 @@ async fn who_connects_hears_soon_where_own_orders_stand() {
         );
         assert!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_failover_news_come_from_the_new_primary() {
+    let primary = Postgres::start();
+    let database = primary.database();
+    let standby = primary.standby();
+    let both = both(&database, &primary, &standby);
+    let office = Office::on(&both, &["--open", "--seed-total", "9"]).await;
+    let other = Office::on(&both, &["--open"]).await;
+    let promoted = TestDatabase { url: database.url.replace(primary.host(), standby.host()) };
+    primary.freeze();
+    standby.promote();
+    eventually("both to listen at the new primary", 40, async || {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE query = 'LISTEN box_office'";
+        (promoted.number(sql).await == 2).then_some(())
+    })
+    .await;
+    let mut page = Socket::open(&office, "ann", "/ws?eventId=e1").await.unwrap();
+    let since = Instant::now();
+    let order = other.ordered("ann", "k", json!({ "qty": 1 })).await;
+    assert_eq!(page.next_of("order.update").await["orderId"], order);
+    println!("heard {:?} after the order", since.elapsed());
+    primary.thaw();
 }
