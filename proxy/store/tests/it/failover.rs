@@ -1,10 +1,13 @@
 //! Behind Sentinel: another server becomes primary, and calls and events follow it.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use room::rules::Rules;
 use store::redis::{Redis, RedisOptions, Topology};
 use store::{Store, StoreError};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use crate::support::edge::{ask, heals, production};
 use crate::support::fault_link::{FaultLink, Mode};
@@ -117,6 +120,61 @@ async fn sentinels_that_are_slow_or_gone_hold_up_nobody() {
     assert_eq!(asked.kind, "ok", "{asked:?}");
     fleet.primary.restart();
     heals("restart without sentinels", Duration::from_secs(1), &store, call).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sentinel_that_was_cut_off_leads_nobody_back() {
+    let fleet = Sentinels::start();
+    fleet.fail_over();
+    until("the replica is promoted", FAILOVER, || leads(&fleet.replica));
+    until("the old primary is a replica", FAILOVER, || !leads(&fleet.primary));
+    // It answers first, with what was true before.
+    let mut urls = vec![format!("redis://{}", stale_sentinel(fleet.primary.port()).await)];
+    let mut links = Vec::new();
+    for sentinel in fleet.sentinels() {
+        let link = FaultLink::start(([127, 0, 0, 1], sentinel.port()).into()).await;
+        link.set(Mode::latency(Duration::from_millis(30)));
+        urls.push(format!("redis://{}", link.address()));
+        links.push(link);
+    }
+    let topology = Topology::Sentinel { urls, master: MASTER.into() };
+    let store = production(RedisOptions::new(topology)).await;
+    let (room, rules) = (new_room(), Rules::default());
+    let call = call(&room, &rules, caller(0, None));
+    for round in 0..40 {
+        let asked = ask(&store, call).await;
+        assert_eq!(asked.kind, "ok", "{asked:?}");
+        if round == 20 {
+            // Now it is the only one that answers.
+            links.iter().for_each(|link| link.set(Mode::STALL));
+        }
+        tokio::time::sleep_until((Instant::now() + Duration::from_millis(50)).into()).await;
+    }
+}
+
+/// Says for ever that the primary is at this port, in the first epoch.
+async fn stale_sentinel(port: u16) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let fields = ["ip", "127.0.0.1", "port", &port.to_string(), "config-epoch", "0"];
+    let told: String = fields.iter().map(|field| format!("${}\r\n{field}\r\n", field.len())).collect();
+    let told = format!("*{}\r\n{told}", fields.len());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let told = told.clone();
+            tokio::spawn(async move {
+                let mut bytes = [0; 1024];
+                while let Ok(length @ 1..) = stream.read(&mut bytes).await {
+                    let asked = String::from_utf8_lossy(&bytes[..length]).into_owned();
+                    // Whatever else a client says first is fine.
+                    let pleasantries = "+OK\r\n".repeat(asked.matches("SETINFO").count());
+                    let told = told.repeat(asked.matches("MASTER").count());
+                    stream.write_all((pleasantries + &told).as_bytes()).await.unwrap();
+                }
+            });
+        }
+    });
+    address
 }
 
 #[tokio::test(flavor = "multi_thread")]
