@@ -333,7 +333,11 @@ impl Hall {
         let before = self.known();
         let heard = self.link.note(|node| node.heard(event));
         match heard {
-            Heard::Old => return heard,
+            // An end is an end, however late it is heard.
+            Heard::Old => {
+                self.revoke(event);
+                return heard;
+            }
             Heard::Anew => self.forgotten(),
             Heard::Next | Heard::Gap { .. } => {}
         }
@@ -370,6 +374,15 @@ impl Hall {
         }
     }
 
+    fn revoke(&self, event: &Event) {
+        if !event.revoked.is_empty() {
+            let now = self.now();
+            self.link.note(|node| {
+                event.revoked.iter().for_each(|&(ticket, until)| node.revoke(ticket, until, now));
+            });
+        }
+    }
+
     /// The store is in another life: it is told what this edge knows of the one before.
     fn forgotten(&self) {
         self.metrics.lives.increment(1);
@@ -382,11 +395,6 @@ impl Hall {
         if heard != Heard::Old {
             return heard;
         }
-        self.link.note(|node| {
-            for &(ticket, until) in &event.revoked {
-                node.revoke(ticket, until, event.head.clock);
-            }
-        });
         if let (Some(known), Some(ruler)) = (self.known(), measured(event))
             && known.ruler_at < event.head.clock
         {

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use crate::hall::{Hall, Reach};
+use crate::standing::Known;
 use crate::{healing, random};
 
 /// Edges wait this much longer at most, each its own span, so that one ticks and the others hear it.
@@ -67,6 +68,8 @@ struct Ticker {
     offer_due: Option<Instant>,
     /// Events after this number were missed and have still to be read back.
     missed: Option<u64>,
+    /// The store is in another life: once it has settled, what all edges reported is asked for.
+    forgot: bool,
     /// Since when the store has been away.
     away_since: Option<Instant>,
     /// While the room goes on alone: the question whether the store is back, and when to ask it.
@@ -85,6 +88,7 @@ impl Ticker {
             retry: RETRY_LEAST,
             offer_due: Some(now),
             missed: None,
+            forgot: false,
             away_since: None,
             probe: None,
             probe_due: now,
@@ -126,7 +130,8 @@ impl Ticker {
         match self.hall.hear(event) {
             Heard::Old => return,
             Heard::Gap { after, before } => self.read_back(after, before).await,
-            Heard::Next | Heard::Anew => {}
+            Heard::Anew => self.forgot = true,
+            Heard::Next => {}
         }
         self.contradict(&event.absent).await;
         if event.is_tick() {
@@ -184,8 +189,10 @@ impl Ticker {
     }
 
     async fn surveyed(&mut self, survey: &Survey) {
-        if let Heard::Gap { after, before } = self.hall.hear_survey(survey) {
-            self.read_back(after, before).await;
+        match self.hall.hear_survey(survey) {
+            Heard::Gap { after, before } => self.read_back(after, before).await,
+            Heard::Anew => self.forgot = true,
+            Heard::Old | Heard::Next => {}
         }
     }
 
@@ -205,8 +212,22 @@ impl Ticker {
         if let Some(after) = self.missed {
             self.read_back(after, u64::MAX).await;
         }
-        let next = if self.is_busy() { TICK + random::below(JITTER) } else { SURVEY_EVERY };
+        let next = if self.is_busy() || self.forgot { TICK + random::below(JITTER) } else { SURVEY_EVERY };
         self.due = self.spoke + next;
+        self.learn_again().await;
+    }
+
+    /// Sessions that another edge saw end, and of which this one had not heard when the store forgot.
+    async fn learn_again(&mut self) {
+        let settles = |known: &Known| known.settling_until.is_some_and(|until| until > self.hall.now());
+        if !self.forgot || self.hall.known().is_none_or(|known| settles(&known)) {
+            return;
+        }
+        self.forgot = false;
+        if let Err(error) = self.survey(true).await {
+            self.forgot = true;
+            self.failed(&error);
+        }
     }
 
     fn store_is_back(&mut self) {

@@ -3,9 +3,12 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use room::ids::Incarnation;
+use room::node::Heard;
 use room::queue::{Change, Event, Head};
 use room::ruler::Ruler;
 use room::wire::{Standing, State};
+use vestibule::standing::Known;
 
 use super::{Fleet, HEALED, MANY, Waiter};
 use crate::site::{Visitor, full, until, until_within};
@@ -123,6 +126,28 @@ async fn a_line_measured_while_its_people_still_gather_is_shown_to_nobody() {
     let known = hall.known().unwrap();
     let head = Head { seq: known.head.seq + 1, ..known.head };
     hall.hear(&Event {
+        ruler: Some(Ruler::measure(1, [head.clock.0 + 1].into_iter())),
+        settling_until: Some(head.clock + Duration::from_secs(3)),
+        ..news(&known, head)
+    });
+    assert_eq!(last.status().await.position, Some(3));
+}
+
+#[tokio::test]
+async fn a_session_that_ended_in_a_former_life_is_over_however_late_that_is_heard() {
+    let (site, mut holder) = full("").await;
+    let hall = site.hall();
+    let known = hall.known().unwrap();
+    let pass = site.ring().pass(holder.pass().unwrap(), hall.now()).unwrap();
+    let head = Head { incarnation: Incarnation::from_random([7; 12]), step: 0, ..known.head };
+    let revoked = vec![(pass.ticket, hall.now() + Duration::from_secs(60))];
+    assert_eq!(hall.hear(&Event { revoked, ..news(&known, head) }), Heard::Old);
+    assert!(holder.visit("/").await.is_page());
+}
+
+/// An event that says nothing new.
+fn news(known: &Known, head: Head) -> Event {
+    Event {
         head,
         counts: known.counts,
         control: known.control.clone(),
@@ -130,9 +155,8 @@ async fn a_line_measured_while_its_people_still_gather_is_shown_to_nobody() {
         lapsed: Vec::new(),
         revoked: Vec::new(),
         absent: Vec::new(),
-        ruler: Some(Ruler::measure(1, [head.clock.0 + 1].into_iter())),
-        settling_until: Some(head.clock + Duration::from_secs(3)),
+        ruler: None,
+        settling_until: None,
         nodes: Vec::new(),
-    });
-    assert_eq!(last.status().await.position, Some(3));
+    }
 }
