@@ -234,8 +234,14 @@ pub(crate) enum Job {
     Survey,
     SurveyAnew,
     Offer,
-    ReadBack { after: u64, before: u64 },
-    Report { items: Vec<Restore>, complete: Option<Incarnation> },
+    ReadBack {
+        after: u64,
+        before: u64,
+    },
+    Report {
+        items: Vec<Restore>,
+        complete: Option<Incarnation>,
+    },
     Present(Vec<Arrival>),
     /// The last of a bringing back: nothing is owed any more.
     Told,
@@ -331,10 +337,8 @@ impl Hub {
     /// The turns that are not known to be over. Their deadlines say nothing: an outage extends them.
     fn open_turns(&self) -> impl Iterator<Item = Restore> {
         self.waiters.iter().filter_map(|(&visitor, waiter)| match waiter.stands {
-            Stands::Turn { .. } => {
-                Some(Restore::Turn { visitor, ticket: waiter.arrival.ticket })
-            }
-            _ => None,
+            Stands::Turn { .. } => Some(Restore::Turn { visitor, ticket: waiter.arrival.ticket }),
+            Stands::InLine { .. } => None,
         })
     }
 

@@ -33,3 +33,10 @@ pub(crate) enum Fault {
     /// The operator stops turns for so long.
     Hold(At),
 }
+
+impl Fault {
+    /// The store loses something.
+    pub(crate) fn forgets(&self) -> bool {
+        matches!(self, Self::Empty(_) | Self::FailOver { .. })
+    }
+}

@@ -14,37 +14,89 @@ pub(crate) type Who = usize;
 pub(crate) enum Note {
     Fault(Fault),
     /// The store published that these hold from now on. `serial` counts the operator's changes.
-    Limits { rate: u32, active: u32, serial: u64 },
+    Limits {
+        rate: u32,
+        active: u32,
+        serial: u64,
+    },
     /// The life of the store that published is another than before.
-    Life { life: Incarnation },
+    Life {
+        life: Incarnation,
+    },
     /// First contact.
-    Came { who: Who },
+    Came {
+        who: Who,
+    },
     /// An edge was told of a place at the instant `told`.
-    Stands { who: Who, edge: usize, score: u64, returning: bool, told: At },
+    Stands {
+        who: Who,
+        edge: usize,
+        score: u64,
+        returning: bool,
+        told: At,
+    },
     /// The confirmed ticket reached the browser.
-    Confirmed { who: Who, score: u64 },
+    Confirmed {
+        who: Who,
+        score: u64,
+    },
     /// The store gave a turn.
-    Given { who: Who, deadline: Micros },
+    Given {
+        who: Who,
+        deadline: Micros,
+    },
     /// The store ended a turn unclaimed.
-    Lapsed { who: Who },
+    Lapsed {
+        who: Who,
+    },
     /// The store took a place out of the line: its edge had not seen the visitor.
-    Absent { who: Who },
+    Absent {
+        who: Who,
+    },
     /// The visitor was told that it is their turn.
-    Told { who: Who, edge: usize, deadline: Micros },
+    Told {
+        who: Who,
+        edge: usize,
+        deadline: Micros,
+    },
     /// The store made a session.
-    Sold { who: Who, ticket: TicketId, cap: Micros, at_once: bool },
+    Sold {
+        who: Who,
+        ticket: TicketId,
+        cap: Micros,
+        at_once: bool,
+    },
     /// An edge saw a session, by the store's word or its own.
-    Holds { who: Who, edge: usize, ticket: TicketId, session: Session },
+    Holds {
+        who: Who,
+        edge: usize,
+        ticket: TicketId,
+        session: Session,
+    },
     /// The ticket was refused.
-    Refused { who: Who, edge: usize },
+    Refused {
+        who: Who,
+        edge: usize,
+    },
     /// Gives back place, turn or session.
-    Leaves { who: Who },
+    Leaves {
+        who: Who,
+    },
     /// The store took it back.
-    Left { who: Who },
-    Offline { who: Who },
-    Online { who: Who },
+    Left {
+        who: Who,
+    },
+    Offline {
+        who: Who,
+    },
+    Online {
+        who: Who,
+    },
     /// An edge heard of this many operator's changes.
-    HeardControl { edge: usize, serial: u64 },
+    HeardControl {
+        edge: usize,
+        serial: u64,
+    },
 }
 
 impl Note {

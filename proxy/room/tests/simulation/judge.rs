@@ -1,7 +1,7 @@
 //! Judges what happens, step by step, from what an onlooker sees: never from the queue's own counters.
 
-mod line;
 mod limits;
+mod line;
 mod sessions;
 
 use std::collections::HashMap;
@@ -173,9 +173,8 @@ impl Judge {
 
     /// At the end of the world.
     pub(crate) fn finish(&self) -> Verdict {
-        let lost = (0..self.habits.len()).find(|&who| {
-            self.habits[who].honest && self.line.came(who) && !self.sessions.has_entered(who)
-        });
+        let lost = (0..self.habits.len())
+            .find(|&who| self.habits[who].honest && self.line.came(who) && !self.sessions.has_entered(who));
         match lost {
             Some(who) => {
                 breach("who keeps coming back is let in", &[who], format!("{who} came and was never let in"))

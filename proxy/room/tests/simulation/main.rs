@@ -32,3 +32,8 @@ use crate::plan::Plan;
 fn in_every_world_every_promise_holds() {
     seeds::play(10_000, Plan::of);
 }
+
+#[test]
+fn in_worlds_whose_store_has_a_clock_that_leaps_every_promise_holds() {
+    seeds::play(1_000, Plan::with_leaps);
+}

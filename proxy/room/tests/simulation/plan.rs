@@ -23,6 +23,9 @@ pub(crate) struct Plan {
 /// When the last fault begins.
 const TROUBLE_UNTIL: At = 40 * SECOND;
 
+/// Faults within this are together.
+const TOGETHER: At = 8 * SECOND;
+
 impl Plan {
     /// Anything may happen.
     pub(crate) fn of(seed: u64) -> Self {
@@ -32,6 +35,21 @@ impl Plan {
         let people = crowd(&mut dice);
         let faults = faults(&mut dice, edges);
         Self { seed, rules: rules(&mut dice), edges, delay, people, faults }
+    }
+}
+
+impl Plan {
+    /// The wall clock of the store leaps by up to an hour, one way or the other. An edge that is new trusts that
+    /// clock, so none begins here.
+    pub(crate) fn with_leaps(seed: u64) -> Self {
+        let mut plan = Self::of(seed);
+        let mut dice = Dice::new(seed ^ 0x1ea9);
+        plan.faults.retain(|(_, fault)| !matches!(fault, Fault::Kill(..) | Fault::Restart(_)));
+        for _ in 0..2 {
+            let by = dice.between(0, 7200 * SECOND).cast_signed() - 3_600_000_000;
+            plan.faults.push((dice.between(3 * SECOND, TROUBLE_UNTIL), Fault::Leap(by)));
+        }
+        plan
     }
 }
 
@@ -75,10 +93,13 @@ fn temper(dice: &mut Dice) -> Temper {
 
 fn faults(dice: &mut Dice, edges: usize) -> Vec<(At, Fault)> {
     let count = dice.pick(&[0, 1, 1, 2, 2, 3]);
-    let mut faults: Vec<(At, Fault)> = (0..count)
-        .map(|_| (dice.between(3 * SECOND, TROUBLE_UNTIL), fault(dice, edges)))
-        .collect();
+    let mut faults: Vec<(At, Fault)> =
+        (0..count).map(|_| (dice.between(3 * SECOND, TROUBLE_UNTIL), fault(dice, edges))).collect();
     faults.sort_by_key(|(at, _)| *at);
+    let losses: Vec<At> = faults.iter().filter(|(_, fault)| fault.forgets()).map(|(at, _)| *at).collect();
+    // An edge that dies together with the store takes with it what only they knew.
+    let alone = |at: At| losses.iter().all(|loss| loss.abs_diff(at) > TOGETHER);
+    faults.retain(|&(at, fault)| !matches!(fault, Fault::Kill(..)) || alone(at));
     faults
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use room::queue::{
-    Arrival, Arrived, Caller, Change, Claim, Claimed, Control, Event, Head, Leave, Now, Queue, Renewal, Renewed,
+    Arrival, Arrived, Caller, Change, Claim, Claimed, Event, Head, Leave, Now, Queue, Renewal, Renewed,
     Report, Survey,
 };
 use room::rules::Rules;
@@ -38,7 +38,7 @@ pub(crate) enum Said {
     Renewed(Renewed, Head),
     Event(Rc<Event>),
     Survey(Box<Survey>),
-    Tuned(Control),
+    Tuned,
     Missed(Option<Vec<Rc<Event>>>),
     /// Memory is full: nothing was done.
     Full,
@@ -106,7 +106,7 @@ impl Store {
             Ask::Tune(change) => {
                 // The simulation's operators name no version, so nothing is in conflict.
                 published = queue.tune(rules, now, caller, change).ok().flatten().map(Rc::new);
-                Said::Tuned(queue.control().clone())
+                Said::Tuned
             }
             Ask::Missed { .. } => Said::Missed(None),
         };

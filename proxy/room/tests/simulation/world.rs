@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use room::ids::{Incarnation, NodeId, RoomName, TicketId, VisitorId};
 use room::queue::{Caller, Change, Event};
-use room::rules::Rules;
+use room::rules::{Draft, Rules};
 use room::time::Micros;
 
 use self::calls::Trip;
@@ -35,23 +35,53 @@ pub(crate) enum Deed {
     /// A call reaches the store.
     CarryOut(u64, Errand),
     /// Its answer reaches the edge; `told` is when it was carried out.
-    Answer { trip: u64, said: Said, told: At },
+    Answer {
+        trip: u64,
+        said: Said,
+        told: At,
+    },
     /// It is given up.
     Fail(u64),
     /// An event reaches an edge.
-    Hear { edge: usize, boot: u32, event: Rc<Event> },
-    Timer { edge: usize, timer: u64 },
-    Sweep { edge: usize, boot: u32 },
+    Hear {
+        edge: usize,
+        boot: u32,
+        event: Rc<Event>,
+    },
+    Timer {
+        edge: usize,
+        timer: u64,
+    },
+    Sweep {
+        edge: usize,
+        boot: u32,
+    },
     /// A browser's request reaches an edge.
     Request(Request),
     /// A claim that had to wait for an entry.
-    ClaimAgain { edge: usize, boot: u32, visit: Visit, until: Micros },
+    ClaimAgain {
+        edge: usize,
+        boot: u32,
+        visit: Visit,
+        until: Micros,
+    },
     /// A socket was closed by the browser's side.
-    Detach { edge: usize, boot: u32, visitor: VisitorId, screen: Screen },
+    Detach {
+        edge: usize,
+        boot: u32,
+        visitor: VisitorId,
+        screen: Screen,
+    },
     /// What an edge says reaches the browser.
-    Reply { screen: Screen, reply: Reply },
+    Reply {
+        screen: Screen,
+        reply: Reply,
+    },
     /// A browser loads a page, or opens a socket.
-    Go { screen: Screen, wants: Wants },
+    Go {
+        screen: Screen,
+        wants: Wants,
+    },
     /// No reply came.
     Impatient(Screen),
     Use(Who),
@@ -93,6 +123,8 @@ pub(crate) struct Net {
 
 pub(crate) struct World {
     pub(crate) rules: Rules,
+    /// The rules as the store follows them.
+    store_rules: Rules,
     pub(crate) room: RoomName,
     pub(crate) now: At,
     pub(crate) dice: Dice,
@@ -130,6 +162,11 @@ impl World {
         let mut judge = Judge::new(plan.edges);
         judge.limits.rules = plan.rules.clone();
         let mut world = Self {
+            store_rules: if flaw == Some(Flaw::BurstTooLarge) {
+                lavish(&plan.rules)
+            } else {
+                plan.rules.clone()
+            },
             rules: plan.rules.clone(),
             room: "e1".parse().unwrap(),
             now: 0,
@@ -263,7 +300,10 @@ impl World {
                 self.replica = Some(self.store.clone());
                 Ok(())
             }
-            Deed::Exit(edge) => self.exit(edge),
+            Deed::Exit(edge) => {
+                self.exit(edge);
+                Ok(())
+            }
             Deed::Boot(edge) => {
                 self.boot(edge);
                 Ok(())
@@ -324,6 +364,12 @@ impl World {
         let first = self.now + self.dice.between(0, 1000) * MS;
         self.plan(first, Deed::Sweep { edge, boot });
     }
+}
+
+/// The same rules with eight times the burst.
+fn lavish(rules: &Rules) -> Rules {
+    let burst = Some(8 * rules.burst_at(rules.new_users_per_minute));
+    Rules::new(Draft { burst, ..Draft::clone(rules) }).unwrap()
 }
 
 /// An edge process that starts: its wall clock is a little off, its monotonic one drifts.

@@ -97,7 +97,11 @@ impl Judge {
     pub(crate) fn is_present(&self, who: Who) -> bool {
         !self.line.offline.contains(&who)
             && !self.sessions.holds_pass(who, self.now.clock)
-            && self.line.places.get(&who).is_some_and(|place| self.still_keeps(place.edge, place.boot, place.since))
+            && self
+                .line
+                .places
+                .get(&who)
+                .is_some_and(|place| self.still_keeps(place.edge, place.boot, place.since))
     }
 
     /// Whether an edge that looked after somebody at the instant `since` has done so all the time.
@@ -228,7 +232,6 @@ impl Judge {
                 line.deadlines.insert(who, deadline);
                 line.turns.insert(who, Told { edge, boot: boot_of(edge), since, deadline });
             }
-            Note::Absent { who } => line.out(who),
             Note::Sold { who, .. } | Note::Refused { who, .. } | Note::Left { who } => {
                 line.changed.insert(who, at);
                 line.demoted.remove(&who);
@@ -236,7 +239,7 @@ impl Judge {
                 line.end_turn(who);
                 line.out(who);
             }
-            Note::Holds { who, .. } | Note::Leaves { who } => line.out(who),
+            Note::Holds { who, .. } | Note::Leaves { who } | Note::Absent { who } => line.out(who),
             Note::Offline { who } => {
                 line.demoted.remove(&who);
                 line.offline.insert(who);

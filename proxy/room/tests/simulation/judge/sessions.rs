@@ -62,7 +62,8 @@ impl Judge {
             Note::Refused { who, .. } => match self.sessions.using.remove(&who) {
                 // A little: the clocks of edges differ, and the pass is good by its seconds.
                 Some(ends) if ends.0 > self.now.clock.0 + 1_500_000 && self.is_honoured(who) => {
-                    let what = format!("{who}'s pass is good until {ends:?}, the clock is {:?}", self.now.clock);
+                    let what =
+                        format!("{who}'s pass is good until {ends:?}, the clock is {:?}", self.now.clock);
                     breach("a pass in use is honoured", &[who], what)
                 }
                 _ => Ok(()),

@@ -4,10 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use room::queue::{
-    Arrived, Caller, Change, Claimed, Control, Event, Head, Leave, Now, Restore,
-    Witness,
-};
+use room::queue::{Arrived, Caller, Change, Claimed, Control, Event, Head, Leave, Now, Restore, Witness};
 
 use super::desk::Visit;
 use super::{Deed, Errand, World};
@@ -125,12 +122,11 @@ impl World {
             self.trips.remove(&number);
             return Ok(());
         }
-        let fast = if self.has(Flaw::ClockFast) { 3 } else { 1 };
-        let now = Now { time: self.store.wall(self.now * fast), at_most: at_most * fast as u32 };
+        let now = Now { time: self.store.wall(self.now), at_most };
         let gap = self.now - std::mem::replace(&mut self.called, self.now);
         self.judge.lived(gap.min(2 * SECOND));
-        let before = self.store.queue.as_ref().map(|queue| queue.head());
-        let (said, event) = self.store.carry_out(&self.rules, now, &caller, &ask);
+        let before = self.store.queue.as_ref().map(room::queue::Queue::head);
+        let (said, event) = self.store.carry_out(&self.store_rules, now, &caller, &ask);
         if self.has(Flaw::PlaceDropped) && self.planned.is_multiple_of(16) {
             self.drop_place(now, &caller, &ask);
         }
@@ -193,7 +189,7 @@ impl World {
 
     /// How far the queue's clock went beyond true time: only a leap of the wall clock may do that.
     fn look_at(&mut self, before: Option<Head>, gap: At) {
-        let Some(after) = self.store.queue.as_ref().map(|queue| queue.head()) else { return };
+        let Some(after) = self.store.queue.as_ref().map(room::queue::Queue::head) else { return };
         if let Some(before) = before {
             let moved = after.clock.0.saturating_sub(before.clock.0);
             let ahead = moved.saturating_sub(gap);
@@ -359,9 +355,11 @@ impl World {
 
 fn head_of(said: &Said) -> Option<Head> {
     match said {
-        Said::Arrived(_, head) | Said::Claimed(_, head) | Said::Done(head) | Said::Renewed(_, head) => Some(*head),
+        Said::Arrived(_, head) | Said::Claimed(_, head) | Said::Done(head) | Said::Renewed(_, head) => {
+            Some(*head)
+        }
         Said::Event(event) => Some(event.head),
         Said::Survey(survey) => Some(survey.head),
-        Said::Tuned(_) | Said::Missed(_) | Said::Full => None,
+        Said::Tuned | Said::Missed(_) | Said::Full => None,
     }
 }

@@ -93,7 +93,9 @@ impl World {
             Fault::Full(_) => self.store.full = false,
             Fault::Lossy { .. } => self.net.loss = 0,
             Fault::Late { .. } => self.net.late = 0,
-            Fault::Freeze(edge, _) => self.judge.edges[edge].frozen = self.edges[edge].frozen_until > self.now,
+            Fault::Freeze(edge, _) => {
+                self.judge.edges[edge].frozen = self.edges[edge].frozen_until > self.now;
+            }
             Fault::Hold(_) => self.operate(Change { paused: Some(None), ..Change::default() }),
             _ => {}
         }
@@ -110,11 +112,11 @@ impl World {
     pub(super) fn ask_for(&mut self, change: Box<Change>) {
         let able = |edge: &usize| self.edges[*edge].up && self.edges[*edge].frozen_until <= self.now;
         let edges: Vec<usize> = (0..self.edges.len()).filter(able).collect();
-        if !edges.is_empty() {
+        if edges.is_empty() {
+            self.plan(self.now + SECOND, Deed::Operate(change));
+        } else {
             let edge = self.dice.pick(&edges);
             self.call(edge, Ask::Tune(Change::clone(&change)), Then::Operator(change));
-        } else {
-            self.plan(self.now + SECOND, Deed::Operate(change));
         }
     }
 
@@ -158,13 +160,12 @@ impl World {
         self.plan(self.now + LINGERS, Deed::Exit(edge));
     }
 
-    pub(super) fn exit(&mut self, edge: usize) -> Verdict {
+    pub(super) fn exit(&mut self, edge: usize) {
         if self.edges[edge].up && self.edges[edge].leaving {
             self.down(edge);
             self.break_sockets(edge);
             self.plan(self.now + SECOND, Deed::Boot(edge));
         }
-        Ok(())
     }
 
     pub(super) fn boot(&mut self, edge: usize) {

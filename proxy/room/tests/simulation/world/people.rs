@@ -91,7 +91,7 @@ impl World {
             return Ok(());
         }
         match reply {
-            Reply::In(pass) => return self.let_in(screen, pass),
+            Reply::In(pass) => self.let_in(screen, pass),
             Reply::Waits(ticket) => {
                 person.visitor = Some(ticket.visitor);
                 // A place that was confirmed is not given away for another.
@@ -147,14 +147,14 @@ impl World {
         }
     }
 
-    fn let_in(&mut self, screen: Screen, pass: Pass) -> Verdict {
+    fn let_in(&mut self, screen: Screen, pass: Pass) {
         let (who, at) = (screen.who, self.now);
         let person = &mut self.people[who];
         person.visitor = Some(pass.visitor);
         person.pass = Some(pass);
         person.tabs[screen.tab].open = true;
         if person.stay_ends.is_some() {
-            return Ok(());
+            return;
         }
         let stay = person.temper.stays;
         person.stay_ends = Some(at + stay.unwrap_or(0));
@@ -167,7 +167,6 @@ impl World {
         if self.people[who].temper.replays {
             self.plan(at + REPLAY, Deed::Use(who));
         }
-        Ok(())
     }
 
     /// A request with the pass; at the end of the stay the session is given back, or left to end.

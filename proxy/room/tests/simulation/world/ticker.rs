@@ -72,18 +72,18 @@ impl World {
             } else if let Some(event) = ticker.inbox.pop_front() {
                 self.take_in(edge, &event)?;
             } else {
-                return self.rest(edge);
+                self.rest(edge);
+                return Ok(());
             }
         }
     }
 
     /// Nothing is to be done before the next call; one that fell due meanwhile comes at once.
-    fn rest(&mut self, edge: usize) -> Verdict {
+    fn rest(&mut self, edge: usize) {
         if self.edges[edge].ticker.due <= self.now {
             let next = self.now + MS;
             self.set_due(edge, next);
         }
-        Ok(())
     }
 
     fn begin_job(&mut self, edge: usize, job: Job) -> Verdict {
@@ -126,7 +126,7 @@ impl World {
                 self.surveyed(edge, &survey)?;
                 self.succeeded(edge);
             }
-            (Job::Offer, Said::Tuned(_)) => self.edges[edge].ticker.offered = true,
+            (Job::Offer, Said::Tuned) => self.edges[edge].ticker.offered = true,
             (Job::ReadBack { after, before }, Said::Missed(events)) => match events {
                 Some(events) => {
                     self.edges[edge].missed = None;
@@ -161,10 +161,7 @@ impl World {
     fn surveyed(&mut self, edge: usize, survey: &Survey) -> Verdict {
         let from = &mut self.edges[edge];
         let heard = from.node.surveyed(survey);
-        from.known = Some(Known {
-            counts: survey.counts,
-            control: survey.control.clone(),
-        });
+        from.known = Some(Known { counts: survey.counts, control: survey.control.clone() });
         self.heard_control(edge)?;
         match heard {
             Heard::Anew => self.owe(edge, Owes::All),
@@ -263,10 +260,7 @@ impl World {
         if heard == Heard::Old {
             return Ok(());
         }
-        from.known = Some(Known {
-            counts: event.counts,
-            control: event.control.clone(),
-        });
+        from.known = Some(Known { counts: event.counts, control: event.control.clone() });
         self.heard_control(edge)?;
         self.hear_named(edge, event)?;
         match heard {
@@ -309,14 +303,7 @@ impl World {
     }
 
     /// Where somebody stands whose ticket the edge presented by itself.
-    fn restate(
-        &mut self,
-        edge: usize,
-        arrival: &Arrival,
-        arrived: Arrived,
-        seq: u64,
-        told: At,
-    ) -> Verdict {
+    fn restate(&mut self, edge: usize, arrival: &Arrival, arrived: Arrived, seq: u64, told: At) -> Verdict {
         let visitor = arrival.visitor;
         if !self.edges[edge].hub.waiters.contains_key(&visitor) {
             return Ok(());
