@@ -19,8 +19,8 @@ impl Queue {
         let lapsed = self.lapse_turns(rules);
         self.forget();
         let (turns, absent) = if self.gives(caller) { self.give_turns(rules) } else { Default::default() };
-        let (ruler, alive) = self.measure();
-        Event { turns, lapsed, absent, ruler, nodes: alive, ..self.event() }
+        let (measured, alive) = self.measure();
+        Event { turns, lapsed, absent, ruler: measured, nodes: alive, ..self.event() }
     }
 
     /// Nobody could claim while no tick came: open turns are extended by the gap. And no edge was silent for as

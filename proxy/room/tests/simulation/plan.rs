@@ -97,9 +97,9 @@ fn faults(dice: &mut Dice, edges: usize) -> Vec<(At, Fault)> {
         (0..count).map(|_| (dice.between(3 * SECOND, TROUBLE_UNTIL), fault(dice, edges))).collect();
     faults.sort_by_key(|(at, _)| *at);
     let losses: Vec<At> = faults.iter().filter(|(_, fault)| fault.forgets()).map(|(at, _)| *at).collect();
-    // An edge that dies together with the store takes with it what only they knew.
+    // An edge that dies together with the store takes with it what only they knew; a full one cannot be told.
     let alone = |at: At| losses.iter().all(|loss| loss.abs_diff(at) > TOGETHER);
-    faults.retain(|&(at, fault)| !matches!(fault, Fault::Kill(..)) || alone(at));
+    faults.retain(|&(at, fault)| !matches!(fault, Fault::Kill(..) | Fault::Full(_)) || alone(at));
     faults
 }
 

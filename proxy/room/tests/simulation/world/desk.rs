@@ -201,7 +201,7 @@ impl World {
                 self.claim(edge, visit, until);
                 Ok(())
             }
-            Arrived::Waiting(_) | Arrived::Turn(_) => self.keep(edge, visit, &ticket, arrived, head, told),
+            Arrived::Waiting(_) | Arrived::Turn(_) => self.keep(edge, &visit, &ticket, arrived, head, told),
             Arrived::Busy => {
                 let now = self.edges[edge].now(self.now);
                 self.edges[edge].busy_until = Micros(now.0 + BUSY);
@@ -221,7 +221,7 @@ impl World {
     fn keep(
         &mut self,
         edge: usize,
-        visit: Visit,
+        visit: &Visit,
         ticket: &Ticket,
         arrived: Arrived,
         head: Head,
