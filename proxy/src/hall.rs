@@ -1,25 +1,22 @@
 //! One room as this edge runs it: its settings, its clock, its line to the store, those who wait here.
 
-use std::collections::HashSet;
+mod hearing;
+mod sessions;
+
 use std::fmt;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use room::estimate::Forecast;
 use room::gate::Door;
-use room::ids::{Incarnation, NodeId, RoomName, TicketId, VisitorId};
+use room::ids::{NodeId, RoomName, TicketId, VisitorId};
 use room::meter::Meter;
-use room::node::Heard;
 use room::queue::{
-    Arrival, Arrived, Change, Claim, Claimed, Control, Counts, Event, FileValues, Head, Leave, Mode, Renewal,
-    Renewed, Session, Survey,
+    Arrival, Arrived, Change, Claim, Claimed, Control, Counts, FileValues, Head, Leave, Mode, Renewal,
+    Renewed,
 };
-use room::ruler::Ruler;
 use room::rules::Phase;
 use room::time::Micros;
-use room::token::Pass;
-use room::wire::ServerMessage;
 use store::batch::{Batch, MOST};
 use store::{Store, StoreError, TuneError};
 use tokio::sync::Notify;
@@ -30,10 +27,11 @@ use crate::edge::upstream::Upstream;
 use crate::healing::Healing;
 use crate::hub::{Hub, Said, View};
 use crate::link::Link;
-use crate::metrics::{self, RoomMetrics, WsType};
+use crate::metrics::{self, RoomMetrics};
 use crate::page::Page;
-use crate::passes::session_of;
-use crate::standing::{self, Known, Who};
+use crate::standing::{Known, Who};
+
+use self::sessions::Introduced;
 
 /// One running room.
 pub struct Hall {
@@ -77,16 +75,6 @@ pub enum Reach {
     /// It does not, and this edge goes on by itself.
     Alone,
 }
-
-/// Passes of an earlier life, or extended by an edge alone, that were registered in this life already.
-#[derive(Debug, Default)]
-struct Introduced {
-    life: Option<Incarnation>,
-    tickets: HashSet<TicketId>,
-}
-
-/// Passes remembered as introduced; beyond, they are introduced once more.
-const MAX_INTRODUCED: usize = 100_000;
 
 impl Hall {
     pub fn new(
@@ -223,48 +211,6 @@ impl Hall {
         before
     }
 
-    pub fn is_revoked(&self, ticket: TicketId) -> bool {
-        self.link.ask(|node| node.is_revoked(ticket))
-    }
-
-    /// Remembers the session of a pass that comes by here for the first time.
-    pub fn saw(&self, pass: &Pass) {
-        let (session, now) = (session_of(pass), self.now());
-        self.link.note(|node| match pass.granted_secs {
-            Some(_) => node.lent(pass.visitor, pass.ticket, session, now),
-            None => node.entered(pass.visitor, pass.ticket, session, now),
-        });
-    }
-
-    /// Whether the store may not know the session of this pass: another life of it granted the session, or an edge
-    /// extended it alone. Said once of each pass in each life.
-    pub fn is_strange(&self, pass: &Pass) -> bool {
-        let Some(life) = self.known.load().as_ref().map(|known| known.head.incarnation) else { return false };
-        if (pass.incarnation == life && pass.granted_secs.is_none()) || self.reach() == Reach::Away {
-            return false;
-        }
-        let mut introduced = self.introduced.lock().unwrap_or_else(PoisonError::into_inner);
-        if introduced.life != Some(life) || introduced.tickets.len() >= MAX_INTRODUCED {
-            *introduced = Introduced { life: Some(life), tickets: HashSet::new() };
-        }
-        introduced.tickets.insert(pass.ticket)
-    }
-
-    /// Extends a session while the store is away, as far as an edge may.
-    pub fn extend_alone(&self, pass: &Pass) -> Option<Session> {
-        let (settings, now) = (self.settings(), self.now());
-        let session = session_of(pass);
-        if session.ends.since(now) * 2 >= settings.rules.session_duration {
-            return None;
-        }
-        let granted = Micros::from_secs(pass.granted_secs.unwrap_or(pass.expires_at_secs));
-        let extended = session.extended_alone(granted, &settings.rules, now)?;
-        self.link.note(|node| node.lent(pass.visitor, pass.ticket, extended, now));
-        self.healing.ask_for_lent();
-        self.metrics.lent.increment(1);
-        Some(extended)
-    }
-
     /// Presents one ticket, with others that come at the same time. Whoever waits now, or may claim, is kept in the
     /// hub.
     pub async fn arrive(&self, arrival: Arrival, stamp: Micros) -> Result<Arrived, StoreError> {
@@ -326,170 +272,5 @@ impl Hall {
     pub fn view<'a>(&'a self, settings: &'a RoomSettings, known: Option<&'a Known>) -> View<'a> {
         let away = self.reach() == Reach::Away;
         View { room: &self.name, rules: &settings.rules, known, away, now: self.now() }
-    }
-
-    /// Takes in what the store says of the room, and tells those who wait here.
-    pub fn hear(&self, event: &Event) -> Heard {
-        let before = self.known();
-        let heard = self.link.note(|node| node.heard(event));
-        match heard {
-            // An end is an end, however late it is heard.
-            Heard::Old => {
-                self.revoke(event);
-                return heard;
-            }
-            Heard::Anew => self.forgotten(),
-            Heard::Next | Heard::Gap { .. } => {}
-        }
-        let known = Arc::new(Known::after(before.as_deref(), event));
-        self.known.store(Some(Arc::clone(&known)));
-        self.measure(&known);
-        let settings = self.settings();
-        let view = self.view(&settings, Some(&known));
-        let lag = view.now.since(event.head.clock);
-        let called = self.hub.hear(event, view);
-        for _ in 0..called.turns {
-            self.metrics.turn_lag.record(lag);
-        }
-        for ratio in called.estimate_errors {
-            self.metrics.estimate_error.record(ratio);
-        }
-        if let Some(before) = before {
-            self.announce(&before.control, &known.control, view);
-        }
-        heard
-    }
-
-    /// Tells those who wait what the operator changed.
-    fn announce(&self, before: &Control, now: &Control, view: View<'_>) {
-        if before.paused != now.paused {
-            let paused = standing::paused(now);
-            self.hub.announce(WsType::Paused, &ServerMessage::Paused { paused });
-        }
-        if before.message != now.message {
-            self.hub.announce(WsType::Message, &ServerMessage::Message { message: now.message.clone() });
-        }
-        if (&before.paused, &before.message, before.mode) != (&now.paused, &now.message, now.mode) {
-            self.hub.tell_all(view);
-        }
-    }
-
-    fn revoke(&self, event: &Event) {
-        if !event.revoked.is_empty() {
-            let now = self.now();
-            self.link.note(|node| {
-                event.revoked.iter().for_each(|&(ticket, until)| node.revoke(ticket, until, now));
-            });
-        }
-    }
-
-    /// The store is in another life: it is told what this edge knows of the one before.
-    fn forgotten(&self) {
-        self.metrics.lives.increment(1);
-        self.healing.ask_for_all();
-    }
-
-    /// Takes in an event that was missed and read back: who was named is told, the room has moved on.
-    pub fn hear_late(&self, event: &Event) -> Heard {
-        let heard = self.hear(event);
-        if heard != Heard::Old {
-            return heard;
-        }
-        if let (Some(known), Some(ruler)) = (self.known(), measured(event))
-            && known.ruler_at < event.head.clock
-        {
-            let newer = Known { ruler: Some(ruler), ruler_at: event.head.clock, ..Known::clone(&known) };
-            self.known.store(Some(Arc::new(newer)));
-        }
-        let (settings, known) = (self.settings(), self.known());
-        self.hub.hear(event, self.view(&settings, known.as_deref()));
-        heard
-    }
-
-    /// Takes in the whole of a room: at the start, and while no ticks come.
-    pub fn hear_survey(&self, survey: &Survey) -> Heard {
-        let before = self.known();
-        let heard = self.link.note(|node| node.surveyed(survey));
-        if heard == Heard::Anew {
-            self.forgotten();
-        }
-        if heard == Heard::Old {
-            return heard;
-        }
-        let known = Known {
-            head: survey.head,
-            waiting: waiting(before.as_deref(), survey.counts, survey.settling_until),
-            counts: survey.counts,
-            control: survey.control.clone(),
-            settling_until: survey.settling_until,
-            ruler: before.as_ref().and_then(|known| known.ruler.clone()),
-            ruler_at: before.as_ref().map_or(Micros::ZERO, |known| known.ruler_at),
-            forecast: before.as_ref().map_or_else(Forecast::default, |known| known.forecast.clone()),
-        };
-        self.measure(&known);
-        self.known.store(Some(Arc::new(known)));
-        heard
-    }
-
-    fn measure(&self, known: &Known) {
-        let Counts { waiting, returning, turns, active, .. } = known.counts;
-        self.metrics.waiting.set((waiting + returning) as f64);
-        self.metrics.turns_open.set(turns as f64);
-        self.metrics.active.set(active as f64);
-        let rate = f64::from(known.control.new_users_per_minute);
-        let stopped = known.control.paused.is_some() || known.control.mode != Mode::Open;
-        self.metrics.rate_configured.set(rate);
-        self.metrics.rate_effective.set(if stopped { 0.0 } else { rate });
-        let burst = self.settings.load().rules.burst_at(known.control.new_users_per_minute);
-        let reading = self.meter.lock().unwrap_or_else(PoisonError::into_inner).read(
-            known.head.clock,
-            known.counts.entered,
-            known.control.new_users_per_minute,
-            burst,
-            waiting > 0,
-        );
-        self.metrics.over_limit.increment(reading.over);
-        // Nobody waits: the limit is not what holds them.
-        self.metrics.limit_utilisation.set(reading.utilisation.unwrap_or(0.0));
-        metrics::edge().clock_offset.set(self.clock.offset_secs());
-    }
-}
-
-impl Known {
-    fn after(before: Option<&Self>, event: &Event) -> Self {
-        let moved = event.counts.admitted + event.counts.abandoned + event.counts.set_aside;
-        let mut forecast = before.map_or_else(Forecast::default, |known| known.forecast.clone());
-        if event.control.paused.is_none() {
-            forecast.observe(event.head.clock, moved);
-        }
-        let measured = measured(event).map(|ruler| (Some(ruler), event.head.clock));
-        let kept = || before.map_or((None, Micros::ZERO), |known| (known.ruler.clone(), known.ruler_at));
-        let (ruler, ruler_at) = measured.unwrap_or_else(kept);
-        Self {
-            head: event.head,
-            waiting: waiting(before, event.counts, event.settling_until),
-            counts: event.counts,
-            control: event.control.clone(),
-            ruler,
-            ruler_at,
-            forecast,
-            settling_until: event.settling_until,
-        }
-    }
-}
-
-/// The line, if the event measured it. While a store that started anew gathers its people the line is short, and
-/// positions shown by it could not be taken back: the ruler from before is the better one.
-fn measured(event: &Event) -> Option<Arc<Ruler>> {
-    let ruler = event.ruler.as_ref().filter(|_| event.settling_until.is_none())?;
-    Some(Arc::new(ruler.clone()))
-}
-
-/// How many wait, as people are told: while a store that started anew gathers them, as many as before.
-fn waiting(before: Option<&Known>, counts: Counts, settling_until: Option<Micros>) -> u64 {
-    let counted = counts.waiting + counts.returning;
-    match before {
-        Some(before) if settling_until.is_some() => counted.max(before.waiting),
-        _ => counted,
     }
 }

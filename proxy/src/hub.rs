@@ -4,6 +4,7 @@
 //! waits: what it says goes into mailboxes.
 
 mod turns;
+mod waiter;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,13 +15,13 @@ use room::queue::{Arrival, Arrived, Event, Place, Restore};
 use room::rules::Rules;
 use room::time::Micros;
 use room::wire::{ServerMessage, Standing, close};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::mailbox::Mailbox;
 use crate::metrics::WsType;
 use crate::standing::{Known, Shown, Who, compose};
 
 use self::turns::RecentTurns;
+use self::waiter::{Told, Waiter, encode};
 
 /// Nothing is left to say (RFC 6455 §7.4.1).
 const NORMAL: u16 = 1000;
@@ -65,25 +66,6 @@ pub struct Called {
     pub estimate_errors: Vec<f64>,
 }
 
-#[derive(Debug)]
-struct Waiter {
-    /// What is presented again when the store forgot.
-    arrival: Arrival,
-    stamp: Micros,
-    who: Who,
-    shown: Shown,
-    /// When to tell the place again.
-    due: Micros,
-    /// When the visitor last asked, or closed a socket.
-    seen: Micros,
-    /// When the visitor's ticket was last presented by this edge.
-    presented: Micros,
-    next_update: Duration,
-    /// The first wait that was shown, and when.
-    promised: Option<(Micros, Duration)>,
-    screens: Vec<Arc<Mailbox>>,
-}
-
 /// The room for which waiters are told their place.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
@@ -119,7 +101,8 @@ impl Hub {
             waiter.seen = now;
         } else if here.waiters.len() < most {
             let who = Who::InLine { score: arrival.score, stamp, returning: false };
-            let waiter = Waiter { presented: Micros::ZERO, ..Waiter::new(arrival, stamp, who, now) };
+            let mut waiter = Waiter::new(arrival, stamp, who, now);
+            waiter.presented = Micros::ZERO;
             here.waiters.insert(arrival.visitor, waiter);
         } else {
             return false;
@@ -360,85 +343,8 @@ fn in_order(arrivals: impl Iterator<Item = Arrival>) -> Vec<Arrival> {
     arrivals
 }
 
-impl Waiter {
-    fn new(arrival: Arrival, stamp: Micros, who: Who, now: Micros) -> Self {
-        Self {
-            arrival,
-            stamp,
-            who,
-            shown: Shown::default(),
-            due: now,
-            seen: now,
-            presented: now,
-            next_update: Duration::ZERO,
-            promised: None,
-            screens: Vec::new(),
-        }
-    }
-
-    fn is_due(&self, now: Micros) -> bool {
-        !self.screens.is_empty() && now >= self.due && matches!(self.who, Who::InLine { .. })
-    }
-
-    fn standing(&mut self, view: View<'_>) -> Standing {
-        let standing = view.tell(self.who, &mut self.shown);
-        self.next_update = Duration::from_secs(standing.next_update_seconds.into());
-        self.due = view.now + self.next_update;
-        if let (None, Some(estimate)) = (self.promised, standing.estimate) {
-            self.promised = Some((view.now, Duration::from_secs(estimate.p50_seconds)));
-        }
-        standing
-    }
-
-    fn estimate_error(&self, now: Micros) -> Option<f64> {
-        let (told_at, wait) = self.promised?;
-        (!wait.is_zero()).then(|| now.since(told_at).as_secs_f64() / wait.as_secs_f64())
-    }
-
-    fn message(&mut self, view: View<'_>) -> Told {
-        let standing = self.standing(view);
-        if matches!(self.who, Who::Turn { .. }) { Told::turn(standing) } else { Told::update(standing) }
-    }
-
-    fn post(&mut self, view: View<'_>) {
-        let message = self.message(view);
-        for screen in &self.screens {
-            message.post(screen);
-        }
-    }
-}
-
 impl View<'_> {
     pub fn tell(&self, who: Who, shown: &mut Shown) -> Standing {
         compose(self, who, shown)
     }
-}
-
-/// A message, encoded once for all screens of a visitor.
-struct Told {
-    is_turn: bool,
-    text: Utf8Bytes,
-}
-
-impl Told {
-    fn update(standing: Standing) -> Self {
-        Self { is_turn: false, text: encode(&ServerMessage::Update(Box::new(standing))) }
-    }
-
-    fn turn(standing: Standing) -> Self {
-        Self { is_turn: true, text: encode(&ServerMessage::Turn(Box::new(standing))) }
-    }
-
-    fn post(&self, screen: &Mailbox) {
-        if self.is_turn {
-            screen.urgent(WsType::Turn, self.text.clone());
-        } else {
-            screen.update(self.text.clone());
-        }
-    }
-}
-
-fn encode(message: &ServerMessage) -> Utf8Bytes {
-    // Our own plain data: serialising it cannot fail. An empty frame would be ignored by every client.
-    serde_json::to_string(message).unwrap_or_default().into()
 }

@@ -18,6 +18,9 @@ async fn a_place_taken_at_one_edge_is_known_at_the_other() {
     assert_eq!(one.visitor().visit("/").await.shows(), "GET /");
     let mut first = one.visitor();
     first.join().await;
+    // The clocks of two edges on a busy machine are not closer than this.
+    let later = one.hall().now() + Duration::from_millis(100);
+    until("it is later at the other edge", || two.hall().now() > later).await;
     let mut second = two.visitor();
     second.join().await;
     for (visitor, position) in [(&mut first, 1), (&mut second, 2)] {
@@ -90,10 +93,10 @@ async fn departures_by_the_dozen_do_not_put_off_the_ticks() {
     let mut events = link.listen();
     let began = Instant::now();
     let mut pace = tokio::time::interval(Duration::from_millis(20));
-    for some in leavers.chunks(3) {
+    for few in leavers.chunks(3) {
         pace.tick().await;
-        let leaves: Vec<Leave> = some.iter().map(|arrival| Leave::Absent(arrival.visitor)).collect();
-        link.leave(&leaves).await.unwrap();
+        let gone: Vec<Leave> = few.iter().map(|arrival| Leave::Absent(arrival.visitor)).collect();
+        link.leave(&gone).await.unwrap();
     }
     let span = began.elapsed().as_secs_f64();
     let (mut ticks, mut departures) = (0, 0);
@@ -181,7 +184,8 @@ async fn whoever_moves_to_another_edge_keeps_the_place_when_the_first_edge_misse
     visitor.edge = two.address;
     let mut screen = visitor.watch().await;
     until_within("the first edge gave the visitor up", AWAY, || one.hall().hub.is_empty()).await;
-    assert_eq!(fleet.in_line(), 1);
+    until("the place is there, given up by one edge and taken again by the other", || fleet.in_line() == 1)
+        .await;
     let shown = screen.standing("a place", |standing| standing.position == Some(1)).await;
     assert_eq!(shown.state, State::Waiting);
 }
