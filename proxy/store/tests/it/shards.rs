@@ -70,6 +70,27 @@ async fn a_shard_that_stalls_or_dies_is_no_matter_to_rooms_on_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_nobody_serves_is_away_by_itself_and_used_again_when_it_is_served() {
+    let (cluster, rules) = (Cluster::start(), Rules::default());
+    let store = production(cluster.options()).await;
+    let rooms = one_room_each(&cluster, &store, &rules).await;
+    let neighbour = new_room();
+    let calls = [&rooms[0], &rooms[1], &rooms[2], &neighbour].map(|room| call(room, &rules, caller(0, None)));
+    let slot = cluster.nodes[0].cli(&["CLUSTER", "KEYSLOT", &key(&rooms[0], "state")]);
+    let owner = &cluster.nodes[cluster.owner(&slot)];
+    assert_eq!(owner.cli(&["CLUSTER", "DELSLOTS", &slot]), "OK");
+    for _ in 0..20 {
+        let asked = ask(&store, calls[0]).await;
+        assert!(matches!(asked.error, Some(StoreError::Unreachable { .. })), "{asked:?}");
+        for other in &calls[1..] {
+            assert_eq!(ask(&store, *other).await.kind, "ok");
+        }
+    }
+    assert_eq!(owner.cli(&["CLUSTER", "ADDSLOTS", &slot]), "OK");
+    heals("a slot that nobody served", HEALED, &store, calls[0]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_rights_that_the_manual_names_are_enough() {
     let (cluster, rules) = (Cluster::start(), Rules::default());
     let order = "ACL SETUSER edge on >hush ~vestibule:* &vestibule:* -@all +@read +@write +@pubsub +@scripting \
