@@ -81,31 +81,41 @@ impl Breaker {
         Ok(Pass { epoch: self.epoch })
     }
 
-    /// The server answered, whatever it said and whenever it was asked.
-    pub(super) fn answered(&mut self) {
+    /// The server answered, whatever it said and whenever it was asked. True when it had been left alone.
+    pub(super) fn answered(&mut self) -> bool {
         match &mut self.state {
-            State::Closed { failures } => *failures = 0,
-            State::Open { .. } | State::Probing { .. } => self.turn(State::default()),
+            State::Closed { failures } => {
+                *failures = 0;
+                false
+            }
+            State::Open { .. } | State::Probing { .. } => {
+                self.turn(State::default());
+                true
+            }
         }
     }
 
-    /// The server was silent. `share`, from 0 to 1, spreads the pauses of a fleet.
-    pub(super) fn failed(&mut self, pass: Pass, now: Instant, cause: &StoreError, share: f64) {
+    /// The server was silent. `share`, from 0 to 1, spreads the pauses of a fleet. True when it is left alone from now
+    /// on.
+    pub(super) fn failed(&mut self, pass: Pass, now: Instant, cause: &StoreError, share: f64) -> bool {
         if pass.epoch != self.epoch {
-            return;
+            return false;
         }
         match &mut self.state {
             State::Closed { failures } => {
                 *failures += 1;
-                if *failures >= LIMIT {
+                let is_enough = *failures >= LIMIT;
+                if is_enough {
                     self.open(Trouble::new(now, cause), now, share);
                 }
+                is_enough
             }
             State::Probing { trouble } => {
                 let trouble = trouble.again(cause);
                 self.open(trouble, now, share);
+                false
             }
-            State::Open { .. } => {}
+            State::Open { .. } => false,
         }
     }
 
@@ -250,7 +260,8 @@ mod tests {
     #[test]
     fn an_answer_to_an_earlier_call_closes_it_too() {
         let (mut breaker, now) = opened();
-        breaker.answered();
+        assert!(breaker.answered());
+        assert!(!breaker.answered());
         fail(&mut breaker, now);
         breaker.admit(now).unwrap();
     }

@@ -105,6 +105,18 @@ impl Server {
         outcome
     }
 
+    fn answered(&self) {
+        if self.breaker().answered() {
+            tracing::info!(store = self.address, "the server answers again");
+        }
+    }
+
+    fn silent(&self, pass: Pass, error: &StoreError) {
+        if self.breaker().failed(pass, Instant::now(), error, random::share()) {
+            tracing::warn!(store = self.address, %error, "the server is left alone but for probes");
+        }
+    }
+
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -121,7 +133,7 @@ impl Report<'_> {
         let pass = self.pass.take();
         let failure = match outcome {
             Ok(value) => {
-                self.server.breaker().answered();
+                self.server.answered();
                 return Ok(value);
             }
             Err(failure) => failure,
@@ -129,9 +141,9 @@ impl Report<'_> {
         let error = failure.explain(&self.server.address, self.server.timeout);
         match pass {
             Some(pass) if failure.is_silence() => {
-                self.server.breaker().failed(pass, Instant::now(), &error, random::share());
+                self.server.silent(pass, &error);
             }
-            _ => self.server.breaker().answered(),
+            _ => self.server.answered(),
         }
         Err(match failure.moved() {
             Some(Moved::To(address)) => Refused::Elsewhere { address: address.into() },
