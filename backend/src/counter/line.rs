@@ -79,6 +79,8 @@ struct State<S: Service> {
     waiting: VecDeque<Waiting<S>>,
     /// Of the next who comes.
     place: u64,
+    /// So many at the head of the line are served alone.
+    one_by_one: usize,
     /// Groups whose end is open.
     at_once: usize,
     /// Whether one of them may still take more from the line or decide.
@@ -89,7 +91,14 @@ struct State<S: Service> {
 
 impl<S: Service> Line<S> {
     pub(super) fn new(service: S) -> Arc<Self> {
-        let state = State { waiting: VecDeque::new(), place: 0, at_once: 0, deciding: false, trouble: None };
+        let state = State {
+            waiting: VecDeque::new(),
+            place: 0,
+            one_by_one: 0,
+            at_once: 0,
+            deciding: false,
+            trouble: None,
+        };
         Arc::new(Self { service, state: Mutex::new(state) })
     }
 
@@ -136,19 +145,28 @@ impl<S: Service> Line<S> {
         }
         metrics::group_served(S::NAME, group.len());
         let result = self.service.serve(&mut group, || drop(decision)).await;
-        let serve_again = result.as_ref().err().is_none_or(DbError::may_pass);
+        let may_pass = result.as_ref().err().is_none_or(DbError::may_pass);
         let trouble = result.err().map(|error| {
             tracing::warn!(error = %error, left = group.len(), line = S::NAME, "a group failed");
             Arc::new(error)
         });
         self.state().trouble.clone_from(&trouble);
-        if serve_again {
-            self.put_back(group).await;
-        } else if let Some(trouble) = trouble {
-            for waiting in group {
-                waiting.refuse(DbError::OfGroup(Arc::clone(&trouble)));
+        match trouble {
+            Some(trouble) if !may_pass && group.len() == 1 => {
+                for waiting in group {
+                    waiting.refuse(DbError::OfGroup(Arc::clone(&trouble)));
+                }
             }
+            Some(_) if !may_pass => self.put_back_one_by_one(group),
+            _ => self.put_back(group).await,
         }
+    }
+
+    /// What fails for good is the fault of one of them: each is served alone, so that only that one hears of it.
+    fn put_back_one_by_one(&self, group: Vec<Waiting<S>>) {
+        let mut state = self.state();
+        state.one_by_one += group.len();
+        state.take_back(group);
     }
 
     /// Those who are left stand at their places again, after a pause.
@@ -157,9 +175,7 @@ impl<S: Service> Line<S> {
             return;
         }
         sleep(AFTER_FAILURE).await;
-        let mut state = self.state();
-        state.waiting.extend(group);
-        state.waiting.make_contiguous().sort_unstable_by_key(|waiting| waiting.place);
+        self.state().take_back(group);
     }
 
     /// Takes a group from the line. As long as every look at it finds more, it is worth another look.
@@ -176,7 +192,9 @@ impl<S: Service> Line<S> {
             yield_now().await;
         }
         let mut state = self.state();
-        let size = state.waiting.len().min(GROUP);
+        let most = if state.one_by_one > 0 { 1 } else { GROUP };
+        state.one_by_one = state.one_by_one.saturating_sub(1);
+        let size = state.waiting.len().min(most);
         state.waiting.drain(..size).filter(Waiting::is_worth_serving).collect()
     }
 
@@ -186,6 +204,11 @@ impl<S: Service> Line<S> {
 }
 
 impl<S: Service> State<S> {
+    fn take_back(&mut self, group: Vec<Waiting<S>>) {
+        self.waiting.extend(group);
+        self.waiting.make_contiguous().sort_unstable_by_key(|waiting| waiting.place);
+    }
+
     /// Why nobody is served in time.
     fn reason(&self) -> DbError {
         self.trouble.as_ref().map_or(DbError::Crowded, |error| DbError::OfGroup(Arc::clone(error)))
@@ -229,154 +252,4 @@ impl Drop for Standing {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::sync::Semaphore;
-    use tokio::task::JoinSet;
-    use tokio::time::timeout;
-
-    use super::*;
-
-    /// Answers twice the number, when it is allowed to.
-    #[derive(Debug)]
-    struct Doubling {
-        groups: Mutex<Vec<Vec<u32>>>,
-        allowed: Semaphore,
-        /// What the next groups meet.
-        failures: Mutex<Vec<DbError>>,
-    }
-
-    impl Service for Doubling {
-        type Ask = u32;
-        type Answer = u32;
-        const NAME: &'static str = "doubling";
-
-        async fn serve(
-            &self,
-            group: &mut Vec<Waiting<Self>>,
-            decided: impl FnOnce() + Send,
-        ) -> Result<(), DbError> {
-            self.groups.lock().unwrap().push(group.iter().map(|waiting| waiting.ask).collect());
-            self.allowed.acquire().await.unwrap().forget();
-            decided();
-            if let Some(failure) = self.failures.lock().unwrap().pop() {
-                return Err(failure);
-            }
-            for waiting in group.drain(..) {
-                let answer = waiting.ask * 2;
-                waiting.answer(answer);
-            }
-            Ok(())
-        }
-    }
-
-    fn doubling(allowed: usize, failures: Vec<DbError>) -> Arc<Line<Doubling>> {
-        let allowed = Semaphore::new(allowed);
-        Line::new(Doubling { groups: Mutex::default(), allowed, failures: Mutex::new(failures) })
-    }
-
-    /// The answers, in the order of the numbers.
-    type Answers = JoinSet<(u32, Result<u32, DbError>)>;
-
-    /// Puts these in line, one after the other.
-    async fn ask(line: &Arc<Line<Doubling>>, numbers: std::ops::Range<u32>, answers: &mut Answers) {
-        for number in numbers {
-            let line = Arc::clone(line);
-            answers.spawn(async move { (number, line.serve(number).await) });
-            yield_now().await;
-        }
-    }
-
-    async fn all(answers: Answers) -> Vec<Result<u32, DbError>> {
-        let mut answers = answers.join_all().await;
-        answers.sort_by_key(|(number, _)| *number);
-        answers.into_iter().map(|(_, answer)| answer).collect()
-    }
-
-    async fn groups(line: &Line<Doubling>, count: usize) -> Vec<Vec<u32>> {
-        let begun = async {
-            while line.service.groups.lock().unwrap().len() < count {
-                yield_now().await;
-            }
-        };
-        timeout(Duration::from_secs(1), begun).await.expect("as many groups");
-        line.service.groups.lock().unwrap().clone()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_lone_one_is_served_alone_and_those_who_come_meanwhile_together_in_their_order() {
-        let line = doubling(0, vec![]);
-        let mut answers = JoinSet::new();
-        ask(&line, 0..1, &mut answers).await;
-        assert_eq!(groups(&line, 1).await, [[0]]);
-        ask(&line, 1..50, &mut answers).await;
-        line.service.allowed.add_permits(2);
-        let numbers: Vec<u32> = all(answers).await.into_iter().map(Result::unwrap).collect();
-        assert_eq!(numbers, (0..50).map(|number| number * 2).collect::<Vec<_>>());
-        assert_eq!(groups(&line, 2).await, [vec![0], (1..50).collect()]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn no_group_is_larger_than_one_transaction_should_be() {
-        let line = doubling(0, vec![]);
-        let mut answers = JoinSet::new();
-        ask(&line, 0..300, &mut answers).await;
-        line.service.allowed.add_permits(300);
-        assert!(all(answers).await.iter().all(Result::is_ok));
-        let sizes: Vec<usize> = line.service.groups.lock().unwrap().iter().map(Vec::len).collect();
-        assert_eq!((sizes.iter().sum::<usize>(), sizes.iter().max()), (300, Some(&GROUP)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn after_a_failure_that_may_pass_all_are_served_anew_in_their_order() {
-        let line = doubling(0, vec![DbError::Slow, DbError::LockTimeout]);
-        let mut answers = JoinSet::new();
-        ask(&line, 0..1, &mut answers).await;
-        groups(&line, 1).await;
-        ask(&line, 1..5, &mut answers).await;
-        line.service.allowed.add_permits(10);
-        assert!(all(answers).await.iter().all(Result::is_ok));
-        let last = line.service.groups.lock().unwrap().last().cloned().unwrap();
-        assert!(last.is_sorted(), "{last:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_failure_that_stays_is_told_to_those_who_were_served_together_and_to_nobody_else() {
-        let line = doubling(0, vec![DbError::Row("broken".into())]);
-        let mut answers = JoinSet::new();
-        ask(&line, 0..3, &mut answers).await;
-        groups(&line, 1).await;
-        ask(&line, 3..5, &mut answers).await;
-        line.service.allowed.add_permits(2);
-        let answers = all(answers).await;
-        let (failed, served) = answers.split_at(line.service.groups.lock().unwrap()[0].len());
-        assert!(failed.iter().all(|answer| matches!(answer, Err(DbError::OfGroup(_)))), "{failed:?}");
-        assert!(!served.is_empty() && served.iter().all(Result::is_ok), "{served:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn whoever_waits_too_long_hears_why() {
-        let line = doubling(0, vec![]);
-        let since = Instant::now();
-        assert!(matches!(line.serve(1).await, Err(DbError::Crowded)));
-        assert_eq!(since.elapsed(), PATIENCE);
-
-        let line = doubling(1, vec![DbError::Slow]);
-        let late = line.serve(1).await.unwrap_err();
-        assert!(matches!(late.cause(), DbError::Slow), "{late}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_full_line_takes_nobody_and_says_so_at_once() {
-        let line = doubling(0, vec![]);
-        let mut answers = JoinSet::new();
-        let in_service = GROUP as u32;
-        ask(&line, 0..in_service + MAX_WAITING as u32, &mut answers).await;
-        while line.state().waiting.len() < MAX_WAITING {
-            let next = answers.len() as u32;
-            ask(&line, next..next + 1, &mut answers).await;
-        }
-        let since = Instant::now();
-        assert!(matches!(line.serve(0).await, Err(DbError::Crowded)));
-        assert_eq!(since.elapsed(), Duration::ZERO);
-    }
-}
+mod tests;
