@@ -66,6 +66,9 @@ pub(crate) struct Judge {
     pub(crate) edges: Vec<Fares>,
     pub(crate) who: HashMap<VisitorId, Who>,
     pub(crate) habits: Vec<Habits>,
+    /// When the store first answered after it had been away, and whether it had lost something.
+    pub(crate) back: Option<At>,
+    pub(crate) first_turn: Option<At>,
     /// Whether the store knows all that is known: not while it settles.
     pub(crate) settled: bool,
     pub(crate) line: Line,
@@ -87,6 +90,8 @@ impl Judge {
             edges: vec![Fares { up: true, ..Fares::default() }; edges],
             who: HashMap::new(),
             habits: Vec::new(),
+            back: None,
+            first_turn: None,
             settled: false,
             line: Line::default(),
             limits: Limits::default(),

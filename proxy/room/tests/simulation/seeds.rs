@@ -13,8 +13,9 @@ use crate::world::World;
 /// No world lasts longer.
 const END: u64 = 400 * SECOND;
 
-/// Plays the worlds of so many seeds on all processors; tells of the lowest seed that breaks a promise.
-pub(crate) fn play(count: u64, plan: impl Fn(u64) -> Plan + Sync) {
+/// Plays the worlds of so many seeds on all processors; tells of the lowest seed that breaks a promise,
+/// with the command that plays it aloud.
+pub(crate) fn play(test: &str, count: u64, plan: impl Fn(u64) -> Plan + Sync) {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     if let Some(seed) = number("SIM_SEED") {
         println!("{:#?}", plan(seed));
@@ -52,7 +53,7 @@ pub(crate) fn play(count: u64, plan: impl Fn(u64) -> Plan + Sync) {
     }
     if let Some((seed, breach, story)) = broken.first() {
         panic!(
-            "the world of seed {seed} breaks a promise\n{story}\n{breach:?}\nplay it aloud: SIM_SEED={seed} cargo test -p room --test simulation -- --nocapture"
+            "the world of seed {seed} breaks a promise\n{story}\n{breach:?}\nplay it aloud: SIM_SEED={seed} cargo test -p room --test simulation {test} -- --nocapture"
         );
     }
 }

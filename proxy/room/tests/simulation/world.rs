@@ -227,8 +227,13 @@ impl World {
         self.agenda.insert((at.max(self.now), self.planned), deed);
     }
 
-    /// Goes on until everybody honest is in, or `until`.
+    /// Goes on until everybody is done, or `until`; everybody honest must be in by then.
     pub(crate) fn run(&mut self, until: At) -> Verdict {
+        self.run_for(until)?;
+        self.judge.finish()
+    }
+
+    pub(crate) fn run_for(&mut self, until: At) -> Verdict {
         while let Some(((at, _), deed)) = self.agenda.pop_first() {
             if at > until {
                 break;
@@ -240,7 +245,7 @@ impl World {
                 break;
             }
         }
-        self.judge.finish()
+        Ok(())
     }
 
     /// Everybody is done: what could still happen is nothing.
@@ -267,7 +272,10 @@ impl World {
             Deed::Fail(trip) => self.fail(trip),
             Deed::Hear { edge, boot, event } if self.lives(edge, boot) => self.hear(edge, event),
             Deed::Timer { edge, timer } if self.edges[edge].ticker.timer == timer => self.timer(edge),
-            Deed::Sweep { edge, boot } if self.lives(edge, boot) => self.sweep(edge),
+            Deed::Sweep { edge, boot } if self.lives(edge, boot) => {
+                self.sweep(edge);
+                Ok(())
+            }
             Deed::Request(request) => self.request(request),
             Deed::ClaimAgain { edge, boot, visit, until } if self.lives(edge, boot) => {
                 self.claim(edge, visit, until);

@@ -124,6 +124,9 @@ impl World {
         }
         let now = Now { time: self.store.wall(self.now), at_most };
         let gap = self.now - std::mem::replace(&mut self.called, self.now);
+        if gap > 2 * SECOND {
+            (self.judge.back, self.judge.first_turn) = (Some(self.now), None);
+        }
         self.judge.lived(gap.min(2 * SECOND));
         let before = self.store.queue.as_ref().map(room::queue::Queue::head);
         let (said, event) = self.store.carry_out(&self.store_rules, now, &caller, &ask);
@@ -257,6 +260,9 @@ impl World {
         for who in lapsed {
             self.note(Note::Lapsed { who })?;
         }
+        if !given.is_empty() {
+            self.judge.first_turn.get_or_insert(self.now);
+        }
         for (who, deadline) in given {
             self.note(Note::Given { who, deadline })?;
         }
@@ -302,6 +308,10 @@ impl World {
         if let Some(head) = head_of(&said) {
             from.clock.calibrate(head.clock, sent, now);
             from.node.answered(head);
+        }
+        if self.edges[edge].lost && self.edges[edge].ticker.due > now + MS {
+            // Any answer ends the ticker's pause.
+            self.set_due(edge, now + MS);
         }
         match then {
             Then::Job => self.job_done(edge, said, told),

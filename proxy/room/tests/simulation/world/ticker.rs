@@ -68,7 +68,7 @@ impl World {
                 return Ok(());
             }
             if let Some(job) = ticker.jobs.pop_front() {
-                self.begin_job(edge, job)?;
+                self.begin_job(edge, job);
             } else if let Some(event) = ticker.inbox.pop_front() {
                 self.take_in(edge, &event)?;
             } else {
@@ -86,7 +86,7 @@ impl World {
         }
     }
 
-    fn begin_job(&mut self, edge: usize, job: Job) -> Verdict {
+    fn begin_job(&mut self, edge: usize, job: Job) {
         let ask = match &job {
             Job::Tick => Ask::Admit,
             Job::Survey => Ask::Survey { whole: false },
@@ -106,13 +106,12 @@ impl World {
             Job::Told => {
                 let from = &mut self.edges[edge];
                 (from.owes, from.lent) = (Owes::Nothing, Vec::new());
-                return Ok(());
+                return;
             }
         };
         self.journal.mutter(self.now, || format!("edge {edge}: {job:?}"));
         self.edges[edge].ticker.current = Some(job);
         self.call(edge, ask, Then::Job);
-        Ok(())
     }
 
     pub(super) fn job_done(&mut self, edge: usize, said: Said, told: At) -> Verdict {
@@ -127,19 +126,17 @@ impl World {
                 self.succeeded(edge);
             }
             (Job::Offer, Said::Tuned) => self.edges[edge].ticker.offered = true,
-            (Job::ReadBack { after, before }, Said::Missed(events)) => match events {
-                Some(events) => {
-                    self.edges[edge].missed = None;
-                    for event in events.iter().filter(|event| (after..before).contains(&event.head.seq)) {
-                        self.hear_named(edge, event)?;
-                    }
+            (Job::ReadBack { after, before }, Said::Missed(Some(events))) => {
+                self.edges[edge].missed = None;
+                for event in events.iter().filter(|event| (after..before).contains(&event.head.seq)) {
+                    self.hear_named(edge, event)?;
                 }
-                None => {
-                    self.edges[edge].missed = None;
-                    self.owe(edge, Owes::Lent);
-                    self.edges[edge].ticker.jobs.push_front(Job::SurveyAnew);
-                }
-            },
+            }
+            (Job::ReadBack { .. }, Said::Missed(None)) => {
+                self.edges[edge].missed = None;
+                self.owe(edge, Owes::Lent);
+                self.edges[edge].ticker.jobs.push_front(Job::SurveyAnew);
+            }
             (Job::Present(arrivals), Said::Arrived(arrived, head)) => {
                 for (arrival, arrived) in arrivals.iter().zip(&arrived) {
                     self.restate(edge, arrival, *arrived, head.seq, told)?;
@@ -368,14 +365,14 @@ impl World {
         }
     }
 
-    pub(super) fn sweep(&mut self, edge: usize) -> Verdict {
+    pub(super) fn sweep(&mut self, edge: usize) {
         let (at, from) = (self.now, &mut self.edges[edge]);
         let boot = from.boot;
         let next = if from.is_busy() { SWEEP_EVERY } else { 3 * SWEEP_EVERY };
         self.plan(at + next, Deed::Sweep { edge, boot });
         let from = &mut self.edges[edge];
         if from.lost {
-            return Ok(());
+            return;
         }
         let now = from.now(at);
         let away = from.hub.absent(at, now);
@@ -383,7 +380,6 @@ impl World {
             let leaves = away.into_iter().map(Leave::Absent).collect();
             self.call(edge, Ask::Leave(leaves), Then::Nothing);
         }
-        Ok(())
     }
 }
 
