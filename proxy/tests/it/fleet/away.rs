@@ -123,6 +123,8 @@ async fn places_that_are_earned_while_the_store_is_away_are_there_when_it_is_bac
 
         let mut early = fleet.edges[1].visitor();
         assert!(early.visit("/").await.is_page(), "stamped");
+        let later = fleet.edges[1].hall().now() + Duration::from_millis(100);
+        until("it is later at the other edge", || fleet.edges[0].hall().now() > later).await;
         let mut late = fleet.edges[0].visitor();
         let joined = late.join().await;
         assert_eq!((joined.state, joined.position), (State::Securing, None));
