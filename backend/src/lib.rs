@@ -56,7 +56,7 @@ use db::migrate::{MigrateError, migrate};
 use db::{Db, DbError};
 use live::{Hub, SeatFeed};
 use outbox::Bell;
-use routes::{Maps, Page, Payments, Shop, routes};
+use routes::{Facts, Maps, Page, Payments, Shop, routes};
 use workers::Needs;
 
 /// How long sockets may take to say goodbye.
@@ -116,6 +116,7 @@ pub async fn run(config: Config, ending: impl Future<Output = ()>) -> Result<(),
         payments: Payments::of(&config.payment),
         bell: Bell::default(),
         maps: Maps::default(),
+        facts: Facts::default(),
         seat_feed: SeatFeed::new(hub.closing()),
     });
     let listener = listen(config.listen).await?;

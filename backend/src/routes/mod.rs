@@ -2,6 +2,7 @@
 
 mod admin;
 mod events;
+mod facts;
 mod health;
 mod openapi;
 mod orders;
@@ -42,6 +43,7 @@ use crate::passes::Gatekeeper;
 use crate::sale::EventId;
 use crate::trace;
 
+pub use facts::Facts;
 pub use page::Page;
 pub use payments::Payments;
 pub use seats::Maps;
@@ -66,6 +68,7 @@ pub struct Shop {
     /// Has the outbox looked at once.
     pub bell: Bell,
     pub maps: Maps,
+    pub facts: Facts,
     pub seat_feed: SeatFeed,
 }
 

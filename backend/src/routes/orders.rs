@@ -14,10 +14,11 @@ use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::facts::EventFacts;
 use super::purchase::{key, millis};
 use super::{Segment, Shop};
 use crate::db::DbError;
-use crate::db::orders::OrderNews;
+use crate::db::orders::{Attempt, Attempted, OrderNews};
 use crate::db::placing::{Order, Placed, What, Wish};
 use crate::db::reservations::Kept;
 use crate::error::Error;
@@ -78,7 +79,7 @@ pub(super) async fn place(
     let key = key(&headers)?;
     let wanted: Wanted = super::json(body).await?;
     let wish = wanted.into_wish(user_id, key, &shop)?;
-    let placed = shop.db.place(&wish, shop.rules).await;
+    let placed = shop.place(&wish).await;
     record(&wish, &placed, started);
     let (order, replayed) = shop.held(placed?, &wish.user_id)?;
     let mut answer = created(OrderView::from(order));
@@ -183,6 +184,48 @@ impl OrderView {
 }
 
 impl Shop {
+    /// What is sold by number is sold at the counter, with everybody who wants it at this moment.
+    async fn place(&self, wish: &Wish) -> Result<Placed, DbError> {
+        if let (What::Tickets { qty, section: None }, Some((key, _))) = (&wish.what, &wish.once) {
+            match self.facts.of(&self.db, &wish.event_id).await? {
+                None => return Ok(Placed::UnknownEvent),
+                Some(facts) if !facts.seated => {
+                    let (event_id, user_id) = (wish.event_id.clone(), wish.user_id.clone());
+                    let attempt = Attempt { event_id, user_id, qty: *qty, key: key.clone() };
+                    return self.place_at_counter(attempt, &facts).await;
+                }
+                Some(_) => {}
+            }
+        }
+        self.db.place(wish, self.rules).await
+    }
+
+    async fn place_at_counter(&self, attempt: Attempt, facts: &EventFacts) -> Result<Placed, DbError> {
+        Ok(match self.counter.purchase(attempt.clone()).await? {
+            Attempted::Held { order, remaining, expires_at, replayed } => {
+                let (event_id, qty) = (attempt.event_id.as_str(), attempt.qty.get());
+                if !replayed {
+                    self.tell(order, event_id, &attempt.user_id, Status::Hold);
+                }
+                let order = Order {
+                    id: order,
+                    event_id: event_id.to_owned(),
+                    status: Status::Hold,
+                    qty,
+                    seats: Vec::new(),
+                    amount: facts.amount(qty),
+                    remaining,
+                    hold_expires_at: Some(expires_at),
+                };
+                Placed::Held { order, replayed }
+            }
+            Attempted::OutOfStock { remaining, .. } => Placed::OutOfStock { remaining },
+            Attempted::InFlight => Placed::InFlight,
+            Attempted::OtherBody => Placed::OtherBody,
+            Attempted::UnknownEvent => Placed::UnknownEvent,
+        })
+    }
+
     /// The order and whether it is a replay; its owner's sockets hear of it if it is new.
     pub(super) fn held(&self, placed: Placed, user_id: &str) -> Result<(Order, bool), Error> {
         match placed {

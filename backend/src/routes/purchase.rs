@@ -182,7 +182,7 @@ pub(super) fn millis(started: Instant) -> f64 {
 }
 
 impl Shop {
-    fn tell(&self, order: Uuid, event_id: &str, user_id: &str, status: Status) {
+    pub(super) fn tell(&self, order: Uuid, event_id: &str, user_id: &str, status: Status) {
         self.hub.tell(&OrderNews { order, event_id: event_id.into(), user_id: user_id.into(), status });
     }
 }

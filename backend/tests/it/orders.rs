@@ -47,8 +47,12 @@ async fn what_is_the_same_in_other_words_is_a_replay() {
 #[tokio::test]
 async fn a_key_is_one_purchase_whichever_way_it_is_made() {
     let office = Office::selling(10).await;
-    office.hold("ann", "bought", 2).await;
-    office.order("ann", "bought", json!({ "qty": 2 })).await.assert_problem(422, "idempotency-key-reused");
+    let held = office.hold("ann", "bought", 2).await;
+    let again = office.order("ann", "bought", json!({ "qty": 2 })).await;
+    assert_eq!((again.field("orderId"), again.header("idempotency-replayed")), (held.as_str(), "true"));
+    office.order("ann", "bought", json!({ "qty": 3 })).await.assert_problem(422, "idempotency-key-reused");
+    let elsewhere = json!({ "qty": 2, "section": "A" });
+    office.order("ann", "bought", elsewhere).await.assert_problem(422, "idempotency-key-reused");
     office.ordered("ann", "ordered", json!({ "qty": 2 })).await;
     let bought = office.buy("ann", "ordered", 2).await;
     assert_eq!((bought.status.as_u16(), office.stock().await), (200, (4, 0)), "{bought:?}");
