@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use room::ids::{Incarnation, NodeId, TicketId, VisitorId};
 use room::queue::{
-    Arrival, Arrived, Caller, Change, Claim, Claimed, Event, Head, Leave, Now, Queue, Renewal, Renewed, Session,
-    Witness,
+    Arrival, Arrived, Caller, Change, Claim, Claimed, Event, Head, Leave, Now, Queue, Renewal, Renewed,
+    Session, Witness,
 };
 use room::rules::{Draft, Rules};
 use room::time::Micros;
