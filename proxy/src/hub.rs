@@ -194,7 +194,7 @@ impl Hub {
             self.forget(*visitor, Who::Expired, view);
         }
         if event.ruler.is_some() {
-            for waiter in self.here().waiters.values_mut().filter(|waiter| waiter.is_due(view.now)) {
+            for waiter in self.here().waiters.values_mut().filter(|waiter| waiter.is_due(view)) {
                 waiter.post(view);
             }
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use room::estimate::{Forecast, next_update_secs};
+use room::estimate::{Forecast, Limits, next_update_secs};
 use room::ids::RoomName;
 use room::queue::{Control, Counts, Head, Mode};
 use room::ruler::Ruler;
@@ -65,7 +65,7 @@ pub fn compose(view: &View<'_>, who: Who, shown: &mut Shown) -> Standing {
     let paused = known.and_then(|known| paused(&known.control));
     let estimate = match (known, ahead) {
         (Some(known), Some(ahead)) if paused.is_none() && phase == Phase::Open && !away => {
-            Some(known.forecast.wait(ahead, rate))
+            Some(known.forecast.wait(ahead, limits(known, rules)))
         }
         _ => None,
     };
@@ -89,10 +89,20 @@ pub fn compose(view: &View<'_>, who: Who, shown: &mut Shown) -> Standing {
         },
         opens_at: rules.schedule.opens_at.filter(|&at| at > now).map(Micros::to_rfc3339),
         close_reason: None,
-        next_update_seconds: estimate.map_or(2, |estimate| next_update_secs(estimate.p50_seconds)),
+        next_update_seconds: estimate
+            .map_or(2, |estimate| next_update_secs(estimate.p50_seconds, ahead.unwrap_or(0))),
         estimate,
         ticket: None,
         as_of: as_of(known, who, now).to_rfc3339(),
+    }
+}
+
+fn limits(known: &Known, rules: &Rules) -> Limits {
+    Limits {
+        rate_per_minute: known.control.new_users_per_minute,
+        slots: known.control.total_active_users,
+        taken: known.head.taken,
+        session: rules.session_duration,
     }
 }
 

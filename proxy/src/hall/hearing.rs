@@ -145,10 +145,14 @@ impl Hall {
 
 impl Known {
     fn after(before: Option<&Self>, event: &Event) -> Self {
-        let moved = event.counts.admitted + event.counts.abandoned + event.counts.set_aside;
         let mut forecast = before.map_or_else(Forecast::default, |known| known.forecast.clone());
-        if event.control.paused.is_none() {
-            forecast.observe(event.head.clock, moved);
+        let stands = event.control.paused.is_some()
+            || event.control.mode != Mode::Open
+            || event.settling_until.is_some();
+        if stands {
+            forecast.skip(event.head.clock, event.counts);
+        } else {
+            forecast.observe(event.head.clock, event.counts);
         }
         let measured = measured(event).map(|ruler| (Some(ruler), event.head.clock));
         let kept = || before.map_or((None, Micros::ZERO), |known| (known.ruler.clone(), known.ruler_at));

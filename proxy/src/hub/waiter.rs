@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use room::estimate::EXACT_PLACES;
 use room::queue::Arrival;
 use room::time::Micros;
 use room::wire::{ServerMessage, Standing};
@@ -49,8 +50,16 @@ impl Waiter {
         }
     }
 
-    pub(super) fn is_due(&self, now: Micros) -> bool {
-        !self.screens.is_empty() && now >= self.due && matches!(self.who, Who::InLine { .. })
+    /// Whether a new ruler is to be told: it is time, or the waiter is one of the first and moved.
+    pub(super) fn is_due(&self, view: View<'_>) -> bool {
+        let Who::InLine { score, .. } = self.who else { return false };
+        let moved = || {
+            let ruler = view.known.and_then(|known| known.ruler.as_ref());
+            self.shown.least.is_some_and(|least| {
+                least <= EXACT_PLACES && ruler.is_some_and(|ruler| ruler.place(score) < least)
+            })
+        };
+        !self.screens.is_empty() && (view.now >= self.due || moved())
     }
 
     pub(super) fn standing(&mut self, view: View<'_>) -> Standing {
