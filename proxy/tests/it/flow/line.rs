@@ -229,3 +229,20 @@ async fn an_open_room_gives_those_who_joined_their_turns_in_order() {
         assert!(standing.claim_expires_at.is_some());
     }
 }
+
+#[tokio::test]
+async fn the_first_hundred_hear_of_every_step_long_before_their_next_update_is_due() {
+    let (site, _holder) = full("settle_window = \"0s\"").await;
+    let mut visitors = [site.visitor(), site.visitor(), site.visitor()];
+    for visitor in &mut visitors {
+        visitor.join().await;
+    }
+    let [first, _, last] = &mut visitors;
+    let mut screen = last.watch().await;
+    let shown = screen.standing("the third place", |standing| standing.position == Some(3)).await;
+    assert_eq!(shown.next_update_seconds, 5, "the one slot is taken for long");
+    let told = std::time::Instant::now();
+    assert_eq!(first.call("DELETE leave").await.status, 204);
+    screen.standing("a step forward", |standing| standing.position == Some(2)).await;
+    assert!(told.elapsed() < Duration::from_secs(4), "{:?}", told.elapsed());
+}
