@@ -47,7 +47,7 @@ pub(crate) async fn measure(args: &Args, length: Length) -> Result<Vec<Row>, Ben
     let report = std::env::temp_dir().join(format!("sale-bench-{}.json", std::process::id()));
     let served = Served::start(&args.box_office, db_url, &report).await?;
 
-    let mut all = Vec::new();
+    let (mut all, mut lean) = (Vec::new(), Score::default());
     for &clients in &args.clients {
         let mut scores =
             Scores { clients, plain: Score::default(), ours: Score::default(), http: Score::default() };
@@ -55,13 +55,12 @@ pub(crate) async fn measure(args: &Args, length: Length) -> Result<Vec<Row>, Ben
             scores.plain.add(stage.turn(&plain, clients).await?);
             scores.ours.add(stage.turn(&ours, clients).await?);
             scores.http.add(stage.turn(&served, clients).await?);
+            if clients == PROMISED {
+                lean.add(stage.turn(&counted, clients).await?);
+            }
         }
         eprintln!("{}", scores.line());
         all.push(scores);
-    }
-    let mut lean = Score::default();
-    for _ in 0..length.turns {
-        lean.add(stage.turn(&counted, PROMISED).await?);
     }
     stage.check_books().await?;
     Ok(rows(&mut all, &lean))
