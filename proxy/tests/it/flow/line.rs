@@ -93,8 +93,8 @@ async fn a_position_that_was_shown_never_grows() {
     site.pass_time(Duration::from_secs(7)).await;
     assert_eq!(visitor.status().await.position, Some(1));
     assert_eq!(slow.call("POST join").await.status, 201, "within the confirm window, so in front");
-    for _ in 0..3 {
-        site.pass_time(Duration::from_secs(2)).await;
+    for _ in 0..2 {
+        site.pass_time(Duration::from_secs(5)).await;
         assert_eq!(visitor.status().await.position, Some(1));
         let pushed = screen.standing("a place", |standing| standing.waiting == 2).await;
         assert_eq!(pushed.position, Some(1));
