@@ -11,6 +11,7 @@ use tokio_postgres::config::Host;
 
 use crate::jwks::{JwksUrl, JwksUrlError};
 use crate::payment::args::{PaymentArgs, PaymentArgsError, PaymentConfig};
+use crate::practice::Rule;
 use crate::sale::{EventId, SaleError};
 
 /// What the command line and the environment say.
@@ -74,6 +75,10 @@ pub struct Args {
     /// Give the seeded event a map of named seats, one a ticket; at most 50000.
     #[arg(long, requires = "seed_total")]
     pub seed_seats: bool,
+    /// Have the event practised: its sale opens again and again, each time with its whole stock, such as
+    /// `every=60s open=0s-15s` (units ms, s, m, h).
+    #[arg(long, env = "PRACTICE", value_name = "RULE")]
+    pub practice: Option<Rule>,
     #[command(flatten)]
     pub payment: PaymentArgs,
     /// Only check that the counters of every event are what its rows add up to: exit code 0 if so, 65 if not.
@@ -93,6 +98,8 @@ pub struct Config {
     pub database: Database,
     pub event_id: EventId,
     pub seed: Option<Seed>,
+    /// When the event is on sale, if it is practised.
+    pub practice: Option<Rule>,
     pub trust: Trust,
     pub rules: SaleRules,
     pub ws_max_send_buffer: usize,
@@ -164,6 +171,7 @@ impl Args {
             max_connections: self.max_connections as usize,
             database: self.database()?,
             seed: self.seed(),
+            practice: self.practice,
             rules: self.rules(),
             ws_max_send_buffer: self.ws_max_send_buffer as usize,
             trust: self.trust()?,

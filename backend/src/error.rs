@@ -1,5 +1,7 @@
 //! Every failure of a request, and what the outside sees of it: one place.
 
+use std::time::Duration;
+
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::http::StatusCode;
@@ -28,6 +30,10 @@ pub enum Error {
     InFlight,
     #[error("the query cannot be read: {0}")]
     BadQuery(#[from] QueryRejection),
+    #[error("the sale is closed; it opens again at the time of `Retry-After`")]
+    SaleClosed { opens_in: Duration },
+    #[error("this event is not practised: it has one sale and no ranking")]
+    NotPractised,
     #[error("no event has this id")]
     UnknownEvent,
     #[error("you have no order of this id")]
@@ -112,6 +118,8 @@ impl Error {
             Self::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused"),
             Self::InFlight => (StatusCode::CONFLICT, "in-flight"),
             Self::Sale(SaleError::EventId) | Self::UnknownEvent => (StatusCode::NOT_FOUND, "unknown-event"),
+            Self::SaleClosed { .. } => (StatusCode::CONFLICT, "sale-closed"),
+            Self::NotPractised => (StatusCode::NOT_FOUND, "not-practised"),
             Self::UnknownOrder => (StatusCode::NOT_FOUND, "unknown-order"),
             Self::BadPath(_) => (StatusCode::NOT_FOUND, "bad-path"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found"),
@@ -146,16 +154,26 @@ impl Error {
         match self {
             Self::InFlight | Self::NoKeys => Some(1),
             Self::SocketsFull | Self::VisitorLimit { .. } => Some(10),
-            Self::Database(error) => error.may_pass().then_some(2),
+            Self::SaleClosed { opens_in } => Some(whole_secs(*opens_in)),
+            Self::Database(error) => match error.cause() {
+                DbError::SaleClosed { opens_in_ms } => Some(whole_secs(Duration::from_millis(*opens_in_ms))),
+                error => error.may_pass().then_some(2),
+            },
             _ => None,
         }
     }
+}
+
+/// Rounded up: who waits for so long does not come too early.
+fn whole_secs(wait: Duration) -> u32 {
+    u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1)
 }
 
 fn database_outside(error: &DbError) -> (StatusCode, &'static str) {
     match error.cause() {
         DbError::Busy | DbError::LockTimeout | DbError::Crowded => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
         DbError::Slow | DbError::Unreachable(_) => (StatusCode::SERVICE_UNAVAILABLE, "database-unavailable"),
+        DbError::SaleClosed { .. } => (StatusCode::CONFLICT, "sale-closed"),
         DbError::Refused(_) | DbError::Row(_) | DbError::OfGroup(_) => {
             (StatusCode::INTERNAL_SERVER_ERROR, "internal")
         }
@@ -171,6 +189,7 @@ fn database_detail(error: &DbError) -> &'static str {
         DbError::Slow | DbError::Unreachable(_) => {
             "the sale cannot be reached at this moment; repeat the call with the same key"
         }
+        DbError::SaleClosed { .. } => "the sale is closed; it opens again at the time of `Retry-After`",
         DbError::Refused(_) | DbError::Row(_) | DbError::OfGroup(_) => "something is wrong on our side",
     }
 }

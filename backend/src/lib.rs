@@ -12,6 +12,7 @@
 //! | [`expiry`] | returns stock whose hold has expired |
 //! | [`payment`] | the payment saga, its gateway and the mock of one |
 //! | [`outbox`], [`notify`] | what is told outside, once it is committed: to the gateway, to other processes |
+//! | [`practice`] | sales that open again and again: the rule, who keeps it |
 //! | [`seats`] | named seats: ids, generated maps; no IO |
 //! | [`outgoing`] | calls that this program makes |
 //! | [`error`], [`trace`] | every failure in the shape the outside sees |
@@ -33,6 +34,7 @@ pub mod outbox;
 pub mod outgoing;
 pub mod passes;
 pub mod payment;
+pub mod practice;
 pub mod routes;
 pub mod sale;
 pub mod seats;
@@ -73,6 +75,8 @@ pub enum RunError {
     Database { address: String, cause: MigrateError },
     #[error("the event cannot be seeded: {0}")]
     Seed(DbError),
+    #[error("--practice: {0} is an ordinary sale that has begun, or there is no such event; take another EVENT_ID")]
+    NotPractised(String),
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, std::io::Error),
     #[error("cannot write the report {0}: {1}")]
@@ -89,7 +93,7 @@ impl RunError {
     /// As in `sysexits.h`: what an operator's script looks at.
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) => 78,
+            Self::Config(_) | Self::NotPractised(_) => 78,
             Self::Database { .. } | Self::Listen(..) | Self::Seed(_) => 69,
             Self::Unread(_) => 69,
             Self::Books => 65,
@@ -118,7 +122,9 @@ pub async fn run(config: Config, ending: impl Future<Output = ()>) -> Result<(),
         maps: Maps::default(),
         facts: Facts::default(),
         seat_feed: SeatFeed::new(hub.closing()),
+        practice: Arc::default(),
     });
+    shop.practice.read(&shop.db).await.map_err(|error| RunError::Start(error.into()))?;
     let listener = listen(config.listen).await?;
     let http = listener.local_addr().map_err(|error| RunError::Listen(config.listen, error))?;
     let needs = Needs { database: config.database, payment: config.payment, http, news };
@@ -169,6 +175,14 @@ async fn prepare(config: &Config) -> Result<(), RunError> {
             seated,
             "event seeded"
         );
+    }
+    if let Some(rule) = config.practice {
+        let event_id = config.event_id.as_str();
+        let db = pool(&config.database, 1)?;
+        if !db.practise(event_id, rule).await.map_err(RunError::Seed)? {
+            return Err(RunError::NotPractised(event_id.to_owned()));
+        }
+        tracing::info!(eventId = event_id, rule = %rule, "event is practised");
     }
     Ok(())
 }

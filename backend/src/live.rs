@@ -9,7 +9,7 @@ mod queue;
 mod seats;
 mod socket;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -64,6 +64,8 @@ struct Rooms {
     by_event: HashMap<String, Room>,
     /// Users who came since the last reading: by event, to be told where their orders stand.
     newcomers: HashMap<String, Vec<String>>,
+    /// Events that sell at set hours and are closed now.
+    closed: HashSet<String>,
 }
 
 /// The sockets of one event. No entry is ever empty.
@@ -117,7 +119,8 @@ impl Hub {
         if let Some(user) = &user_id {
             rooms.newcomers.entry(event_id.into()).or_default().push(user.clone());
         }
-        let room = rooms.by_event.entry(event_id.into()).or_insert_with(|| Room::new(event_id, stock));
+        let hours = !rooms.closed.contains(event_id);
+        let room = rooms.by_event.entry(event_id.into()).or_insert_with(|| Room::new(event_id, stock, hours));
         let stock = room.enter(id, user_id.as_deref(), &mailbox);
         drop(rooms);
         metrics::socket_opened();
@@ -149,6 +152,18 @@ impl Hub {
         };
         for mailbox in own {
             mailbox.put_order(news.order, news.status);
+        }
+    }
+
+    /// Tells the sockets of an event that sells at set hours whether it does now.
+    pub fn set_hours(&self, event_id: &str, open: bool) {
+        let mut rooms = self.rooms();
+        let changed =
+            if open { rooms.closed.remove(event_id) } else { rooms.closed.insert(event_id.to_owned()) };
+        let sender = rooms.by_event.get(event_id).map(|room| room.stock.clone());
+        drop(rooms);
+        if let (true, Some(sender)) = (changed, sender) {
+            put(&sender, event_id, |news| (news.stock, open));
         }
     }
 
@@ -216,7 +231,7 @@ impl Hub {
         for (event, stock) in db.stocks(&events).await? {
             let sender = self.rooms().by_event.get(&event).map(|room| room.stock.clone());
             if let Some(sender) = sender {
-                put_stock(&sender, &event, stock);
+                put(&sender, &event, |news| (stock, news.hours));
             }
         }
         Ok(())
@@ -245,20 +260,25 @@ impl Hub {
     }
 }
 
-/// Wakes everybody who watches, unless nothing changed.
-fn put_stock(sender: &watch::Sender<StockNews>, event_id: &str, stock: Stock) {
-    let before = sender.borrow();
-    if before.stock == stock {
-        return;
-    }
-    let number = before.number + 1;
-    drop(before);
-    sender.send_replace(StockNews::new(number, event_id, stock));
+/// Puts a new stock, or other hours, in the place of what was known; wakes everybody who watches unless it is the same.
+fn put(
+    sender: &watch::Sender<StockNews>,
+    event_id: &str,
+    change: impl FnOnce(&StockNews) -> (Stock, bool),
+) {
+    sender.send_if_modified(|news| {
+        let (stock, hours) = change(news);
+        let changed = (stock, hours) != (news.stock, news.hours);
+        if changed {
+            *news = StockNews::new(news.number + 1, event_id, stock, hours);
+        }
+        changed
+    });
 }
 
 impl Room {
-    fn new(event_id: &str, stock: Stock) -> Self {
-        let stock = watch::Sender::new(StockNews::new(0, event_id, stock));
+    fn new(event_id: &str, stock: Stock, hours: bool) -> Self {
+        let stock = watch::Sender::new(StockNews::new(0, event_id, stock, hours));
         Self { sockets: 0, stock, of_user: HashMap::new() }
     }
 

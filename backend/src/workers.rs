@@ -22,7 +22,7 @@ use crate::payment::drive::Driver;
 use crate::payment::gateway::Gateway;
 use crate::payment::mock::Mock;
 use crate::routes::Shop;
-use crate::{RunError, expiry, notify, outbox, pool};
+use crate::{RunError, expiry, notify, outbox, pool, practice};
 
 /// Of their own, so that expired holds come back while all other connections are busy.
 const EXPIRY_CONNECTIONS: usize = 2;
@@ -30,6 +30,8 @@ const EXPIRY_CONNECTIONS: usize = 2;
 const LIVE_CONNECTIONS: usize = 2;
 /// For the outbox and the mock gateway.
 const PAYMENT_CONNECTIONS: usize = 4;
+/// Of its own, so that windows open in time while all other connections are busy.
+const PRACTICE_CONNECTIONS: usize = 1;
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// What workers need beside the shop.
@@ -50,6 +52,8 @@ pub(crate) async fn start(shop: &Arc<Shop>, needs: Needs) -> Result<JoinSet<()>,
     let db = pool(&database, EXPIRY_CONNECTIONS)?;
     workers.spawn(expiry::run(db, Arc::clone(&shop.hub), shop.rules.idempotency_ttl));
     workers.spawn(upkeep(shop.metrics.clone()));
+    let db = pool(&database, PRACTICE_CONNECTIONS)?;
+    workers.spawn(practice::worker::run(db, Arc::clone(&shop.practice), Arc::clone(&shop.hub)));
     if let Gatekeeper::Published { jwks, room } = &shop.gatekeeper {
         follow_edge(&mut workers, shop, jwks, room.as_ref());
     }

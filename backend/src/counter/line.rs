@@ -152,7 +152,7 @@ impl<S: Service> Line<S> {
         });
         self.state().trouble.clone_from(&trouble);
         match trouble {
-            Some(trouble) if !may_pass && group.len() == 1 => {
+            Some(trouble) if !may_pass && (group.len() == 1 || trouble.concerns_all()) => {
                 for waiting in group {
                     waiting.refuse(DbError::OfGroup(Arc::clone(&trouble)));
                 }

@@ -21,7 +21,8 @@ pub struct Books {
     pub orphans: i64,
 }
 
-/// One statement, so that all of it is of one moment, in the midst of a sale too.
+/// One statement, so that all of it is of one moment, in the midst of a sale too. Of an event that is practised only the
+/// orders of its present window count; holds of another would be orphans.
 const BOOKS: &str =
     "SELECT e.id, e.total_qty::bigint AS total, e.held_qty::bigint AS held, e.sold_qty::bigint AS sold,
         coalesce(h.qty, 0) AS in_holds, coalesce(h.orphans, 0) AS orphans,
@@ -31,11 +32,14 @@ const BOOKS: &str =
         SELECT h.event_id, sum(h.qty)::bigint AS qty, count(*) FILTER (WHERE o.id IS NULL) AS orphans
         FROM holds h LEFT JOIN orders o ON o.id = h.id AND o.event_id = h.event_id AND o.user_id = h.user_id
             AND o.qty = h.qty AND o.status IN ('HOLD', 'PAYING')
+            AND EXISTS (SELECT 1 FROM events e WHERE e.id = o.event_id
+                AND e.practice_window IS NOT DISTINCT FROM o.practice_window)
         GROUP BY h.event_id) AS h ON h.event_id = e.id
     LEFT JOIN (
-        SELECT event_id, sum(qty) FILTER (WHERE status IN ('HOLD', 'PAYING'))::bigint AS on_hold,
+        SELECT event_id, practice_window, sum(qty) FILTER (WHERE status IN ('HOLD', 'PAYING'))::bigint AS on_hold,
             sum(qty) FILTER (WHERE status = 'PAID')::bigint AS paid
-        FROM orders GROUP BY event_id) AS o ON o.event_id = e.id
+        FROM orders GROUP BY event_id, practice_window) AS o
+        ON o.event_id = e.id AND o.practice_window IS NOT DISTINCT FROM e.practice_window
     ORDER BY e.id";
 
 /// Orders and holds whose event is not there.

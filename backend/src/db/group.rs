@@ -84,9 +84,9 @@ const WRITE: &str =
         SELECT * FROM unnest($3::uuid[], $4::text[], $5::text[], $6::integer[], $7::integer[], $8::boolean[])
             AS d (id, user_id, key, qty, remaining, held)),
     placed AS (
-        INSERT INTO orders (id, user_id, event_id, status, qty, idempotency_key, remaining, hold_expires_at)
+        INSERT INTO orders (id, user_id, event_id, status, qty, idempotency_key, remaining, hold_expires_at, practice_window)
         SELECT id, user_id, $1, CASE WHEN held THEN 'HOLD' ELSE 'REJECTED' END, qty, key, remaining,
-            CASE WHEN held THEN expires_at END FROM decided, until),
+            CASE WHEN held THEN expires_at END, (SELECT practice_window FROM events WHERE id = $1) FROM decided, until),
     held AS (
         INSERT INTO holds (id, event_id, user_id, qty, expires_at)
         SELECT id, $1, user_id, qty, expires_at FROM decided, until WHERE held),

@@ -6,11 +6,12 @@ use super::{DbError, connect_alone};
 use crate::config::Database;
 
 /// Names `V<number>__<what>`; a migration that has shipped never changes.
-const MIGRATIONS: [(&str, &str); 4] = [
+const MIGRATIONS: [(&str, &str); 5] = [
     ("V1__events_orders_holds", include_str!("../../migrations/V1__events_orders_holds.sql")),
     ("V2__lean_sale", include_str!("../../migrations/V2__lean_sale.sql")),
     ("V3__outbox_payments", include_str!("../../migrations/V3__outbox_payments.sql")),
     ("V4__seats", include_str!("../../migrations/V4__seats.sql")),
+    ("V5__practice", include_str!("../../migrations/V5__practice.sql")),
 ];
 
 /// Any constant, the same in every process of this program.

@@ -16,6 +16,7 @@ pub mod orders;
 pub mod outbox;
 pub mod payments;
 pub mod placing;
+pub mod practice;
 pub mod reservations;
 pub mod seats;
 pub mod settle;
@@ -47,6 +48,9 @@ const SESSION: &str =
 const COUNTER_SESSION: &str = "-c lock_timeout=1500 -c statement_timeout=1800 -c idle_in_transaction_session_timeout=3000 \
     -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off";
 
+/// Raised by the gate of events that are practised.
+const SALE_CLOSED: &str = "VB001";
+
 /// Why a database call did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
@@ -64,6 +68,9 @@ pub enum DbError {
     Row(String),
     #[error("too many wait for their turn at the counter")]
     Crowded,
+    /// An event that is practised sells in its windows only; the next opens after so many milliseconds.
+    #[error("the sale is closed")]
+    SaleClosed { opens_in_ms: u64 },
     /// What failed for all who were served together.
     #[error(transparent)]
     OfGroup(Arc<DbError>),
@@ -74,8 +81,13 @@ impl DbError {
     pub fn may_pass(&self) -> bool {
         match self.cause() {
             Self::Busy | Self::LockTimeout | Self::Slow | Self::Unreachable(_) | Self::Crowded => true,
-            Self::Refused(_) | Self::Row(_) | Self::OfGroup(_) => false,
+            Self::Refused(_) | Self::Row(_) | Self::OfGroup(_) | Self::SaleClosed { .. } => false,
         }
+    }
+
+    /// Whether everybody who asks for the same would hear it.
+    pub fn concerns_all(&self) -> bool {
+        matches!(self.cause(), Self::SaleClosed { .. })
     }
 
     /// The failure itself, whoever else it was told.
@@ -88,7 +100,7 @@ impl DbError {
 
     /// Whether the connection answered in order, so that it can be used again.
     const fn leaves_connection_usable(&self) -> bool {
-        matches!(self, Self::LockTimeout | Self::Refused(_) | Self::Row(_))
+        matches!(self, Self::LockTimeout | Self::Refused(_) | Self::Row(_) | Self::SaleClosed { .. })
     }
 }
 
@@ -98,6 +110,11 @@ fn whole(error: &tokio_postgres::Error) -> String {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
     }
+}
+
+/// The number that came with an error of our own.
+fn detail(error: &tokio_postgres::Error) -> u64 {
+    error.as_db_error().and_then(|error| error.detail()?.parse().ok()).unwrap_or(0)
 }
 
 impl From<tokio_postgres::Error> for DbError {
@@ -115,6 +132,7 @@ impl From<tokio_postgres::Error> for DbError {
             Some(code) if gone.contains(code) => Self::Unreachable(error),
             Some(&SqlState::LOCK_NOT_AVAILABLE | &SqlState::T_R_DEADLOCK_DETECTED) => Self::LockTimeout,
             Some(&SqlState::QUERY_CANCELED) => Self::Slow,
+            Some(code) if code.code() == SALE_CLOSED => Self::SaleClosed { opens_in_ms: detail(&error) },
             Some(_) => Self::Refused(error),
         }
     }

@@ -92,12 +92,12 @@ const HOLD: &str = "WITH stock AS (
         UPDATE events SET held_qty = held_qty + $3::integer,
             seat_version = seat_version + CASE WHEN seated THEN 1 ELSE 0 END
         WHERE id = $1 AND total_qty - held_qty - sold_qty >= $3::integer
-        RETURNING id, total_qty - held_qty - sold_qty AS remaining, seated, seat_version, currency),
+        RETURNING id, total_qty - held_qty - sold_qty AS remaining, seated, seat_version, currency, practice_window),
     placed AS (
         INSERT INTO orders (user_id, event_id, status, qty, idempotency_key, request_hash, remaining, amount_minor,
-            seated, seat_ids, hold_expires_at)
+            seated, seat_ids, hold_expires_at, practice_window)
         SELECT $2, id, 'HOLD', $3::integer, $4, $5, remaining, $6, seated, CASE WHEN seated THEN $7::text[] END,
-            clock_timestamp() + $8 * interval '1 second' FROM stock
+            clock_timestamp() + $8 * interval '1 second', practice_window FROM stock
         RETURNING id, event_id, user_id, status, qty, coalesce(seat_ids, '{}') AS seat_ids, remaining,
             amount_minor, hold_expires_at),
     held AS (

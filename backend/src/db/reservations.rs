@@ -45,6 +45,7 @@ const FIND: &str =
 
 const HOLDER: &str = "SELECT s.status,
         (SELECT o.id FROM orders o WHERE o.event_id = $1 AND o.user_id = $3 AND o.seated AND $2 = ANY(o.seat_ids)
+             AND o.practice_window IS NOT DISTINCT FROM (SELECT practice_window FROM events WHERE id = $1)
          ORDER BY o.created_at DESC LIMIT 1) AS own
     FROM seats s WHERE s.event_id = $1 AND s.id = $2";
 

@@ -11,7 +11,8 @@ use crate::seats::{FreeSeat, SeatId, are_together, first_together};
 const LOCK_VISITOR: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1, 1))";
 
 const SEATS_OF_VISITOR: &str = "SELECT coalesce(sum(qty), 0)::integer AS seats FROM orders
-    WHERE event_id = $1 AND user_id = $2 AND seated AND status IN ('HOLD', 'PAYING', 'PAID')";
+    WHERE event_id = $1 AND user_id = $2 AND seated AND status IN ('HOLD', 'PAYING', 'PAID')
+        AND practice_window IS NOT DISTINCT FROM (SELECT practice_window FROM events WHERE id = $1)";
 
 /// Waits for whoever else wants one of these at this moment; those that are not free by then are left out.
 const LOCK_SEATS: &str = "SELECT id, section, \"row\", number, price_minor FROM seats

@@ -47,6 +47,8 @@ pub(super) struct StockNews {
     /// One more for each change that this process has seen.
     pub number: u64,
     pub stock: Stock,
+    /// Whether the sale may be open at this hour.
+    pub hours: bool,
     pub update: Encoded,
     /// `sale.open` or `sale.closed`.
     pub sale: Encoded,
@@ -73,17 +75,21 @@ impl Message {
 }
 
 impl StockNews {
-    pub(super) fn new(number: u64, event_id: &str, stock: Stock) -> Self {
+    pub(super) fn new(number: u64, event_id: &str, stock: Stock, hours: bool) -> Self {
         let event_id = || event_id.to_owned();
         let Stock { held: in_hold, sold, .. } = stock;
         let remaining = stock.remaining();
-        let sale = if stock.is_open() {
+        let sale = if hours && stock.is_open() {
             Message::Open { event_id: event_id() }
         } else {
             Message::Closed { event_id: event_id() }
         };
         let update = Message::Stock { event_id: event_id(), remaining, sold, in_hold };
-        Self { number, stock, update: update.encode(), sale: sale.encode() }
+        Self { number, stock, hours, update: update.encode(), sale: sale.encode() }
+    }
+
+    pub(super) const fn is_open(&self) -> bool {
+        self.hours && self.stock.is_open()
     }
 }
 
@@ -93,7 +99,7 @@ mod tests {
 
     #[test]
     fn messages_look_as_the_contract_says() {
-        let news = StockNews::new(1, "e1", Stock { total: 2, held: 1, sold: 1 });
+        let news = StockNews::new(1, "e1", Stock { total: 2, held: 1, sold: 1 }, true);
         let update: serde_json::Value = serde_json::from_str(&news.update.text).unwrap();
         let stock = serde_json::json!(
             { "type": "stock.update", "eventId": "e1", "remaining": 0, "sold": 1, "inHold": 1 });
@@ -102,7 +108,10 @@ mod tests {
             (news.sale.kind, news.sale.text.as_str()),
             ("sale.open", r#"{"type":"sale.open","eventId":"e1"}"#)
         );
-        assert_eq!(StockNews::new(2, "e1", Stock { total: 2, held: 0, sold: 2 }).sale.kind, "sale.closed");
+        for (sold, hours) in [(2, true), (0, false)] {
+            let closed = StockNews::new(2, "e1", Stock { total: 2, held: 0, sold }, hours);
+            assert_eq!(closed.sale.kind, "sale.closed");
+        }
         let queue = QueueState { status: "queueing".into(), waiting: 7, rate_per_minute: Some(60) };
         let text = Message::Queue(queue).encode().text;
         let told = r#"{"type":"queue.update","status":"queueing","waiting":7,"ratePerMinute":60}"#;

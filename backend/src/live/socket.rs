@@ -122,7 +122,7 @@ impl Told {
         let replaced = self.number.map_or(0, |number| news.number.saturating_sub(number + 1));
         metrics::messages_replaced("stock.update", replaced);
         self.number = Some(news.number);
-        if self.open.replace(news.stock.is_open()) != Some(news.stock.is_open()) {
+        if self.open.replace(news.is_open()) != Some(news.is_open()) {
             send(socket, news.sale).await?;
         }
         send(socket, news.update).await

@@ -10,6 +10,7 @@ use room::time::Micros;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::practice::PracticeView;
 use super::{Segment, Shop};
 use crate::db::events::Event;
 use crate::error::Error;
@@ -35,6 +36,9 @@ struct EventView {
     seated: bool,
     price_minor: i64,
     currency: String,
+    /// Only of an event that is practised.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    practice: Option<PracticeView>,
     #[serde(flatten)]
     stock: StockView,
 }
@@ -111,7 +115,8 @@ impl EventView {
         let starts_at = starts_at.map(|at| Micros::from(at).to_rfc3339());
         let Amount { amount_minor: price_minor, currency } = price;
         let max_qty = shop.rules.max_qty;
-        Self { id, name, starts_at, max_qty, seated, price_minor, currency, stock: stock.into() }
+        let practice = shop.hours(&id);
+        Self { id, name, starts_at, max_qty, seated, price_minor, currency, practice, stock: stock.into() }
     }
 }
 

@@ -8,6 +8,7 @@ mod openapi;
 mod orders;
 mod page;
 mod payments;
+mod practice;
 mod purchase;
 mod reservations;
 mod seats;
@@ -40,6 +41,7 @@ use crate::error::Error;
 use crate::live::{Hub, SeatFeed};
 use crate::outbox::Bell;
 use crate::passes::Gatekeeper;
+use crate::practice::timetable::Timetable;
 use crate::sale::EventId;
 use crate::trace;
 
@@ -70,6 +72,7 @@ pub struct Shop {
     pub maps: Maps,
     pub facts: Facts,
     pub seat_feed: SeatFeed,
+    pub practice: Arc<Timetable>,
 }
 
 /// One part of the path, if it is text.
@@ -88,6 +91,7 @@ pub fn routes(shop: Arc<Shop>) -> Router {
         .routes(routes!(events::list))
         .routes(routes!(events::show))
         .routes(routes!(events::availability))
+        .routes(routes!(practice::result))
         .routes(routes!(seats::map))
         .routes(routes!(seats::stream))
         .routes(routes!(orders::place))

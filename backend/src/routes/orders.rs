@@ -79,6 +79,7 @@ pub(super) async fn place(
     let key = key(&headers)?;
     let wanted: Wanted = super::json(body).await?;
     let wish = wanted.into_wish(user_id, key, &shop)?;
+    shop.within_hours(&wish.event_id, &wish.user_id, wish.once.as_ref().map(|(key, _)| key)).await?;
     let placed = shop.place(&wish).await;
     record(&wish, &placed, started);
     let (order, replayed) = shop.held(placed?, &wish.user_id)?;

@@ -67,6 +67,7 @@ pub(super) async fn purchase(
     let Wanted { event_id, qty } = super::json(body).await?;
     let attempt =
         Attempt { event_id: event_id.parse()?, qty: Qty::new(qty, shop.rules.max_qty)?, user_id, key };
+    shop.within_hours(&attempt.event_id, &attempt.user_id, Some(&attempt.key)).await?;
     let attempted = shop.counter.purchase(attempt.clone()).await;
     record(&attempt, &attempted, started);
     match attempted? {

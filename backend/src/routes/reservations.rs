@@ -82,6 +82,7 @@ pub(super) async fn reserve(
     let hold_ttl = shop.hold_ttl(wanted.hold_seconds)?;
     let (event_id, seat) = (wanted.event_id.parse()?, wanted.seat_id.parse()?);
     let wish = Wish { event_id, user_id, what: What::Seats(vec![seat]), hold_ttl, once: None };
+    shop.within_hours(&wish.event_id, &wish.user_id, None).await?;
     let placed = shop.db.place(&wish, shop.rules).await;
     record(&wish, &placed, started);
     let (order, _) = shop.held(placed?, &wish.user_id)?;

@@ -17,6 +17,7 @@ mod outage;
 mod passes;
 mod paying;
 mod payments;
+mod practice;
 mod reservations;
 mod seats;
 mod sockets;
