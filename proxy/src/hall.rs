@@ -258,7 +258,11 @@ impl Hall {
     }
 
     pub async fn renew(&self, renewal: Renewal) -> Result<Renewed, StoreError> {
-        self.renewals.call(renewal).await
+        let renewed = self.renewals.call(renewal).await;
+        if renewed.is_err() {
+            self.stays_strange(renewal.ticket, renewal.session);
+        }
+        renewed
     }
 
     /// Ends place, turn or session of one visitor.

@@ -76,7 +76,7 @@ impl Link {
             for (&Arrival { visitor, ticket, .. }, arrived) in arrivals.iter().zip(&answer.value) {
                 match *arrived {
                     Arrived::Session(session) | Arrived::LetIn(session) => {
-                        node.entered(visitor, ticket, session, answer.head.clock);
+                        node.entered(visitor, ticket, session);
                     }
                     Arrived::Spent => node.spent(visitor, ticket),
                     _ => {}
@@ -92,7 +92,7 @@ impl Link {
         self.note(|node| {
             for (claim, claimed) in claims.iter().zip(&answer.value) {
                 if let Claimed::Session(session) = *claimed {
-                    node.entered(claim.visitor, claim.ticket, session, answer.head.clock);
+                    node.entered(claim.visitor, claim.ticket, session);
                 }
             }
         });
@@ -118,7 +118,7 @@ impl Link {
         self.note(|node| {
             for (&Renewal { visitor, ticket, .. }, renewed) in renewals.iter().zip(&answer.value) {
                 match *renewed {
-                    Renewed::Session(session) => node.entered(visitor, ticket, session, answer.head.clock),
+                    Renewed::Session(session) => node.entered(visitor, ticket, session),
                     Renewed::Ended => node.spent(visitor, ticket),
                 }
             }

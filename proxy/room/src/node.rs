@@ -5,12 +5,17 @@ use std::sync::Arc;
 
 use crate::ids::{Incarnation, TicketId, VisitorId};
 use crate::queue::{Event, Head, Restore, Session, Survey, Witness};
+use crate::sorted::SortedSet;
 use crate::time::Micros;
 
 /// Sessions that one edge remembers of one room.
 pub const MAX_SESSIONS: usize = 100_000;
 /// Spent tickets of one generation; two generations are remembered.
 pub const MAX_SPENT: usize = 100_000;
+/// Sessions that were ended before their time.
+pub const MAX_REVOKED: usize = 100_000;
+/// As many bygone revocations are dropped with each new one: twice as fast as they come.
+const DROPPED_AT_ONCE: usize = 2;
 
 /// One edge's knowledge of one room.
 #[derive(Debug, Clone, Default)]
@@ -128,14 +133,14 @@ impl Node {
     }
 
     /// A session that this edge saw begin, go on, or come by with its pass.
-    pub fn entered(&mut self, visitor: VisitorId, ticket: TicketId, session: Session, now: Micros) {
+    pub fn entered(&mut self, visitor: VisitorId, ticket: TicketId, session: Session) {
         self.ledger.spend(ticket, visitor);
-        self.ledger.keep(visitor, ticket, session, now);
+        self.ledger.keep(visitor, ticket, session);
     }
 
     /// A session that this edge extended by itself while the store was away: to be reported when it answers again.
-    pub fn lent(&mut self, visitor: VisitorId, ticket: TicketId, session: Session, now: Micros) {
-        self.entered(visitor, ticket, session, now);
+    pub fn lent(&mut self, visitor: VisitorId, ticket: TicketId, session: Session) {
+        self.entered(visitor, ticket, session);
         self.ledger.lent.insert(visitor);
     }
 
@@ -143,19 +148,17 @@ impl Node {
     pub fn spent(&mut self, visitor: VisitorId, ticket: TicketId) {
         self.ledger.spend(ticket, visitor);
         if self.ledger.sessions.get(&visitor).is_some_and(|(kept, _)| *kept == ticket) {
-            self.ledger.sessions.remove(&visitor);
-            self.ledger.lent.remove(&visitor);
+            self.ledger.drop_session(visitor);
         }
     }
 
     /// A session that was ended before its time: its pass is good for nothing.
     pub fn revoke(&mut self, ticket: TicketId, until: Micros, now: Micros) {
-        self.ledger.revoked.retain(|_, until| *until > now);
-        self.ledger.revoked.insert(ticket, until);
+        self.ledger.revoke(ticket, until, now);
     }
 
     pub fn is_revoked(&self, ticket: TicketId) -> bool {
-        self.ledger.revoked.contains_key(&ticket)
+        self.ledger.revoked.contains(&ticket)
     }
 
     /// Everything that a store in a new life has to be told, but for waiters and turns.
@@ -170,24 +173,52 @@ impl Node {
     }
 }
 
-/// What one edge remembers of sessions and tickets. Bounded: the oldest tickets are forgotten first.
+/// What one edge remembers of sessions and tickets. Bounded: the oldest tickets are forgotten first, and the sessions
+/// and revocations that end first. Whatever is added costs a logarithm at most: the gate waits for it.
 #[derive(Debug, Clone, Default)]
 struct Ledger {
     sessions: HashMap<VisitorId, (TicketId, Session)>,
+    /// The same visitors by the end of the session.
+    ends: SortedSet<VisitorId>,
     lent: HashSet<VisitorId>,
     spent: HashMap<TicketId, VisitorId>,
     spent_before: HashMap<TicketId, VisitorId>,
-    revoked: HashMap<TicketId, Micros>,
+    /// By the end of the last pass.
+    revoked: SortedSet<TicketId>,
 }
 
 impl Ledger {
-    fn keep(&mut self, visitor: VisitorId, ticket: TicketId, session: Session, now: Micros) {
-        if self.sessions.len() >= MAX_SESSIONS && !self.sessions.contains_key(&visitor) {
-            self.sessions.retain(|_, (_, session)| session.ends > now);
-            self.lent.retain(|visitor| self.sessions.contains_key(visitor));
+    fn keep(&mut self, visitor: VisitorId, ticket: TicketId, session: Session) {
+        match self.sessions.get(&visitor) {
+            // Another tab shows the pass from before the extension.
+            Some(&(kept, known)) if kept == ticket && known.ends > session.ends => return,
+            Some(_) => {}
+            None if self.sessions.len() >= MAX_SESSIONS => {
+                if let Some((_, first)) = self.ends.first() {
+                    self.drop_session(first);
+                }
+            }
+            None => {}
         }
-        if self.sessions.len() < MAX_SESSIONS || self.sessions.contains_key(&visitor) {
-            self.sessions.insert(visitor, (ticket, session));
+        self.sessions.insert(visitor, (ticket, session));
+        self.ends.insert(visitor, session.ends.0);
+    }
+
+    fn drop_session(&mut self, visitor: VisitorId) {
+        self.sessions.remove(&visitor);
+        self.ends.remove(&visitor);
+        self.lent.remove(&visitor);
+    }
+
+    fn revoke(&mut self, ticket: TicketId, until: Micros, now: Micros) {
+        self.revoked.drain_to(now.0, DROPPED_AT_ONCE);
+        if until > now {
+            self.revoked.insert(ticket, until.0);
+        }
+        if self.revoked.len() > MAX_REVOKED as u64
+            && let Some((_, first)) = self.revoked.first()
+        {
+            self.revoked.remove(&first);
         }
     }
 
@@ -205,8 +236,8 @@ impl Ledger {
 
     /// Ended sessions and spent tickets first: what follows can then not bring them back.
     fn report(&self, now: Micros) -> Vec<Restore> {
-        let revoked = self.revoked.iter().filter(|(_, until)| **until > now);
-        let revoked = revoked.map(|(&ticket, &until)| Restore::Revoked { ticket, until });
+        let revoked = self.revoked.iter().filter(|(until, _)| *until > now.0);
+        let revoked = revoked.map(|(until, ticket)| Restore::Revoked { ticket, until: Micros(until) });
         let spent = self.spent.iter().chain(&self.spent_before);
         let spent = spent.map(|(&ticket, &visitor)| Restore::Spent { visitor, ticket });
         let sessions = self.sessions.keys().filter_map(|&visitor| self.session(visitor, now));
@@ -216,12 +247,16 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
     use crate::ids::NodeId;
     use crate::queue::{Caller, Now, Queue};
     use crate::rules::Rules;
 
     const START: Micros = Micros(1_767_225_600_000_000);
+    /// A hundred thousand steps that each looked at all others would take minutes.
+    const COSTS_LITTLE: Duration = Duration::from_secs(10);
 
     fn caller(fresh: u8, witness: Option<Arc<Witness>>) -> Caller {
         let (node, fresh) = (NodeId::from_random([1; 12]), Incarnation::from_random([fresh; 12]));
@@ -269,11 +304,76 @@ mod tests {
         let id = [7; 12];
         let (visitor, ticket) = (VisitorId::from_random(id), TicketId::from_random(id));
         let session = Session { ends: START, cap: START };
-        node.entered(visitor, ticket, session, Micros::ZERO);
+        node.entered(visitor, ticket, session);
         let spent = Restore::Spent { visitor, ticket };
         assert_eq!(node.report(Micros::ZERO), [spent, Restore::Session { visitor, ticket, session }]);
         assert_eq!(node.report(START), [spent]);
         node.spent(visitor, ticket);
         assert_eq!(node.report(Micros::ZERO), [spent]);
+    }
+    /// Distinct for distinct numbers.
+    fn id(number: u64) -> [u8; 12] {
+        std::array::from_fn(|place| number.to_be_bytes().get(place).copied().unwrap_or_default())
+    }
+
+    fn session(ends: Micros) -> Session {
+        Session { ends, cap: START + Duration::from_secs(86_400) }
+    }
+
+    #[test]
+    fn a_pass_from_before_an_extension_does_not_shorten_what_is_reported() {
+        let mut node = Node::default();
+        let (visitor, ticket) = (VisitorId::from_random(id(1)), TicketId::from_random(id(1)));
+        let (short, long) = (session(START), session(START + Duration::from_secs(60)));
+        node.lent(visitor, ticket, long);
+        node.entered(visitor, ticket, short);
+        let told = [Restore::Session { visitor, ticket, session: long }];
+        assert_eq!(node.take_lent(START), told);
+        assert!(node.report(START).ends_with(&told));
+        let next = TicketId::from_random(id(2));
+        node.entered(visitor, next, short);
+        let told = [Restore::Session { visitor, ticket: next, session: short }];
+        assert!(node.report(Micros::ZERO).ends_with(&told), "another session is another session");
+    }
+
+    #[test]
+    fn of_too_many_sessions_those_that_end_first_are_forgotten_and_each_costs_little() {
+        let (mut node, began) = (Node::default(), Instant::now());
+        let last = 2 * MAX_SESSIONS as u64;
+        for number in 0..last {
+            let (visitor, ticket) = (VisitorId::from_random(id(number)), TicketId::from_random(id(number)));
+            node.lent(visitor, ticket, session(START + Duration::from_micros(number)));
+        }
+        assert!(began.elapsed() < COSTS_LITTLE, "{:?}", began.elapsed());
+        let told = node.take_lent(Micros::ZERO);
+        assert_eq!(told.len(), MAX_SESSIONS);
+        let first = START.0 + last - MAX_SESSIONS as u64;
+        assert!(
+            told.iter()
+                .all(|item| matches!(item, Restore::Session { session, .. } if session.ends.0 >= first))
+        );
+    }
+
+    #[test]
+    fn revocations_are_forgotten_when_their_passes_are_over_and_each_costs_little() {
+        let (mut node, began) = (Node::default(), Instant::now());
+        let revoke = |node: &mut Node, number: u64, until: Micros, now: Micros| {
+            node.revoke(TicketId::from_random(id(number)), until, now);
+        };
+        let many = MAX_REVOKED as u64 + 10;
+        for number in 0..many {
+            revoke(&mut node, number, START + Duration::from_micros(number), Micros::ZERO);
+        }
+        assert!(began.elapsed() < COSTS_LITTLE, "{:?}", began.elapsed());
+        assert!(
+            !node.is_revoked(TicketId::from_random(id(9))) && node.is_revoked(TicketId::from_random(id(10)))
+        );
+        let (over, later) = (START + Duration::from_secs(1), START + Duration::from_secs(9));
+        for number in many..many + many / 2 {
+            revoke(&mut node, number, later, over);
+        }
+        assert_eq!(node.ledger.revoked.len(), many / 2, "only what is still good for something");
+        revoke(&mut node, 0, over, over);
+        assert!(!node.is_revoked(TicketId::from_random(id(0))), "its pass is over already");
     }
 }

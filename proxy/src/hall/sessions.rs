@@ -16,7 +16,8 @@ use super::{Hall, Reach};
 #[derive(Debug, Default)]
 pub(super) struct Introduced {
     life: Option<Incarnation>,
-    tickets: HashSet<TicketId>,
+    /// By ticket and expiry in seconds: one that was extended once more is another.
+    passes: HashSet<(TicketId, u64)>,
 }
 
 /// Passes remembered as introduced; beyond, they are introduced once more.
@@ -29,10 +30,10 @@ impl Hall {
 
     /// Remembers the session of a pass that comes by here for the first time.
     pub fn saw(&self, pass: &Pass) {
-        let (session, now) = (session_of(pass), self.now());
+        let session = session_of(pass);
         self.link.note(|node| match pass.granted_secs {
-            Some(_) => node.lent(pass.visitor, pass.ticket, session, now),
-            None => node.entered(pass.visitor, pass.ticket, session, now),
+            Some(_) => node.lent(pass.visitor, pass.ticket, session),
+            None => node.entered(pass.visitor, pass.ticket, session),
         });
     }
 
@@ -44,10 +45,16 @@ impl Hall {
             return false;
         }
         let mut introduced = self.introduced.lock().unwrap_or_else(PoisonError::into_inner);
-        if introduced.life != Some(life) || introduced.tickets.len() >= MAX_INTRODUCED {
-            *introduced = Introduced { life: Some(life), tickets: HashSet::new() };
+        if introduced.life != Some(life) || introduced.passes.len() >= MAX_INTRODUCED {
+            *introduced = Introduced { life: Some(life), passes: HashSet::new() };
         }
-        introduced.tickets.insert(pass.ticket)
+        introduced.passes.insert((pass.ticket, pass.expires_at_secs))
+    }
+
+    /// The store did not answer for this session: its pass is introduced once more.
+    pub(super) fn stays_strange(&self, ticket: TicketId, session: Session) {
+        let mut introduced = self.introduced.lock().unwrap_or_else(PoisonError::into_inner);
+        introduced.passes.remove(&(ticket, session.ends.as_secs()));
     }
 
     /// Extends a session while the store is away, as far as an edge may.
@@ -59,7 +66,7 @@ impl Hall {
         }
         let granted = Micros::from_secs(pass.granted_secs.unwrap_or(pass.expires_at_secs));
         let extended = session.extended_alone(granted, &settings.rules, now)?;
-        self.link.note(|node| node.lent(pass.visitor, pass.ticket, extended, now));
+        self.link.note(|node| node.lent(pass.visitor, pass.ticket, extended));
         self.healing.ask_for_lent();
         self.metrics.lent.increment(1);
         Some(extended)

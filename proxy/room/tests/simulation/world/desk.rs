@@ -143,11 +143,11 @@ impl World {
     /// Forwards with a pass, and remembers the session.
     fn enter(&mut self, edge: usize, screen: Screen, pass: Pass, lent: bool) -> Verdict {
         let from = &mut self.edges[edge];
-        let (now, session) = (from.now(self.now), session_of(&pass));
+        let session = session_of(&pass);
         if lent {
-            from.node.lent(pass.visitor, pass.ticket, session, now);
+            from.node.lent(pass.visitor, pass.ticket, session);
         } else {
-            from.node.entered(pass.visitor, pass.ticket, session, now);
+            from.node.entered(pass.visitor, pass.ticket, session);
         }
         let who = screen.who;
         self.note(Note::Holds { who, edge, ticket: pass.ticket, session })?;

@@ -310,9 +310,7 @@ impl World {
                 let who = self.who(&visitor);
                 self.forget(edge, visitor, &Reply::Expired);
                 // An answer that was lost: this edge is the only one that knows.
-                let (at, from) = (self.now, &mut self.edges[edge]);
-                let now = from.now(at);
-                from.node.entered(visitor, arrival.ticket, session, now);
+                self.edges[edge].node.entered(visitor, arrival.ticket, session);
                 self.note(Note::Holds { who, edge, ticket: arrival.ticket, session })
             }
             Arrived::Spent | Arrived::Void => {

@@ -111,7 +111,7 @@ impl Scene {
         let mut sessions = Vec::new();
         for (arrival, claimed) in arrivals.iter().zip(answer.value) {
             if let Claimed::Session(session) = claimed {
-                edge.knows.entered(arrival.visitor, arrival.ticket, session, self.clock.now());
+                edge.knows.entered(arrival.visitor, arrival.ticket, session);
                 sessions.push(session);
             }
         }
