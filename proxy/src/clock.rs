@@ -1,14 +1,14 @@
 //! The store's clock, kept running between two answers of the store.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use room::time::{Micros, as_micros};
 
-/// A larger difference is a jump of the store's clock, not noise: it is followed at once.
-const JUMP_MICROS: i64 = 100_000;
-/// Noise is averaged: each answer moves the clock by this fraction of its difference.
-const SMOOTHING: i64 = 8;
+/// Two clocks that run freely part by no more than this, in microseconds a second. Where they do, the answers
+/// contradict what was known, and the newest is believed.
+const DRIFT: u64 = 100;
 
 /// One room's clock. Lock-free: every request reads it.
 #[derive(Debug)]
@@ -16,10 +16,41 @@ pub struct RoomClock {
     base: Instant,
     /// The store's clock at `base`, in microseconds; the wall clock until the store answered.
     at_base: AtomicU64,
-    calibrated: AtomicU64,
+    /// Between which two readings that lies. For those who calibrate.
+    bounds: Mutex<Option<Bounds>>,
     last_stamp: AtomicU64,
     /// The sum of all steps back, in microseconds.
     stepped_back: AtomicU64,
+}
+
+/// What the answers leave possible for the store's clock at `base`: no less and no more, in microseconds. Each answer
+/// narrows it, so the fastest trips decide, and of slow ones only what they rule out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Bounds {
+    least: u64,
+    most: u64,
+    /// When that was known, since `base`.
+    at: Duration,
+}
+
+impl Bounds {
+    /// What one answer says: the store's clock stood at `clock` at some moment between `sent` and `received`.
+    fn of(clock: Micros, sent: Duration, received: Duration) -> Self {
+        let at_base = |span: Duration| clock.0.saturating_sub(as_micros(span));
+        Self { least: at_base(received), most: at_base(sent), at: received }
+    }
+
+    /// What both leave possible; where they contradict each other the clock was set, and the answer is right.
+    fn narrowed(self, answer: Self) -> Self {
+        let slack = as_micros(answer.at.saturating_sub(self.at)).saturating_mul(DRIFT).div_ceil(1_000_000);
+        let least = answer.least.max(self.least.saturating_sub(slack));
+        let most = answer.most.min(self.most.saturating_add(slack));
+        if least <= most { Self { least, most, at: answer.at.max(self.at) } } else { answer }
+    }
+
+    fn middle(self) -> u64 {
+        self.least.midpoint(self.most)
+    }
 }
 
 impl Default for RoomClock {
@@ -27,7 +58,7 @@ impl Default for RoomClock {
         Self {
             base: Instant::now(),
             at_base: AtomicU64::new(Micros::from(SystemTime::now()).0),
-            calibrated: AtomicU64::new(0),
+            bounds: Mutex::default(),
             last_stamp: AtomicU64::new(0),
             stepped_back: AtomicU64::new(0),
         }
@@ -54,16 +85,13 @@ impl RoomClock {
 
     /// Follows the store: its clock stood at `clock` between `sent` and `received`.
     pub fn calibrate(&self, clock: Micros, sent: Instant, received: Instant) {
-        let middle = sent.duration_since(self.base) + received.duration_since(sent) / 2;
-        let measured = clock.0.saturating_sub(as_micros(middle));
-        let first = self.calibrated.fetch_add(1, Ordering::Relaxed) == 0;
-        let current = self.at_base.load(Ordering::Relaxed);
-        let difference = measured.cast_signed().wrapping_sub(current.cast_signed());
-        let step = if first || difference.abs() > JUMP_MICROS { difference } else { difference / SMOOTHING };
-        if step < 0 {
-            self.stepped_back.fetch_add(step.unsigned_abs(), Ordering::Relaxed);
-        }
-        self.at_base.store(current.saturating_add_signed(step), Ordering::Relaxed);
+        let answer = Bounds::of(clock, sent.duration_since(self.base), received.duration_since(self.base));
+        let mut bounds = self.bounds.lock().unwrap_or_else(PoisonError::into_inner);
+        let narrowed = bounds.map_or(answer, |before| before.narrowed(answer));
+        *bounds = Some(narrowed);
+        let back = self.at_base.load(Ordering::Relaxed).saturating_sub(narrowed.middle());
+        self.stepped_back.fetch_add(back, Ordering::Relaxed);
+        self.at_base.store(narrowed.middle(), Ordering::Relaxed);
     }
 
     /// How far the store's clock is from this machine's, in seconds.
@@ -82,20 +110,96 @@ impl RoomClock {
 mod tests {
     use super::*;
 
+    /// A store whose clock is `ahead` of ours, asked ten times a second in virtual time.
+    struct Asked {
+        clock: RoomClock,
+        ahead: i64,
+        at: Duration,
+        /// What an average of the middles of the trips would make of the same answers.
+        averaged: f64,
+        draw: u64,
+    }
+
+    impl Asked {
+        fn new(ahead: i64) -> Self {
+            let clock = RoomClock::default();
+            clock.at_base.store(START, Ordering::Relaxed);
+            Self { clock, ahead, at: Duration::ZERO, averaged: ahead as f64, draw: 1 }
+        }
+
+        /// An answer whose way there and way back take so long.
+        fn answer(&mut self, there: Duration, back: Duration) {
+            self.at += Duration::from_millis(100);
+            let (sent, received) = (self.clock.base + self.at, self.clock.base + self.at + there + back);
+            let stood = Micros(START.saturating_add_signed(self.ahead)) + self.at + there;
+            self.clock.calibrate(stood, sent, received);
+            let off = (as_micros(there) as f64 - as_micros(back) as f64) / 2.0;
+            self.averaged += (self.ahead as f64 + off - self.averaged) / 8.0;
+        }
+
+        /// From a tenth of a millisecond to a hundred, the short ones more often.
+        fn noise(&mut self) -> Duration {
+            self.draw =
+                self.draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let even = (self.draw >> 33) as f64 / f64::from(1u32 << 31);
+            Duration::from_secs_f64(1e-4 * 1000f64.powf(even))
+        }
+
+        /// How far the clock is from the store's, in microseconds.
+        fn error(&self) -> f64 {
+            let right = START.saturating_add_signed(self.ahead);
+            self.clock.at_base.load(Ordering::Relaxed).abs_diff(right) as f64
+        }
+    }
+
+    const START: u64 = 1_767_225_600_000_000;
+
     #[test]
-    fn the_clock_follows_a_jump_at_once_and_noise_slowly() {
-        let clock = RoomClock::default();
-        let tell = |ahead: Duration| {
-            let sent = Instant::now();
-            clock.calibrate(clock.now() + ahead, sent, Instant::now());
-        };
-        let before = clock.now();
-        tell(Duration::from_secs(60));
-        assert!(clock.now().since(before) >= Duration::from_secs(60));
-        let before = clock.now();
-        tell(Duration::from_millis(80));
-        let moved = clock.now().since(before);
-        assert!(moved >= Duration::from_millis(9) && moved < Duration::from_millis(60), "{moved:?}");
+    fn the_clock_is_right_within_a_millisecond_however_uneven_the_trips_are() {
+        let mut store = Asked::new(7_000_000);
+        let (mut worst, mut worst_average) = (0f64, 0f64);
+        for asked in 0..3000 {
+            let (there, back) = (store.noise(), store.noise());
+            store.answer(there, back);
+            if asked >= 50 {
+                worst = worst.max(store.error());
+                worst_average = worst_average.max((store.averaged - store.ahead as f64).abs());
+            }
+        }
+        assert!(worst < 1_000.0, "{worst} µs");
+        assert!(worst_average > 10.0 * worst, "an average would be off by {worst_average} µs");
+    }
+
+    #[test]
+    fn one_slow_answer_moves_the_clock_by_nothing() {
+        let mut store = Asked::new(0);
+        store.answer(Duration::from_micros(200), Duration::from_micros(200));
+        let before = store.error();
+        store.answer(Duration::from_millis(1), Duration::from_millis(240));
+        assert!(store.error() <= before + 10.0, "{} µs after {before} µs", store.error());
+    }
+
+    #[test]
+    fn the_clock_follows_a_store_whose_clock_is_set_at_once_by_however_little() {
+        let mut store = Asked::new(0);
+        let fast = Duration::from_micros(200);
+        for set_to in [60_000_000, -3_600_000_000, -3_600_001_000, 0] {
+            store.answer(fast, fast);
+            store.ahead = set_to;
+            store.answer(fast, fast);
+            assert!(store.error() <= 200.0, "{} µs off {set_to}", store.error());
+        }
+    }
+
+    #[test]
+    fn the_clock_keeps_up_with_a_store_that_is_slewed() {
+        let mut store = Asked::new(0);
+        for _ in 0..600 {
+            // Five hundred in a million, as fast as a time service drags a clock.
+            store.ahead += 50;
+            store.answer(Duration::from_micros(300), Duration::from_micros(500));
+            assert!(store.error() <= 850.0, "{} µs", store.error());
+        }
     }
 
     #[test]
