@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -77,11 +78,11 @@ impl Setup {
         let log = Arc::new(Mutex::new(Vec::new()));
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let kept = Arc::clone(&log);
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             lines.map_while(Result::ok).for_each(|line| kept.lock().unwrap().push(line));
         });
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        Edge { child, log, report, site: nowhere, operator: nowhere }
+        Edge { child, log, reader, report, site: nowhere, operator: nowhere }
     }
 }
 
@@ -104,6 +105,8 @@ pub(crate) async fn enter(site: SocketAddr) -> Visitor {
 pub(crate) struct Edge {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
+    /// Ends with the last word of the process.
+    reader: JoinHandle<()>,
     report: PathBuf,
     pub(crate) site: SocketAddr,
     pub(crate) operator: SocketAddr,
@@ -150,13 +153,13 @@ impl Edge {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// The exit code, and how long it took to come.
+    /// The exit code, and how long it took to come. All that it wrote has been read then.
     pub(crate) async fn exit(&mut self) -> (Option<i32>, Duration) {
         let began = Instant::now();
         let (log, child) = (Arc::clone(&self.log), &mut self.child);
         let mut status = None;
         let deadline = began + PATIENCE;
-        while status.is_none() {
+        while status.is_none() || !self.reader.is_finished() {
             assert!(Instant::now() < deadline, "it does not end: {:#?}", log.lock().unwrap());
             tokio::time::sleep(Duration::from_millis(5)).await;
             status = child.try_wait().unwrap();
