@@ -69,7 +69,9 @@ async fn bring_back(db: &Db, hub: &Hub, event: &Practised) -> Result<bool, DbErr
             }
             Reset::HoldsEnded(ended) => {
                 metrics::reservations(Status::Expired, ended.len() as u64);
-                ended.iter().for_each(|news| hub.tell(news));
+                for news in &ended {
+                    hub.tell(news);
+                }
             }
             Reset::NotNow => return Ok(false),
         }
