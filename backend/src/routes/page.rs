@@ -1,4 +1,6 @@
 //! The shop page: one file, and a policy under which nothing but its own script and style can run.
+//!
+//! `web/` has its parts; its modules are joined here, so that a page is one request however many come at once.
 
 use std::sync::Arc;
 
@@ -7,30 +9,44 @@ use axum::http::{HeaderName, header};
 use axum::response::{Html, IntoResponse};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use hyper::body::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::Shop;
 use crate::error::Error;
 use crate::passes::Caller;
 
-const HTML: &str = include_str!("../../web/shop.html");
+const FRAME: &str = include_str!("../../web/shop.html");
+const STYLE: &str = include_str!("../../web/shop.css");
+/// Each after those it imports from; no two have a name in common.
+const MODULES: [&str; 7] = [
+    include_str!("../../web/words.js"),
+    include_str!("../../web/api.js"),
+    include_str!("../../web/map.js"),
+    include_str!("../../web/live.js"),
+    include_str!("../../web/practice.js"),
+    include_str!("../../web/seats.js"),
+    include_str!("../../web/shop.js"),
+];
 
 /// The page and its `Content-Security-Policy`.
 #[derive(Debug)]
 pub struct Page {
+    html: Bytes,
     policy: String,
 }
 
 impl Page {
     pub fn new() -> Self {
-        let hash = |tag| STANDARD.encode(Sha256::digest(inline(HTML, tag)));
+        let html = FRAME.replacen("{{style}}", STYLE, 1).replacen("{{script}}", &joined(&MODULES), 1);
+        let hash = |tag| STANDARD.encode(Sha256::digest(inline(&html, tag)));
         let policy = format!(
             "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; connect-src 'self'; img-src data:; \
              base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
             hash("script"),
             hash("style"),
         );
-        Self { policy }
+        Self { html: html.into(), policy }
     }
 }
 
@@ -55,7 +71,14 @@ pub(super) async fn show(State(shop): State<Arc<Shop>>, _: Caller) -> Result<imp
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff".into()),
         (header::REFERRER_POLICY, "same-origin".into()),
     ];
-    Ok((headers, Html(HTML)))
+    Ok((headers, Html(shop.page.html.clone())))
+}
+
+/// One script of several modules: their imports and exports are each one line's beginning.
+fn joined(modules: &[&str]) -> String {
+    let lines = modules.iter().flat_map(|module| module.lines()).filter(|line| !line.starts_with("import "));
+    let lines = lines.flat_map(|line| [line.strip_prefix("export ").unwrap_or(line), "\n"]);
+    ["\"use strict\";\n{\n"].into_iter().chain(lines).chain(["}\n"]).collect()
 }
 
 /// The text between `<tag>` and `</tag>`, of which the browser takes the hash.
@@ -68,13 +91,29 @@ fn inline<'a>(html: &'a str, tag: &str) -> &'a str {
 mod tests {
     use super::*;
 
+    fn html() -> String {
+        String::from_utf8(Page::new().html.to_vec()).unwrap()
+    }
+
     #[test]
     fn the_policy_covers_the_one_script_and_the_one_style_of_the_page() {
+        let html = html();
         for tag in ["script", "style"] {
-            assert_eq!(HTML.matches(&format!("<{tag}")).count(), 1, "{tag}");
-            assert!(!inline(HTML, tag).is_empty(), "{tag}");
+            assert_eq!(html.matches(&format!("<{tag}")).count(), 1, "{tag}");
+            assert!(!inline(&html, tag).is_empty(), "{tag}");
         }
-        assert!(!HTML.contains("style=") && !HTML.contains(" onclick"));
-        assert!(!HTML.contains("http://") && !HTML.contains("https://"));
+        assert!(!html.contains(" style=") && !html.contains(" onclick=\""));
+        assert!(!html.contains("http://") && !html.contains("https://") && !html.contains("{{"));
+    }
+
+    #[test]
+    fn modules_become_one_script() {
+        let modules = [
+            "export const one = 1;\n",
+            "import { one } from \"./one.js\";\nexport class Two {\n  two = one;\n}\n",
+        ];
+        assert_eq!(joined(&modules), "\"use strict\";\n{\nconst one = 1;\nclass Two {\n  two = one;\n}\n}\n");
+        let script = joined(&MODULES);
+        assert!(!script.lines().any(|line| line.starts_with("import ") || line.starts_with("export ")));
     }
 }
