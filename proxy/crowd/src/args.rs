@@ -8,6 +8,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use room::ids::RoomName;
 
+use crate::rivals::RivalArgs;
+
 /// A crowd of simulated visitors that proves the waiting room's promises from outside.
 #[derive(Debug, Parser)]
 #[command(name = "crowd", version, about, after_help = EXIT_CODES)]
@@ -23,6 +25,8 @@ const EXIT_CODES: &str =
 pub enum Command {
     /// Send a crowd through the waiting room and the shop, then prove what happened.
     Run(Box<RunArgs>),
+    /// Buy in the windows of a practised event with bots of a set skill, then print how fast they were.
+    Rivals(Box<RivalArgs>),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -226,7 +230,7 @@ mod tests {
     #[test]
     fn several_targets_come_in_one_argument() {
         let cli = Cli::try_parse_from(["crowd", "run", "--target", "http://a:1,http://b:2"]).unwrap();
-        let Command::Run(args) = cli.command;
+        let Command::Run(args) = cli.command else { panic!("another command") };
         assert_eq!(args.target.len(), 2);
     }
 }

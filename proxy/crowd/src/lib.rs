@@ -5,6 +5,7 @@
 //! | [`args`], [`plan`] | what was asked for; who comes, with which habits |
 //! | [`run`] | sends the crowd, ends it, gathers the stories |
 //! | [`visitor`], [`bot`] | one life each, over real sockets |
+//! | [`rivals`] | bots of a set skill, for those who practise |
 //! | [`actor`] | makes requests and writes down what they show |
 //! | [`client`], [`socket`], [`jar`], [`token`] | HTTP, WebSocket, cookies, a look into tokens |
 //! | [`gatekeeper`] | tells an answer of the origin from one of the waiting room |
@@ -27,6 +28,7 @@ pub mod plan;
 pub mod progress;
 pub mod proof;
 pub mod rates;
+pub mod rivals;
 pub mod run;
 pub mod socket;
 pub mod stop;

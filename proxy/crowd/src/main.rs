@@ -1,9 +1,10 @@
-//! `crowd`: see `crowd run --help`.
+//! `crowd`: see `crowd run --help`, `crowd rivals --help`.
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use crowd::args::{Cli, Command, RunArgs};
+use crowd::rivals::{self, RivalArgs};
 use crowd::run::{RunError, run};
 use crowd::stop::{Phase, Stop};
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,12 +22,15 @@ fn main() -> ExitCode {
             return if error.use_stderr() { USAGE.into() } else { ExitCode::SUCCESS };
         }
     };
-    let Command::Run(args) = cli.command;
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(INTERNAL, &error),
     };
-    match runtime.block_on(start(&args)) {
+    let done = match &cli.command {
+        Command::Run(args) => runtime.block_on(start(args)),
+        Command::Rivals(args) => runtime.block_on(compete(args)),
+    };
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error @ (RunError::Unreachable { .. } | RunError::Unknown { .. })) => fail(UNAVAILABLE, &error),
@@ -44,6 +48,15 @@ async fn start(args: &RunArgs) -> Result<bool, RunError> {
         println!("{}", summary.json());
     }
     Ok(summary.hold())
+}
+
+/// Whether the shop served all of them in all windows.
+async fn compete(args: &RivalArgs) -> Result<bool, RunError> {
+    let stop = Stop::default();
+    tokio::spawn(end_on_signals(stop.clone()));
+    let records = rivals::run(args, stop).await?;
+    print!("{}", rivals::table(&records));
+    Ok(records.iter().all(|record| record.failed == 0))
 }
 
 /// The first signal closes the run, which is still proved and printed; the second cuts it.

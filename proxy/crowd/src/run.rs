@@ -141,7 +141,8 @@ async fn world(args: &RunArgs, stop: Stop, journal: Journal) -> Result<World, Ru
     Ok(World { edges, room, clock: Clock::start(), stop, meter: Meter::default(), journal, event })
 }
 
-async fn reach(target: &Target) -> Result<Edge, RunError> {
+/// Looks a target up, and sees that somebody listens there.
+pub(crate) async fn reach(target: &Target) -> Result<Edge, RunError> {
     let authority = || target.authority.clone();
     let unknown = |source| RunError::Unknown { authority: authority(), source };
     let mut addresses = lookup_host(&target.authority).await.map_err(unknown)?;

@@ -66,7 +66,7 @@ pub struct Visits {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     pub span: Span,
-    /// The kind of error, or the status.
+    /// The kind of error, or the status; of a 503 also its code, and whether it says when to come back.
     pub what: String,
 }
 

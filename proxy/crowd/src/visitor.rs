@@ -14,7 +14,7 @@ use room::time::Micros;
 use room::wire::{Standing, State};
 
 use crate::actor::Actor;
-use crate::client::{Answer, Call, CallError};
+use crate::client::{Answer, Call, CallError, Client};
 use crate::meter::Present;
 use crate::plan::{Habits, Person, Quirk};
 use crate::stop::Phase;
@@ -23,6 +23,7 @@ use crate::token;
 use crate::world::World;
 
 pub use inspector::{Inspection, Stock, inspect};
+pub(crate) use shop::event_path;
 
 /// Attempts at one step before the visitor gives up.
 const MAX_TRIES: u32 = 20;
@@ -38,6 +39,13 @@ pub async fn live(world: Arc<World>, person: Person, habits: Habits) -> Story {
     visitor.actor.story.end = end;
     visitor.actor.log("end", serde_json::json!({ "end": format!("{end:?}") }));
     visitor.actor.story
+}
+
+/// Goes through the waiting room; comes back with the client that holds the pass.
+pub(crate) async fn get_in(world: Arc<World>, person: Person, habits: Habits) -> Result<Client, End> {
+    let mut visitor = Visitor::new(world, person, habits, Part::Visitor);
+    visitor.get_in().await?;
+    Ok(visitor.actor.client)
 }
 
 struct Visitor {

@@ -19,7 +19,9 @@ const HONEST: Settings = Settings { per_minute: 1200, burst: 8, stock: 1000, fau
 fn args(targets: &[SocketAddr], more: &str) -> RunArgs {
     let targets: Vec<_> = targets.iter().map(|address| format!("http://{address}")).collect();
     let line = format!("crowd run --target {} --burst 8 {more}", targets.join(","));
-    let Command::Run(args) = Cli::try_parse_from(line.split_whitespace()).unwrap().command;
+    let Command::Run(args) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
+        panic!("{line}");
+    };
     *args
 }
 

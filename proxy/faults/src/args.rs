@@ -37,4 +37,5 @@ pub struct Args {
     pub programs: Option<PathBuf>,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 every promise held, 1 one did not, 64 usage, 70 internal, 130 interrupted.";
+const EXIT_CODES: &str =
+    "Exit codes: 0 every promise held, 1 one did not, 64 usage, 70 internal, 130 interrupted.";

@@ -90,7 +90,6 @@ impl Grounds {
                 clock_off_by: clocks.get(index).copied().flatten(),
                 programs: &self.programs,
                 folder: &folder,
-                secrets: &self.secrets,
             };
             edges.push(Edge::start(plan).await?);
         }
@@ -162,13 +161,5 @@ impl Fleet {
     /// Trouble if an edge is gone that should be there.
     pub fn check(&mut self) -> Result<(), Trouble> {
         self.edges.iter_mut().try_for_each(Edge::check)
-    }
-
-    /// The one server, where there is one.
-    pub fn redis(&self) -> Option<&Redis> {
-        match &self.store {
-            Store::Linked { redis, .. } => Some(redis),
-            _ => None,
-        }
     }
 }

@@ -25,11 +25,12 @@ pub struct Ask {
     pub path: String,
     pub bearer: Option<String>,
     pub json: Option<Value>,
+    pub headers: Vec<(&'static str, String)>,
 }
 
 impl Ask {
     pub fn get(port: u16, path: impl Into<String>) -> Self {
-        Self { method: Method::GET, port, path: path.into(), bearer: None, json: None }
+        Self { method: Method::GET, port, path: path.into(), bearer: None, json: None, headers: Vec::new() }
     }
 
     /// Status and body.
@@ -54,6 +55,9 @@ impl Ask {
             .header(header::HOST, address.to_string());
         if let Some(token) = &self.bearer {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        for (name, value) in &self.headers {
+            request = request.header(*name, value);
         }
         let body = self.json.as_ref().map(Value::to_string).unwrap_or_default();
         if self.json.is_some() {

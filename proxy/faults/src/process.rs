@@ -42,7 +42,8 @@ impl Program {
     fn command(&self) -> Command {
         let mut words: Vec<String> = Vec::new();
         if let Some(user) = self.user.filter(|_| rustix::process::geteuid().is_root()) {
-            words.extend(["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--"].map(Into::into));
+            words
+                .extend(["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--"].map(Into::into));
         }
         // A change of user forgets the signal, so it is asked for behind it.
         words.extend(["setpriv", "--pdeathsig", "KILL", "--"].map(Into::into));
@@ -117,7 +118,9 @@ impl Process {
     pub fn check(&mut self) -> Result<(), Trouble> {
         match self.child.try_wait() {
             Ok(None) => Ok(()),
-            _ => Err(Trouble::Ended { name: self.name.clone(), log: self.log.clone(), tail: tail(&self.log) }),
+            _ => {
+                Err(Trouble::Ended { name: self.name.clone(), log: self.log.clone(), tail: tail(&self.log) })
+            }
         }
     }
 

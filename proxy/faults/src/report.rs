@@ -46,6 +46,11 @@ impl Report {
         }
     }
 
+    pub fn extend(&mut self, other: Self) {
+        self.checks.extend(other.checks);
+        self.notes.extend(other.notes);
+    }
+
     pub fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
     }

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use crowd::clock::Span;
+
 use crate::args::Args;
 use crate::fleet::Grounds;
 use crate::report::{Report, seconds};
@@ -73,13 +75,17 @@ async fn play_trial(
 ) {
     eprintln!("── {} (seed {seed})", trial.name);
     let started = Instant::now();
-    let scale = Scale { waiting: args.waiting, inside: args.inside };
+    let scale = trial.scale(Scale { waiting: args.waiting, inside: args.inside });
     let mut whole = Report::default();
     match Stage::set(grounds, trial.kind, trial.clocks, scale, seed).await {
         Ok(stage) => {
-            eprintln!("   {} wait, {} are inside, after {}", stage.crew.sockets(), stage.crew.inside(),
-                seconds(started.elapsed()));
-            let totals = act(stage, trial, rows, outcomes, &mut whole).await;
+            eprintln!(
+                "   {} wait, {} are inside, after {}",
+                stage.crew.sockets(),
+                stage.crew.inside(),
+                seconds(started.elapsed())
+            );
+            let totals = act(stage, grounds, trial, rows, outcomes, &mut whole).await;
             outcomes.totals.extend(totals.map(|totals| (trial.name, totals)));
         }
         Err(trouble) => whole.trouble(&trouble),
@@ -91,20 +97,33 @@ async fn play_trial(
 
 async fn act(
     mut stage: Stage,
+    grounds: &mut Grounds,
     trial: &'static Trial,
     rows: &[Row],
     outcomes: &mut Outcomes,
     whole: &mut Report,
 ) -> Option<Totals> {
+    let mut acts = Vec::new();
     for row in rows {
         let mut report = Report::default();
-        if let Err(trouble) = row.play(&mut stage, &mut report).await {
+        let from = stage.crew.world.clock.now();
+        if let Err(trouble) = row.play(&mut stage, grounds, &mut report).await {
             report.trouble(&trouble);
         }
         show(row.name(), &report);
-        outcomes.all.push(Outcome { trial: trial.name, row: Some(*row), report });
+        acts.push((*row, Span::new(from, stage.crew.world.clock.now()), report));
     }
-    match stage.finish().await {
+    let played = stage.finish(&grounds.shop).await;
+    for (row, window, mut report) in acts {
+        if let Ok(played) = &played {
+            let mut later = Report::default();
+            row.judge(played, window, &mut later);
+            show(row.name(), &later);
+            report.extend(later);
+        }
+        outcomes.all.push(Outcome { trial: trial.name, row: Some(row), report });
+    }
+    match played {
         Ok(played) => Some(verdict::judge(&played, whole)),
         Err(trouble) => {
             whole.trouble(&trouble);

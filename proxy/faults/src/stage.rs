@@ -1,5 +1,6 @@
 //! One trial: a fleet with a line before it and people inside, to which things are done, and which is then judged.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -7,11 +8,13 @@ use std::time::{Duration, Instant};
 use crowd::clock::Span;
 use crowd::stop::Phase;
 use crowd::story::Story;
+use crowd::visitor::Stock;
 use room::time::Micros;
 use tokio::time::sleep;
 
 use crate::crew::Crew;
 use crate::fleet::config::Limits;
+use crate::fleet::shop::{Books, Shop};
 use crate::fleet::{EDGES, Fleet, Grounds, Kind};
 use crate::report::Report;
 use crate::trouble::Trouble;
@@ -35,6 +38,8 @@ pub struct Stage {
     pub dice: fastrand::Rng,
     /// From when on the limits of the trial were in force.
     steady_since: Micros,
+    /// What was sold before anybody came.
+    stock: Stock,
 }
 
 /// What is left when the curtain falls.
@@ -48,6 +53,7 @@ pub struct Played {
     pub left_over: u64,
     /// The rate that the room had in the end: the operator's, if nobody forgot it.
     pub rate_at_the_end: Option<u64>,
+    pub books: Books,
     pub folder: PathBuf,
 }
 
@@ -65,14 +71,16 @@ const NEWCOMERS_PER_SECOND: f64 = 220.0;
 /// As many come as are let in.
 const TRICKLE_PER_SECOND: f64 = 10.0;
 /// A busy machine takes its time.
-const FILL: Duration = Duration::from_secs(90);
-const EMPTY: Duration = Duration::from_secs(60);
+const FILL: Duration = Duration::from_secs(150);
+const EMPTY: Duration = Duration::from_secs(90);
 /// Nobody gets a turn for this long: the rest never will.
 const STUCK: Duration = Duration::from_secs(15);
 /// After a change of the limits every edge has heard of it.
 const HEARD: Duration = Duration::from_millis(1500);
-/// A few turns, so that one that was given before is not taken for the first.
-const TURNS: u64 = 3;
+/// Half of what the rate allows: less are stragglers that were given before, or somebody who asks late.
+const PACE_TURNS: u64 = 5;
+const PACE_WITHIN: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 impl Stage {
     /// A fleet, people inside, and a line whose sockets are open.
@@ -86,7 +94,8 @@ impl Stage {
         let fleet = grounds.fleet(kind, clocks).await?;
         let crew = Crew::gather(&fleet, seed, None)?;
         let dice = fastrand::Rng::with_seed(seed);
-        let mut stage = Self { fleet, crew, scale, dice, steady_since: Micros::ZERO };
+        let stock = grounds.shop.stock().await?;
+        let mut stage = Self { fleet, crew, scale, dice, steady_since: Micros::ZERO, stock };
         stage.fill().await?;
         Ok(stage)
     }
@@ -116,6 +125,11 @@ impl Stage {
         sleep(time).await;
     }
 
+    /// How long something is away: about five seconds, each time another.
+    pub fn outage(&mut self) -> Duration {
+        Duration::from_millis(self.dice.u64(4000..6000))
+    }
+
     pub fn mark(&self) -> Mark {
         let meter = self.crew.meter();
         Mark {
@@ -127,11 +141,32 @@ impl Stage {
         }
     }
 
-    /// How long after now turns are given again.
+    /// How long after now turns are given at their pace again: the beginning of the first second with enough of them.
     pub async fn turns_again(&self, limit: Duration) -> Option<Duration> {
-        let before = self.mark().turns;
-        let again = async || self.mark().turns >= before + TURNS;
-        until("turns are given again", limit, again).await.ok()
+        let started = Instant::now();
+        let mut seen: VecDeque<(Duration, u64)> = VecDeque::new();
+        while started.elapsed() <= limit + PACE_WITHIN {
+            let now = (started.elapsed(), self.mark().turns);
+            seen.push_back(now);
+            while let Some(&(at, turns)) = seen.front().filter(|(at, _)| now.0 - *at >= PACE_WITHIN) {
+                if now.1 - turns >= PACE_TURNS {
+                    // What was seen while nothing had happened yet does not count.
+                    let first = seen.iter().find(|(_, later)| *later > turns);
+                    return Some(first.map_or(at, |(at, _)| *at));
+                }
+                seen.pop_front();
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        None
+    }
+
+    /// How long after now people pay again.
+    pub async fn payments_again(&self, limit: Duration) -> Option<Duration> {
+        const PAYMENTS: u64 = 3;
+        let paid = || self.crew.meter().paid.load(Relaxed);
+        let before = paid();
+        until("people pay again", limit, async || paid() >= before + PAYMENTS).await.ok()
     }
 
     /// How long after now as many sockets are open as there were before.
@@ -148,18 +183,22 @@ impl Stage {
     }
 
     /// Empties the line, so that everybody is seen to get a turn, and ends the trial.
-    pub async fn finish(self) -> Result<Played, Trouble> {
+    pub async fn finish(self, shop: &Shop) -> Result<Played, Trouble> {
         let rate_at_the_end = self.rate().await;
         let emptying = self.crew.world.clock.now();
         self.crew.world.stop.advance(Phase::Emptying);
         let all = Limits { per_minute: EMPTYING_PER_MINUTE, active: 50_000 };
-        let tuned = until("the operator can open the room wide", FILL, async || self.fleet.tune(all).await.is_ok());
+        let tuned =
+            until("the operator can open the room wide", FILL, async || self.fleet.tune(all).await.is_ok());
         tuned.await?;
         let left_over = self.empty().await;
-        let Self { fleet, crew, scale, steady_since, .. } = self;
+        let Self { fleet, crew, scale, steady_since, stock, .. } = self;
         let steady = Span::new(steady_since, emptying);
+        let stories = crew.stories().await;
+        let books = Books { before: stock, after: shop.stock().await?, sums: shop.sums().await? };
         Ok(Played {
-            stories: crew.stories().await,
+            stories,
+            books,
             limits: limits(scale),
             steady,
             left_over,

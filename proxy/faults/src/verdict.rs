@@ -1,16 +1,21 @@
 //! The zeros of a trial, from the visitors' stories alone.
 
-use std::collections::BTreeSet;
+mod sockets;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use crowd::proof::{facts, limits, order, places};
+use crowd::clock::Span;
+use crowd::proof::{Promises, facts, limits, order, places, sales};
 use crowd::rates::Rates;
 use crowd::story::{End, Part, Story};
 
 use crate::fleet::config::CLAIM_WINDOW;
+use crate::fleet::shop::Books;
 use crate::report::Report;
 use crate::stage::Played;
 use crate::trouble::Trouble;
+pub use sockets::{MOMENT, RESUMED_WITHIN, Sockets};
 
 /// What was found, in numbers that can be added up over trials.
 #[derive(Debug, Clone, Copy, Default)]
@@ -60,6 +65,8 @@ pub fn judge(played: &Played, report: &mut Report) -> Totals {
         report.check("the operator's limits are kept", format!("{rate}/min"), rate == wanted);
     }
 
+    books(played, &stories, report);
+
     let visits = |count: fn(&Story) -> u64| stories.iter().map(|story| count(story)).sum::<u64>();
     if !offenders.is_empty() {
         match write_stories(played, &offenders) {
@@ -78,6 +85,27 @@ pub fn judge(played: &Played, report: &mut Report) -> Totals {
         failed: visits(|story| story.visits.failed),
         trials: 1,
     }
+}
+
+/// What the shop sold against what the visitors paid for, and its own sums.
+fn books(played: &Played, stories: &[&Story], report: &mut Report) {
+    let Books { before, after, sums } = &played.books;
+    let promises = Promises { before: Some(*before), after: Some(*after), ..Promises::default() };
+    let sales = sales::check(stories, &promises);
+    let paid = format!("{} paid", sales.paid_qty);
+    report.zero("tickets sold twice", sales.oversold(), &paid);
+    report.zero("tickets sold and not paid, or paid and not sold", sales.mismatch, &paid);
+    report.check("the shop's sums are right", sums.clone(), sums == Books::RIGHT_SUMS);
+}
+
+/// Requests of those inside that failed within `window`, by kind.
+pub fn failures(played: &Played, window: Span) -> BTreeMap<String, u64> {
+    let all = played.stories.iter().flat_map(|story| &story.visits.failures);
+    let mut kinds = BTreeMap::new();
+    for failure in all.filter(|failure| failure.span.to >= window.from && failure.span.from <= window.to) {
+        *kinds.entry(failure.what.clone()).or_default() += 1;
+    }
+    kinds
 }
 
 /// Who lost a place: by what they were told, or because the line was emptied and they got nothing.
@@ -108,8 +136,7 @@ fn windows(played: &Played, report: &mut Report) -> (u64, u64) {
         .filter(|span| span.from >= played.steady.from && span.to <= played.steady.to)
         .collect();
     let rate = played.limits.per_minute;
-    let over =
-        limits::over_limit_windows(&entries, &Rates::constant(rate), limits::default_burst(rate));
+    let over = limits::over_limit_windows(&entries, &Rates::constant(rate), limits::default_burst(rate));
     report.zero("windows over the limit", over.windows, format!("{} entries", entries.len()));
     if let Some(worst) = over.worst {
         let seconds = worst.to.since(worst.from).as_secs_f64();

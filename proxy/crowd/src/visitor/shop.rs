@@ -113,7 +113,10 @@ impl Visitor {
     /// A call to the shop: asked again, with the same key, when the answer is lost or says "later".
     async fn shop_call(&mut self, call: &Call) -> Result<Answer, End> {
         for attempt in 0..MAX_ATTEMPTS {
-            let pause = match self.actor.ask(call).await {
+            let from = self.actor.now();
+            let answer = self.actor.ask(call).await;
+            self.count(call, from, &answer);
+            let pause = match answer {
                 Ok(answer) if says_later(&answer) => answer.retry_after(),
                 Ok(answer) if is_queued(&answer) => return Err(self.not_served("pass-refused")),
                 Ok(answer) => return Ok(answer),

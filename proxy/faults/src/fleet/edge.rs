@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::config::Secrets;
 use crate::http::is_ok;
 use crate::process::{Process, Program};
 use crate::trouble::Trouble;
@@ -36,7 +35,6 @@ pub struct Plan<'a> {
     pub clock_off_by: Option<i64>,
     pub programs: &'a Path,
     pub folder: &'a Path,
-    pub secrets: &'a Secrets,
 }
 
 impl Edge {

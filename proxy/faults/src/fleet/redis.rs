@@ -158,6 +158,13 @@ impl Watched {
         true
     }
 
+    /// Bytes of writes that the replica has not got.
+    pub async fn lag(&self) -> Result<u64, Trouble> {
+        let primary: u64 = self.primary.info("master_repl_offset").await?.parse().unwrap_or_default();
+        let replica: u64 = self.replica.info("slave_repl_offset").await?.parse().unwrap_or_default();
+        Ok(primary.saturating_sub(replica))
+    }
+
     /// Whether the sentinels have made the replica the primary.
     pub async fn has_failed_over(&self) -> bool {
         self.replica.info("role").await.is_ok_and(|role| role == "master")
@@ -174,11 +181,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    pub async fn start(
-        folder: &Path,
-        key: &str,
-        ports: &mut dyn FnMut() -> u16,
-    ) -> Result<Self, Trouble> {
+    pub async fn start(folder: &Path, key: &str, ports: &mut dyn FnMut() -> u16) -> Result<Self, Trouble> {
         let mode = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
         let more = [&mode[..], &["--cluster-require-full-coverage", "no"]].concat();
         let mut nodes = Vec::new();
@@ -187,8 +190,9 @@ impl Cluster {
         }
         let replica = Redis::start("node-replica", ports(), folder, &more).await?;
         let addresses: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
-        let create = [&["--cluster", "create"], &addresses.iter().map(String::as_str).collect::<Vec<_>>()[..]]
-            .concat();
+        let create =
+            [&["--cluster", "create"], &addresses.iter().map(String::as_str).collect::<Vec<_>>()[..]]
+                .concat();
         Program::new("redis-cli", &[&create[..], &["--cluster-yes"]].concat()).output().await?;
         let mut cluster = Self { nodes, replica, home: 0 };
         cluster.find_home(key).await?;
@@ -202,6 +206,19 @@ impl Cluster {
             .chain([&self.replica])
             .map(|node| format!("redis://127.0.0.1:{}", node.port()))
             .collect()
+    }
+
+    pub async fn kill_home(&mut self) {
+        if let Some(home) = self.nodes.get_mut(self.home) {
+            home.kill().await;
+        }
+    }
+
+    /// Whether the replica has taken the slots of its primary.
+    pub async fn has_failed_over(&self) -> bool {
+        let master = self.replica.info("role").await.is_ok_and(|role| role == "master");
+        let up = self.replica.cli(&["CLUSTER", "INFO"]).await;
+        master && up.is_ok_and(|info| info.contains("cluster_state:ok"))
     }
 
     /// The node that answers for `key` instead of sending us elsewhere.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crowd::visitor::Stock;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::http::is_ok;
@@ -26,19 +27,28 @@ const START: Duration = Duration::from_secs(30);
 /// PostgreSQL refuses to run as root.
 const USER: &str = "postgres";
 
+/// What the shop says of itself.
+#[derive(Debug, Clone)]
+pub struct Books {
+    pub before: Stock,
+    pub after: Stock,
+    /// By how much the counters differ from the sums they stand for: sold and held.
+    pub sums: String,
+}
+
+impl Books {
+    pub const RIGHT_SUMS: &str = "0|0";
+}
+
 impl Shop {
-    /// `secret` is the file with the key of passes, by which the box office knows its visitors.
-    pub async fn start(
-        programs: &Path,
-        folder: &Path,
-        port: u16,
-        keys_from: u16,
-    ) -> Result<Self, Trouble> {
+    /// `keys_from` is the edge that publishes the keys of passes, by which the box office knows its visitors.
+    pub async fn start(programs: &Path, folder: &Path, port: u16, keys_from: u16) -> Result<Self, Trouble> {
         let bin = postgres_bin()?;
         let home = folder.join("postgres");
         make_home(&home).await?;
         let data = home.join("data");
-        let init = ["--auth=trust", "--username=box_office", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"];
+        let init =
+            ["--auth=trust", "--username=box_office", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"];
         let mut init = Program { folder: Some(home.clone()), ..Program::new(bin.join("initdb"), &init) };
         init.args.push(format!("--pgdata={}", data.display()));
         init.user = Some(USER);
@@ -53,8 +63,25 @@ impl Shop {
         Ok(shop)
     }
 
-    /// One value from the database.
-    pub async fn ask(&self, sql: &str) -> Result<String, Trouble> {
+    pub async fn stock(&self) -> Result<Stock, Trouble> {
+        let row = self.ask("SELECT total_qty, held_qty, sold_qty FROM events WHERE id = 'e1'").await?;
+        let mut numbers = row.split('|').map(|number| number.parse().unwrap_or_default());
+        let mut next = || numbers.next().unwrap_or_default();
+        Ok(Stock { total: next(), held: next(), sold: next() })
+    }
+
+    /// By how much the counters of the event differ from the orders paid and from the holds.
+    pub async fn sums(&self) -> Result<String, Trouble> {
+        self.ask(
+            "SELECT sold_qty - (SELECT coalesce(sum(qty), 0) FROM orders WHERE event_id = 'e1' AND status = 'PAID'),
+                    held_qty - (SELECT coalesce(sum(qty), 0) FROM holds WHERE event_id = 'e1')
+             FROM events WHERE id = 'e1'",
+        )
+        .await
+    }
+
+    /// One row from the database.
+    async fn ask(&self, sql: &str) -> Result<String, Trouble> {
         let host = self.folder.display().to_string();
         let args = ["-h", &host, "-U", "box_office", "-d", "postgres", "-AtXc", sql];
         Program::new(self.bin.join("psql"), &args).output().await
@@ -114,7 +141,18 @@ fn signal_each(processes: &[Pid], signal: Signal) {
 /// Commits reach the disk's cache before they are told: the process may be killed, the machine stays.
 fn server(bin: &Path, home: &Path) -> Program {
     let (data, socket) = (home.join("data").display().to_string(), home.display().to_string());
-    let args = ["-D", &data, "-k", &socket, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=60"];
+    let args = [
+        "-D",
+        &data,
+        "-k",
+        &socket,
+        "-c",
+        "listen_addresses=",
+        "-c",
+        "fsync=off",
+        "-c",
+        "max_connections=60",
+    ];
     Program { user: Some(USER), folder: Some(home.to_owned()), ..Program::new(bin.join("postgres"), &args) }
 }
 
@@ -158,12 +196,13 @@ fn postgres_bin() -> Result<PathBuf, Trouble> {
     let folder = Path::new("/usr/lib/postgresql");
     let versions = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let newest = versions
-        .filter_map(|entry| Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path().join("bin"))))
+        .filter_map(|entry| {
+            Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path().join("bin")))
+        })
         .filter(|(_, bin)| bin.join("postgres").exists())
         .max();
-    let on_path = std::env::var_os("PATH").and_then(|path| {
-        std::env::split_paths(&path).find(|folder| folder.join("postgres").exists())
-    });
+    let on_path = std::env::var_os("PATH")
+        .and_then(|path| std::env::split_paths(&path).find(|folder| folder.join("postgres").exists()));
     newest.map(|(_, bin)| bin).or(on_path).ok_or_else(|| Trouble::Start {
         program: "postgres".into(),
         source: std::io::ErrorKind::NotFound.into(),
