@@ -83,8 +83,10 @@ impl Site {
 
     /// One edge of a fleet, by the clock of its Redis.
     pub(crate) async fn of_fleet(redis: &RedisServer, origin: &Arc<Origin>, room: &str) -> Self {
-        let topology = Topology::Single { url: redis.url() };
-        let store = Redis::connect(RedisOptions::new(topology)).await.unwrap();
+        let mut options = RedisOptions::new(Topology::Single { url: redis.url() });
+        // A machine that runs many tests at once is no outage.
+        options.timeout = Duration::from_secs(1);
+        let store = Redis::connect(options).await.unwrap();
         Self::on(Arc::new(store), Arc::default(), Arc::clone(origin), &one_room(room)).await
     }
 

@@ -2,24 +2,19 @@
 
 use std::time::Duration;
 
-use room::node::Node;
 use room::queue::{Change, PauseRequest};
 use room::wire::State;
 use vestibule::hall::Reach;
 
 use super::{Fleet, MANY, Waiter, shopper};
-use crate::site::{Site, Visitor, until};
+use crate::site::{Visitor, until};
 
 async fn open_fleet(slots: u32) -> Fleet {
     let room = format!(
         "on_store_loss = \"open\"\ntotal_active_users = {slots}\nsettle_window = \"0s\"\n\
          new_users_per_minute = 6000\n{MANY}"
     );
-    let fleet = Fleet::open(2, &room).await;
-    let knows_both =
-        |edge: &Site| edge.hall().link.ask(Node::witness).is_some_and(|witness| witness.nodes.len() == 2);
-    until("the edges know of each other", || fleet.edges.iter().all(knows_both)).await;
-    fleet
+    Fleet::open(2, &room).await
 }
 
 /// As many as one edge lets in, one after the other.
@@ -80,6 +75,29 @@ async fn each_edge_goes_on_with_its_share_and_brings_its_people_back() {
     }
     assert_eq!(inside[1].call("POST leave").await.status, 204, "at the other edge");
     waiters[0].screen.next_of("queue.turn").await;
+}
+
+#[tokio::test]
+async fn a_room_that_nobody_ever_tuned_is_shared_out_too_and_is_as_it_was_afterwards() {
+    let mut fleet = open_fleet(4).await;
+    let control = fleet.edges[0].hall().link.survey(false).await.unwrap().control;
+    assert_eq!((control.version, control.total_active_users), (1, 4));
+    fleet.redis.kill();
+    fleet.reach(Reach::Alone).await;
+    for edge in &fleet.edges {
+        let slots = || edge.hall().known().map(|known| known.control.total_active_users);
+        until("the room at this edge began with its half", || slots() == Some(2)).await;
+        until("the room at this edge has settled", || edge.is_settled()).await;
+    }
+    assert_eq!(let_in(&fleet, 0, 4).await.len(), 2);
+    let before = fleet.lives();
+    fleet.redis.restart();
+    fleet.heal(&before).await;
+    fleet.reach(Reach::Here).await;
+    for edge in &fleet.edges {
+        assert_eq!(edge.hall().link.survey(false).await.unwrap().control, control);
+        until("the limits of the whole are heard", || edge.hall().known().unwrap().control == control).await;
+    }
 }
 
 #[tokio::test]

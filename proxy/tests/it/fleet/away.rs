@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use room::time::Micros;
 use room::wire::State;
 use vestibule::hall::Reach;
 
-use super::{Fleet, HEALED, MANY, Waiter, shopper};
-use crate::site::{Site, Visitor, until, until_within};
+use super::{Fleet, MANY, Waiter, shopper};
+use crate::site::{Site, Visitor, until};
 
 const SHORT: &str = "session_duration = \"4s\"\nsession_max = \"1m\"\nsettle_window = \"0s\"\n\
     new_users_per_minute = 6000";
@@ -42,10 +43,7 @@ impl Outage {
                 fleet.heal(&before).await;
             }
         }
-        until_within("the store was told all", HEALED, || {
-            !fleet.edges.iter().any(|edge| edge.hall().healing.is_telling())
-        })
-        .await;
+        fleet.told().await;
     }
 }
 
@@ -61,18 +59,33 @@ async fn shop(shoppers: &mut [Visitor], span: Duration) {
 }
 
 #[tokio::test]
-async fn whoever_is_inside_goes_on_through_an_outage_longer_than_a_session_and_keeps_the_slot() {
+async fn whoever_is_inside_goes_on_through_an_outage_longer_than_their_sessions_and_keeps_the_slot() {
     let through = async |outage: Outage| {
-        let mut fleet = Fleet::open(2, &format!("total_active_users = 2\n{SHORT}\n{MANY}")).await;
+        let room = format!(
+            "total_active_users = 2\nsession_duration = \"8s\"\nsession_max = \"1m\"\n\
+             settle_window = \"0s\"\nnew_users_per_minute = 6000\n{MANY}"
+        );
+        let mut fleet = Fleet::open(2, &room).await;
         let mut inside = [shopper(&fleet.edges[0]).await, shopper(&fleet.edges[1]).await];
         let mut next = Waiter::at(&fleet.edges[0]).await;
         shop(&mut inside, Duration::from_secs(1)).await;
         outage.begin(&mut fleet);
-        shop(&mut inside, Duration::from_secs(5)).await;
+        // An edge may extend by one more duration, so there is time for the store to come back.
+        let granted = ends_of(&fleet, &inside).into_iter().max().unwrap();
+        while fleet.edges[0].hall().now() <= Micros::from_secs(granted) {
+            shop(&mut inside, Duration::from_millis(100)).await;
+        }
+        let ends = ends_of(&fleet, &inside);
+        assert!(ends.iter().all(|&ends| ends > granted), "{outage:?}: {ends:?} after {granted}");
         outage.end(&mut fleet).await;
         let survey = fleet.edges[0].hall().link.survey(false).await.unwrap();
+        let (clock, last) = (survey.head.clock, *ends.iter().min().unwrap());
+        assert!(
+            clock < Micros::from_secs(last),
+            "{outage:?}: the store came back at {clock:?}, after {last}"
+        );
         assert_eq!((survey.counts.active, survey.head.taken), (2, 2), "{outage:?}");
-        shop(&mut inside, Duration::from_secs(5)).await;
+        shop(&mut inside, Duration::from_secs(9)).await;
         assert_eq!(next.visitor.status().await.state, State::Waiting, "{outage:?}: both slots are taken");
         let seen: HashSet<_> =
             fleet.origin.requests().iter().map(|request| request.one("vestibule-visitor")).collect();
@@ -80,6 +93,11 @@ async fn whoever_is_inside_goes_on_through_an_outage_longer_than_a_session_and_k
         next.screen.close().await;
     };
     tokio::join!(through(Outage::Stopped), through(Outage::Killed));
+}
+
+/// When the sessions end by the passes that these visitors hold, in seconds.
+fn ends_of(fleet: &Fleet, visitors: &[Visitor]) -> Vec<u64> {
+    visitors.iter().map(|visitor| pass_of(&fleet.edges[0], visitor).expires_at_secs).collect()
 }
 
 #[tokio::test]

@@ -178,3 +178,19 @@ async fn a_store_that_comes_back_as_an_older_copy_brings_nobody_in_twice() {
     fleet.edges[0].tune(Change { total_active_users: Some(10), ..Change::default() }).await;
     second.screen.next_of("queue.turn").await;
 }
+
+#[tokio::test]
+async fn a_pass_that_the_new_life_could_not_be_shown_is_shown_again() {
+    let mut fleet = fleet(2).await;
+    let mut inside = shopper(&fleet.edges[1]).await;
+    // The only edge that knows of the session ends, and the store forgets.
+    fleet.edges.pop().unwrap().stop().await;
+    fleet.empty().await;
+    inside.edge = fleet.edges[0].address;
+    fleet.redis.freeze();
+    assert_eq!(inside.visit("/slow").await.shows(), "GET /slow", "the pass is good by itself");
+    fleet.redis.thaw();
+    fleet.reach(Reach::Here).await;
+    assert_eq!(inside.visit("/there").await.shows(), "GET /there");
+    assert_eq!(fleet.edges[0].survey().await.active, 1, "it is shown to the store");
+}

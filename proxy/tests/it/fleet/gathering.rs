@@ -7,6 +7,7 @@ use room::ids::Incarnation;
 use room::node::Heard;
 use room::queue::{Change, Event, Head};
 use room::ruler::Ruler;
+use room::time::Micros;
 use room::wire::{Standing, State};
 use vestibule::standing::Known;
 
@@ -14,6 +15,8 @@ use super::{Fleet, HEALED, MANY, Waiter};
 use crate::site::{Visitor, full, until, until_within};
 
 const WAITING: usize = 240;
+/// New users per minute: what may come at once is a second's worth.
+const RATE: u32 = 6000;
 /// Both edges have told what they know long before a store stops waiting for one that does not.
 const SETTLED: Duration = Duration::from_secs(5);
 
@@ -21,7 +24,7 @@ const SETTLED: Duration = Duration::from_secs(5);
 async fn full_fleet(edges: usize, count: usize) -> (Fleet, Visitor, Vec<Waiter>) {
     let fleet = Fleet::open(
         edges,
-        &format!("total_active_users = 1\nsettle_window = \"0s\"\nnew_users_per_minute = 6000\n{MANY}"),
+        &format!("total_active_users = 1\nsettle_window = \"0s\"\nnew_users_per_minute = {RATE}\n{MANY}"),
     )
     .await;
     let mut holder = fleet.edges[0].visitor();
@@ -64,11 +67,10 @@ async fn redis_is_emptied_while_hundreds_wait_and_all_places_come_back_and_turns
     let mut turns = Vec::new();
     for waiter in &mut waiters[1..] {
         let turn = waiter.screen.next_of("queue.turn").await;
-        turns.push(turn["claim_expires_at"].as_str().unwrap().to_owned());
+        turns.push(Micros::from_rfc3339(turn["claim_expires_at"].as_str().unwrap()).unwrap());
     }
     assert!(turns.is_sorted(), "turns in order of arrival: {turns:?}");
-    let ticks: HashSet<_> = turns.iter().collect();
-    assert!(ticks.len() >= 10, "given by the rate, over {} ticks", ticks.len());
+    given_by_the_rate(&turns);
 
     let mut entered = HashSet::new();
     for waiter in &mut waiters {
@@ -76,6 +78,21 @@ async fn redis_is_emptied_while_hundreds_wait_and_all_places_come_back_and_turns
         entered.insert(waiter.visitor.pass().unwrap().to_owned());
     }
     assert_eq!(entered.len(), WAITING, "a session each");
+}
+
+/// Turns by their deadlines, all one claim window after the tick that gave them: between any two ticks no more than
+/// the rate allows in that time, and what may come at once. However often the store is called.
+fn given_by_the_rate(turns: &[Micros]) {
+    let a_second = u64::from(RATE) / 60;
+    let at_once = a_second;
+    for (index, &from) in turns.iter().enumerate() {
+        for (count, &until) in (1..).zip(&turns[index..]) {
+            // The wire has milliseconds.
+            let millis = until.since(from).as_millis() as u64 + 1;
+            let allowed = at_once + a_second * millis / 1000 + 1;
+            assert!(count <= allowed, "{count} turns in {millis} ms, {allowed} allowed");
+        }
+    }
 }
 
 #[tokio::test]
