@@ -23,7 +23,7 @@ use crate::sale::{EventId, IdempotencyKey};
 #[serde(rename_all = "camelCase")]
 #[schema(as = Practice)]
 pub(super) struct PracticeView {
-    /// The window that is open, or the one that was.
+    /// The window that is open, else the one that comes.
     opens_at: String,
     closes_at: String,
     /// Always later than `asOf`.
@@ -110,11 +110,12 @@ impl Shop {
 
 impl PracticeView {
     fn of(rule: Rule, now: Millis) -> Self {
-        let latest = rule.latest(now);
+        let next = rule.next(now);
+        let shown = if rule.is_open(now) { rule.latest(now) } else { next };
         Self {
-            opens_at: rfc3339(latest.opens_at),
-            closes_at: rfc3339(latest.closes_at),
-            next_opens_at: rfc3339(rule.next(now).opens_at),
+            opens_at: rfc3339(shown.opens_at),
+            closes_at: rfc3339(shown.closes_at),
+            next_opens_at: rfc3339(next.opens_at),
             window_seconds: seconds(rule.window_length()),
             every_seconds: seconds(rule.every()),
             as_of: rfc3339(now),
