@@ -5,6 +5,7 @@ mod away;
 mod budget;
 mod forgetting;
 mod gathering;
+mod hearing;
 mod together;
 
 use std::sync::Arc;

@@ -90,6 +90,11 @@ impl Site {
         Self::on(Arc::new(store), Arc::default(), Arc::clone(origin), &one_room(room)).await
     }
 
+    /// One room `e1` with these settings, on a store of the test's own.
+    pub(crate) async fn over(store: Arc<dyn Store>, room: &str) -> Self {
+        Self::on(store, Arc::default(), Arc::new(Origin::start().await), &one_room(room)).await
+    }
+
     async fn on(store: Arc<dyn Store>, ahead: Arc<AtomicU64>, origin: Arc<Origin>, text: &str) -> Self {
         let settings = settings(text, &origin);
         let node = NodeId::from_random(random::bytes());

@@ -1,0 +1,158 @@
+//! An edge that is slow to speak, or hears nothing of the others.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use room::ids::RoomName;
+use room::queue::{
+    Arrival, Arrived, Change, Claim, Claimed, Control, Event, Leave, Renewal, Renewed, Report, Survey,
+};
+use store::memory::Memory;
+use store::{Answer, Call, Store, StoreError, TuneError};
+use tokio::sync::broadcast;
+use vestibule::hall::Reach;
+
+use super::{HEALED, MANY, Waiter};
+use crate::site::{Site, until, until_within};
+
+const ROOM: &str = "total_active_users = 1\nsettle_window = \"0s\"\nnew_users_per_minute = 6000";
+/// After so long the queue's patience with an edge may have ended.
+const SILENCE: Duration = Duration::from_millis(5500);
+
+/// The line of one edge to a store that others use too. Nothing that they do is heard by it.
+struct Line {
+    store: Arc<dyn Store>,
+    silent: broadcast::Sender<Arc<Event>>,
+    /// No call gets through.
+    cut: AtomicBool,
+    /// The next tick takes as long as [`SILENCE`].
+    stalls: AtomicBool,
+    /// How many times it is still refused to read back.
+    refuses: AtomicU32,
+    read_back: AtomicU32,
+    presented: AtomicU32,
+}
+
+impl Line {
+    fn to(store: &Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self {
+            store: Arc::clone(store),
+            silent: broadcast::channel(1).0,
+            cut: AtomicBool::default(),
+            stalls: AtomicBool::default(),
+            refuses: AtomicU32::default(),
+            read_back: AtomicU32::default(),
+            presented: AtomicU32::default(),
+        })
+    }
+
+    fn through(&self) -> Result<&dyn Store, StoreError> {
+        if self.cut.load(Ordering::Relaxed) { Err(refused()) } else { Ok(&*self.store) }
+    }
+}
+
+fn refused() -> StoreError {
+    StoreError::Unreachable { address: "the test".into(), cause: "cut".into() }
+}
+
+#[async_trait]
+impl Store for Line {
+    async fn arrive(&self, call: Call<'_>, arrivals: &[Arrival]) -> Result<Answer<Vec<Arrived>>, StoreError> {
+        self.presented.fetch_add(1, Ordering::Relaxed);
+        self.through()?.arrive(call, arrivals).await
+    }
+
+    async fn admit(&self, call: Call<'_>) -> Result<Event, StoreError> {
+        if self.stalls.swap(false, Ordering::Relaxed) {
+            tokio::time::sleep(SILENCE).await;
+        }
+        self.through()?.admit(call).await
+    }
+
+    async fn claim(&self, call: Call<'_>, claims: &[Claim]) -> Result<Answer<Vec<Claimed>>, StoreError> {
+        self.through()?.claim(call, claims).await
+    }
+
+    async fn leave(&self, call: Call<'_>, leaves: &[Leave]) -> Result<Answer<()>, StoreError> {
+        self.through()?.leave(call, leaves).await
+    }
+
+    async fn renew(&self, call: Call<'_>, renewals: &[Renewal]) -> Result<Answer<Vec<Renewed>>, StoreError> {
+        self.through()?.renew(call, renewals).await
+    }
+
+    async fn restore(&self, call: Call<'_>, report: &Report) -> Result<Answer<()>, StoreError> {
+        self.through()?.restore(call, report).await
+    }
+
+    async fn survey(&self, call: Call<'_>, whole: bool) -> Result<Survey, StoreError> {
+        self.through()?.survey(call, whole).await
+    }
+
+    async fn tune(&self, call: Call<'_>, change: &Change) -> Result<Control, TuneError> {
+        self.through()?.tune(call, change).await
+    }
+
+    fn listen(&self, _: &RoomName) -> broadcast::Receiver<Arc<Event>> {
+        self.silent.subscribe()
+    }
+
+    async fn missed(&self, room: &RoomName, seq: u64) -> Result<Option<Vec<Event>>, StoreError> {
+        let one_less = |left: u32| left.checked_sub(1);
+        if self.refuses.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
+            return Err(refused());
+        }
+        let events = self.through()?.missed(room, seq).await?;
+        self.read_back.fetch_add(1, Ordering::Relaxed);
+        Ok(events)
+    }
+
+    fn is_shared(&self) -> bool {
+        self.store.is_shared()
+    }
+}
+
+#[tokio::test]
+async fn what_an_edge_missed_is_read_back_however_often_that_fails() {
+    let store: Arc<dyn Store> = Arc::new(Memory::default());
+    let line = Line::to(&store);
+    let room = format!("{ROOM}\n{MANY}");
+    let (edge, other) = (Site::over(Arc::clone(&line) as _, &room).await, Site::over(store, &room).await);
+    let mut holder = other.visitor();
+    assert_eq!(holder.visit("/").await.shows(), "GET /");
+    let mut waiter = Waiter::at(&edge).await;
+    until("the other edge knows of the place", || other.counts().waiting == 1).await;
+
+    line.cut.store(true, Ordering::Relaxed);
+    until("the edge noticed", || edge.hall().reach() == Reach::Away).await;
+    assert_eq!(holder.call("POST leave").await.status, 204);
+    until("the other edge gave the turn", || other.counts().turns == 1).await;
+    // Nobody is there any more whose ticks would show the gap once more.
+    other.stop().await;
+    line.refuses.store(3, Ordering::Relaxed);
+    let before = line.read_back.load(Ordering::Relaxed);
+    line.cut.store(false, Ordering::Relaxed);
+    let read_back = || line.read_back.load(Ordering::Relaxed) > before;
+    until_within("the missed events are read back", HEALED, read_back).await;
+    assert_eq!(line.refuses.load(Ordering::Relaxed), 0, "after three times in vain");
+    waiter.screen.next_of("queue.turn").await;
+    assert_eq!(waiter.visitor.visit("/in").await.shows(), "GET /in");
+}
+
+#[tokio::test]
+async fn an_edge_that_was_silent_for_long_presents_its_people_again() {
+    let line = Line::to(&(Arc::new(Memory::default()) as _));
+    let edge = Site::over(Arc::clone(&line) as _, &format!("{ROOM}\n{MANY}")).await;
+    assert_eq!(edge.visitor().visit("/").await.shows(), "GET /");
+    let _waiter = Waiter::at(&edge).await;
+    let presented = || line.presented.load(Ordering::Relaxed);
+    let (before, seq) = (presented(), || edge.hall().known().unwrap().head.seq);
+    let since = seq();
+    until("twenty ticks", || seq() >= since + 20).await;
+    assert_eq!(presented(), before, "whoever speaks all the time need not present them");
+    line.stalls.store(true, Ordering::Relaxed);
+    until_within("its people are presented", HEALED, || presented() > before).await;
+    assert_eq!(edge.hall().reach(), Reach::Here, "the store was never away");
+}
