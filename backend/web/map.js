@@ -32,7 +32,7 @@ export class SeatMap {
 
   get seats() { return this.#seats; }
 
-  /** A map as `/api/events/{id}/seats` gives it. `tiers` are its prices from the dearest. */
+  /** Builds a map as `/api/events/{id}/seats` gives it, which then wants to be fitted. `tiers` are its prices from the dearest. */
   show(map, tiers) {
     this.#seats.clear();
     this.#rows = [];
@@ -45,7 +45,6 @@ export class SeatMap {
     }
     this.plan.replaceChildren(all);
     this.#roam(this.#rows[0]?.[0]);
-    this.fit();
   }
 
   /** Sets what a seat is; says whether that is news. */

@@ -112,9 +112,11 @@ export class Seats {
     const prices = [...new Set(map.sections.flatMap((section) => section.rows.map((row) => row.priceMinor)))].sort((a, b) => b - a);
     performance.mark("map-begin");
     this.map.show(map, prices);
+    performance.measure("map-built", "map-begin");
+    this.map.fit();
     performance.measure("map-drawn", "map-begin");
     at("legend").replaceChildren(...legend(prices, map.currency));
-    at("best-qty").replaceChildren(...Array.from({ length: this.#event.maxQty }, (_, i) => new Option(i + 1, i + 1, i === 1)));
+    at("best-qty").replaceChildren(...Array.from({ length: this.#event.maxQty }, (_, i) => new Option(i + 1, i + 1, false, i === 1)));
     at("best-section").replaceChildren(new Option("Any", ""), ...map.sections.map(({ name }) => new Option(name, name)));
     this.#basket();
   }

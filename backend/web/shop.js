@@ -207,9 +207,10 @@ function hold(placed) {
 function showOrder() {
   const names = seats.names(order.seatIds);
   at("hold-qty").textContent = `${tickets(order.qty)}, ${money(order.amountMinor, order.currency)}`;
-  at("hold-what").textContent = names.join("; ");
-  at("paid-what").textContent = names.join("; ");
+  for (const list of [at("hold-what"), at("paid-what")]) list.replaceChildren(...names.map(named));
 }
+
+const named = (name) => Object.assign(document.createElement("li"), { textContent: name });
 
 function tick() {
   if (step !== "hold") return;
