@@ -189,16 +189,16 @@ struct Ledger {
 
 impl Ledger {
     fn keep(&mut self, visitor: VisitorId, ticket: TicketId, session: Session) {
-        match self.sessions.get(&visitor) {
-            // Another tab shows the pass from before the extension.
-            Some(&(kept, known)) if kept == ticket && known.ends > session.ends => return,
-            Some(_) => {}
-            None if self.sessions.len() >= MAX_SESSIONS => {
-                if let Some((_, first)) = self.ends.first() {
-                    self.drop_session(first);
-                }
-            }
-            None => {}
+        let known = self.sessions.get(&visitor);
+        // Another tab shows the pass from before the extension.
+        if known.is_some_and(|&(kept, known)| kept == ticket && known.ends > session.ends) {
+            return;
+        }
+        if known.is_none()
+            && self.sessions.len() >= MAX_SESSIONS
+            && let Some((_, first)) = self.ends.first()
+        {
+            self.drop_session(first);
         }
         self.sessions.insert(visitor, (ticket, session));
         self.ends.insert(visitor, session.ends.0);
