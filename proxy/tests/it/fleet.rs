@@ -16,7 +16,7 @@ use room::node::Node;
 use vestibule::hall::Reach;
 
 use crate::rig::{Origin, soon};
-use crate::site::{RedisServer, Screen, Site, Visitor, until_within};
+use crate::site::{RedisServer, Screen, Site, Visitor, until, until_within};
 
 /// Long enough for an edge to notice, to settle and to bring everybody back, several times over.
 const HEALED: Duration = Duration::from_secs(15);
@@ -108,6 +108,13 @@ impl Waiter {
         let screen = visitor.watch().await;
         Self { visitor, screen }
     }
+}
+
+/// Waits until it is later at one edge than it is now at another: on a busy machine two clocks that have just been set
+/// are not alike.
+async fn later(at: &Site, than: &Site) {
+    let now = than.hall().now() + Duration::from_millis(100);
+    until("it is later at the other edge", || at.hall().now() > now).await;
 }
 
 /// Somebody inside who has come back with the pass: the session is a whole one. A store that is slow this moment lets

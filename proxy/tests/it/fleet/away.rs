@@ -7,7 +7,7 @@ use room::time::Micros;
 use room::wire::State;
 use vestibule::hall::Reach;
 
-use super::{Fleet, MANY, Waiter, shopper};
+use super::{Fleet, MANY, Waiter, later, shopper};
 use crate::site::{Site, Visitor, until};
 
 const SHORT: &str = "session_duration = \"4s\"\nsession_max = \"1m\"\nsettle_window = \"0s\"\n\
@@ -141,12 +141,12 @@ async fn places_that_are_earned_while_the_store_is_away_are_there_when_it_is_bac
 
         let mut early = fleet.edges[1].visitor();
         assert!(early.visit("/").await.is_page(), "stamped");
-        let later = fleet.edges[1].hall().now() + Duration::from_millis(100);
-        until("it is later at the other edge", || fleet.edges[0].hall().now() > later).await;
+        later(&fleet.edges[0], &fleet.edges[1]).await;
         let mut late = fleet.edges[0].visitor();
         let joined = late.join().await;
         assert_eq!((joined.state, joined.position), (State::Securing, None));
         assert!(joined.message.unwrap().contains("Your place is kept"));
+        later(&fleet.edges[1], &fleet.edges[0]).await;
         let page = early.visit("/").await;
         assert!(page.is_page() && page.text().contains("Your place is kept"), "{}", page.text());
         let mut screen = early.watch().await;

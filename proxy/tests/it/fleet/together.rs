@@ -8,7 +8,7 @@ use room::queue::{Arrival, Change, Leave, PauseRequest};
 use room::wire::State;
 use vestibule::random;
 
-use super::{Fleet, MANY, Waiter, shopper};
+use super::{Fleet, MANY, Waiter, later, shopper};
 use crate::rig::soon;
 use crate::site::{until, until_within};
 
@@ -19,9 +19,7 @@ async fn a_place_taken_at_one_edge_is_known_at_the_other() {
     assert_eq!(one.visitor().visit("/").await.shows(), "GET /");
     let mut first = one.visitor();
     first.join().await;
-    // The clocks of two edges on a busy machine are not closer than this.
-    let later = one.hall().now() + Duration::from_millis(100);
-    until("it is later at the other edge", || two.hall().now() > later).await;
+    later(two, one).await;
     let mut second = two.visitor();
     second.join().await;
     for (visitor, position) in [(&mut first, 1), (&mut second, 2)] {
