@@ -178,9 +178,11 @@ export class SeatMap {
     this.#zoom(this.#scale * Math.exp(-wheel.deltaY / 200), wheel.clientX, wheel.clientY);
   }
 
+  /** Around the seat that was chosen last, or what is in the middle. */
   #zoomBy(factor) {
-    const frame = this.frame.getBoundingClientRect();
-    this.#zoom(this.#scale * factor, frame.x + frame.width / 2, frame.y + frame.height / 2);
+    const middle = this.#current?.chosen ? this.#current.element : this.frame;
+    const { x, y, width, height } = middle.getBoundingClientRect();
+    this.#zoom(this.#scale * factor, x + width / 2, y + height / 2);
   }
 
   /** To this scale; what is at (x, y) of the window stays there. */

@@ -5,7 +5,7 @@ import { SeatStream } from "./live.js";
 import { SeatMap } from "./map.js";
 import { money, seatWords, seatsOf } from "./words.js";
 
-/** The seats' side of the shop; `say(text)` speaks politely, `order(wish)` asks for seats. */
+/** The seats' side of the shop; `say(text)` is for who hears what others see, `warn(text)` for all, `order(wish)` asks for seats. */
 export class Seats {
   #chosen = new Map();
   #event = null;
@@ -153,7 +153,7 @@ export class Seats {
     } else if (seat.status !== "FREE") {
       this.say(`${seatWords(seat)} is taken.`);
     } else if (this.#chosen.size >= this.#event.maxQty) {
-      this.say(`You may have ${seatsOf(this.#event.maxQty)}; leave one to take another.`);
+      this.warn(`You may have ${seatsOf(this.#event.maxQty)}; leave one to take another.`);
     } else {
       this.warn("");
       this.#take(seat);

@@ -18,7 +18,7 @@ let socket = null;
 
 const say = (text) => { at("status").textContent = text; };
 const warn = (text) => { at("trouble").textContent = text; };
-const seats = new Seats({ say, warn, order: placeSeats });
+const seats = new Seats({ say: (text) => { at("said").textContent = text; }, warn, order: placeSeats });
 const practice = new Practice({ turned: (isOpen) => { if (isOpen) seats.refresh(); showSale(); } });
 
 function show(next) {

@@ -106,7 +106,7 @@ test("seats are found, chosen, reserved and paid with the keyboard alone", async
   assert.equal((await visit.focus()).name, "Section A, row 1, seat 43, €75, chosen");
   await keys.press("Home");
   await keys.press("Space");
-  await visit.reads("#status", "Section A, row 1, seat 1 chosen. 2 seats, €150.");
+  await visit.reads("#said", "Section A, row 1, seat 1 chosen. 2 seats, €150.");
   const outline = await visit.page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
   assert.equal(outline, "solid");
   for (let tabs = 0; tabs < 20 && (await visit.focus()).id !== "seats-button"; tabs++) await keys.press("Tab");
