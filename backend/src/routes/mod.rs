@@ -118,6 +118,7 @@ pub fn routes(shop: Arc<Shop>) -> Router {
         .route("/openapi.json", get(async move || openapi::answer(document)))
         .fallback(async || Error::NotFound)
         .method_not_allowed_fallback(async || Error::Method)
+        .layer(axum::middleware::map_response_with_state(Arc::clone(&shop), practice::keep_visitors))
         .layer(axum::middleware::from_fn(trace::observe))
         .with_state(shop)
 }
