@@ -46,7 +46,8 @@ impl Fleet {
 
     /// Whether every edge could call the roll of all.
     fn knows_itself(&self) -> bool {
-        let nodes = |edge: &Site| edge.hall().link.ask(Node::witness).map_or(0, |witness| witness.nodes.len());
+        let nodes =
+            |edge: &Site| edge.hall().link.ask(Node::witness).map_or(0, |witness| witness.nodes.len());
         self.edges.iter().all(|edge| nodes(edge) == self.edges.len())
     }
 
