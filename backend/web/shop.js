@@ -1,16 +1,15 @@
 // The shop: which step a buyer is at, and what leads from one to the next.
 
 import { at, browser, call, callUntilAnswered, isSessionOver, newKey, serverNow, tab, wait } from "./api.js";
+import { EventList, set } from "./events.js";
 import { Socket } from "./live.js";
 import { Practice } from "./practice.js";
 import { Seats } from "./seats.js";
 import { clock, day, money, tickets } from "./words.js";
 
-const LIST_MS = 10_000;
 const POLL_MS = 1_000;
 const SILENT_MS = 4_000; // a bank that takes longer is worth a word
 
-let events = [];
 let event = null; // as /api/events shows it
 let order = null; // { id, eventId, qty, seatIds, amountMinor, currency, expiresAt, paymentId? }
 let step = "buy";
@@ -19,6 +18,7 @@ let socket = null;
 const say = (text) => { at("status").textContent = text; };
 const warn = (text) => { at("trouble").textContent = text; };
 const seats = new Seats({ say: (text) => { at("said").textContent = text; }, warn, order: placeSeats });
+const list = new EventList(at("events"), choose);
 const practice = new Practice({ turned: (isOpen) => { if (isOpen) seats.refresh(); showSale(); } });
 
 function show(next) {
@@ -60,44 +60,6 @@ function showQuantities() {
   at("buy-sum").textContent = money((Number(select.value) || 0) * event.priceMinor, event.currency);
 }
 
-function listEvents() {
-  const list = at("events");
-  list.hidden = events.length < 2;
-  if (list.hidden) return;
-  if (list.childElementCount !== events.length) list.replaceChildren(...events.map(() => eventButton()));
-  events.forEach((one, place) => {
-    const button = list.children[place];
-    const [name, facts] = button.children;
-    button.dataset.id = one.id;
-    button.toggleAttribute("aria-current", one.id === event?.id);
-    const price = (one.seated ? "seats about " : "") + money(one.priceMinor, one.currency);
-    const left = one.remaining ? `${one.remaining} left` : "sold out";
-    set(name, one.name);
-    set(facts, [one.startsAt && day(one.startsAt), price, left].filter(Boolean).join(" · "));
-  });
-}
-
-const set = (element, text) => { if (element.textContent !== text) element.textContent = text; };
-
-function eventButton() {
-  const button = Object.assign(document.createElement("button"), { type: "button" });
-  button.append(document.createElement("strong"), Object.assign(document.createElement("span"), { className: "soft" }));
-  button.onclick = () => choose(events.find((one) => one.id === button.dataset.id));
-  return button;
-}
-
-async function followList() {
-  for (;;) {
-    await wait(LIST_MS);
-    if (step === "ended") return;
-    if (events.length < 2 || document.hidden) continue;
-    const { status, body } = await call("GET", "api/events");
-    if (status !== 200) continue;
-    events = body.events;
-    listEvents();
-  }
-}
-
 async function choose(chosen) {
   if (["hold", "paying"].includes(step)) return say("Pay or give back what you have reserved first.");
   socket?.close();
@@ -111,7 +73,7 @@ async function choose(chosen) {
   practice.watch(event);
   if (step !== "buy") show("buy");
   at("main").classList.toggle("wide", isWide());
-  listEvents();
+  list.show(event);
   showSale();
   const mapped = seats.watch(event);
   const watched = event.id;
@@ -126,9 +88,7 @@ async function choose(chosen) {
 function heard(message) {
   if (message.type === "stock.update" && message.eventId === event.id) {
     Object.assign(event, { remaining: message.remaining, sold: message.sold, held: message.inHold });
-    const listed = events.find((one) => one.id === event.id);
-    if (listed) Object.assign(listed, event);
-    listEvents();
+    list.show(event);
     showSale();
   } else if (message.type === "order.update" && message.orderId === order?.id) {
     settle(message.status);
@@ -406,11 +366,13 @@ function otherTab({ key }) {
 }
 
 async function start() {
+  at("buy-form").hidden = true; // until it is known how the event is sold
   say("Loading…");
   const answer = await callUntilAnswered("GET", "api/events");
   if (answer.status !== 200) return explain(answer);
   say("");
-  events = answer.body.events;
+  const { events } = answer.body;
+  list.events = events;
   if (events.length === 0) return say("Nothing is on sale at the moment.");
   const placed = browser.read("order");
   const wanted = placed?.eventId ?? new URLSearchParams(location.search).get("event");
@@ -418,7 +380,7 @@ async function start() {
   // The list has every event's stock, the event itself all there is to know.
   const whole = await call("GET", `api/events/${encodeURIComponent(first.id)}`);
   await choose(whole.status === 200 ? whole.body : first);
-  followList();
+  list.follow(() => step !== "ended");
   if (placed?.eventId !== first.id) return;
   order = placed;
   await look();

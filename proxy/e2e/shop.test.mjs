@@ -257,6 +257,24 @@ test("everything has a role, a name and enough contrast, light and dark, at 320 
   }
 });
 
+test("several events are a list with price, date and stock, and one is chosen", async () => {
+  const another = { id: "matinee", name: "Matinée", startsAt: "2027-05-01T15:00:00Z", maxQty: 2, seated: false, priceMinor: 1250, currency: "EUR", total: 9, held: 0, sold: 9, remaining: 0 };
+  const visit = await Visit.to(hatch, { routes: {
+    "**/api/events": async (route) => {
+      const answer = await route.fetch();
+      await route.fulfill({ response: answer, json: { events: [...(await answer.json()).events, another] } });
+    },
+  } });
+  const [first, second] = await visit.page.locator("#events button").all();
+  assert.equal(await first.getAttribute("aria-current"), "true");
+  assert.match(await second.innerText(), /Matinée\s+Saturday.* 1 May 2027.* · €12\.50 · sold out/);
+  await second.click();
+  await visit.step("sold-out");
+  await visit.reads("h1", "Matinée");
+  assert.equal(await second.getAttribute("aria-current"), "true");
+  await visit.end();
+});
+
 test("a practice event shows its window and, once paid, the ranking; another shows neither", async () => {
   const plain = await Visit.to(hatch);
   assert.equal(await plain.page.isVisible("#practice"), false);

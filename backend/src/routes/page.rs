@@ -19,9 +19,10 @@ use crate::passes::Caller;
 const FRAME: &str = include_str!("../../web/shop.html");
 const STYLE: &str = include_str!("../../web/shop.css");
 /// Each after those it imports from; no two have a name in common.
-const MODULES: [&str; 7] = [
+const MODULES: [&str; 8] = [
     include_str!("../../web/words.js"),
     include_str!("../../web/api.js"),
+    include_str!("../../web/events.js"),
     include_str!("../../web/map.js"),
     include_str!("../../web/live.js"),
     include_str!("../../web/practice.js"),
