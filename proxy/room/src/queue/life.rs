@@ -72,6 +72,11 @@ impl Life {
         }
     }
 
+    /// Who speaks first after an outage knows nothing: the store may be an older copy, and others have to say so.
+    pub(super) fn doubt(&mut self, until: Micros) {
+        self.settling_until = self.settling_until.max(until);
+    }
+
     fn call_roll(&mut self, nodes: impl IntoIterator<Item = NodeId>) {
         for node in nodes {
             if self.roll.len() < MAX_NODES {
@@ -93,11 +98,12 @@ impl Queue {
         }
     }
 
-    /// Others may have brought the step further since; the number of the newest event shows it then.
+    /// Others may have brought the step further since; the number of the newest event shows it then, or the front,
+    /// which moves for nobody while the store settles.
     fn has_forgotten(&self, told: Head) -> bool {
         let same = told.incarnation == self.head.incarnation;
         told.step > self.head.step
-            || (same && told.seq > self.head.seq)
+            || (same && (told.seq > self.head.seq || told.front > self.head.front))
             || (!same && self.life.former.is_none())
     }
 
@@ -220,6 +226,12 @@ impl Queue {
     pub(super) fn settling(&self) -> Option<Micros> {
         let until = self.life.settling_until;
         (until > self.clock()).then_some(until)
+    }
+
+    /// The edges that have not told this life everything, while it waits for them.
+    pub(super) fn awaited(&self) -> impl Iterator<Item = NodeId> {
+        let waits = self.settling().is_some();
+        self.life.roll.iter().filter(move |(_, reported)| waits && !**reported).map(|(&node, _)| node)
     }
 
     /// Slots in use, with those of the former life that nobody has accounted for yet.

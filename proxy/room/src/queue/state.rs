@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use crate::budget::Budget;
@@ -165,6 +165,9 @@ impl Queue {
             let from = if before < self.ends_held.1 { self.ends_held.0 } else { before };
             self.ends_held = (from, self.head.clock + REPORT_WITHIN);
             self.life.outlast(before, moved);
+            if caller.witness.is_none() && !caller.alone {
+                self.life.doubt(self.head.clock + SETTLE_BLANK);
+            }
         }
         if let Some(witness) = &caller.witness {
             self.compare(rules, caller, witness);
@@ -174,11 +177,12 @@ impl Queue {
         self.nodes.insert(caller.node, clock);
     }
 
-    /// The edges that were heard lately, by name.
+    /// The edges that were heard lately, or are still waited for, by name: those that another life would wait for.
     pub(super) fn nodes_alive(&self) -> Vec<NodeId> {
         let alive = self.clock() - SILENT_NODE;
-        let heard = self.nodes.iter().filter(|(_, heard)| **heard >= alive);
-        heard.map(|(&node, _)| node).take(MAX_NODES).collect()
+        let heard = self.nodes.iter().filter(|(_, heard)| **heard >= alive).map(|(&node, _)| node);
+        let nodes: BTreeSet<NodeId> = heard.chain(self.awaited()).collect();
+        nodes.into_iter().take(MAX_NODES).collect()
     }
 
     pub(super) fn clock(&self) -> Micros {

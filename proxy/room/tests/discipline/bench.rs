@@ -6,7 +6,7 @@ use std::time::Duration;
 use room::ids::{Incarnation, NodeId, TicketId, VisitorId};
 use room::queue::{
     Arrival, Arrived, Caller, Change, Claim, Claimed, Event, Head, Leave, Now, Queue, Renewal, Renewed,
-    Session, Witness,
+    Report, Restore, Session, Survey, Witness,
 };
 use room::rules::{Draft, Rules};
 use room::time::Micros;
@@ -89,14 +89,26 @@ impl Bench {
 
     /// The store forgets everything; the next call is by a caller who was told of `head` by edges 0 and 1.
     pub(crate) fn lose(&mut self, head: Head) {
-        let witness = Witness {
-            head,
-            nodes: vec![caller(0).node, caller(1).node],
-            control: self.queue.control().clone(),
-        };
-        let knows = Caller { fresh: incarnation(2), witness: Some(Arc::new(witness)), ..caller(self.node) };
+        let witness = Witness { head, nodes: nodes(), control: self.queue.control().clone() };
+        self.begin_anew(witness);
+    }
+
+    /// The store forgets everything; the next call is by a caller who knows this.
+    pub(crate) fn begin_anew(&mut self, witness: Witness) {
+        let knows = Caller { witness: Some(Arc::new(witness)), ..shared(self.node) };
         self.queue = Queue::open(&self.rules, Now::at(self.now), &knows);
-        self.queue.survey(&self.rules, Now::at(self.now), &knows, false);
+        self.look_as(&knows);
+    }
+
+    /// A survey by somebody in particular.
+    pub(crate) fn look_as(&mut self, caller: &Caller) -> Survey {
+        self.queue.survey(&self.rules, Now::at(self.now), caller, false)
+    }
+
+    /// The edge reports to the life that it names.
+    pub(crate) fn report(&mut self, items: &[Restore], complete: Option<Incarnation>) {
+        let report = Report { items: items.to_vec(), complete };
+        self.queue.restore(&self.rules, Now::at(self.now), &caller(self.node), &report);
     }
 
     pub(crate) fn check(&self) {
@@ -112,6 +124,16 @@ pub(crate) fn caller(node: u8) -> Caller {
         hold: false,
         alone: true,
     }
+}
+
+/// Of a store that several edges share; what it begins is life 2.
+pub(crate) fn shared(node: u8) -> Caller {
+    Caller { fresh: incarnation(2), alone: false, ..caller(node) }
+}
+
+/// Edges 0 and 1.
+pub(crate) fn nodes() -> Vec<NodeId> {
+    vec![caller(0).node, caller(1).node]
 }
 
 pub(crate) fn incarnation(life: u8) -> Incarnation {

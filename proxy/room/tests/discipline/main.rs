@@ -10,4 +10,5 @@ mod bench;
 mod flaws;
 mod invariants;
 mod lives;
+mod outages;
 mod rules;

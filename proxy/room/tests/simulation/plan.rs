@@ -96,12 +96,7 @@ fn faults(dice: &mut Dice, edges: usize) -> Vec<(At, Fault)> {
     let mut faults: Vec<(At, Fault)> =
         (0..count).map(|_| (dice.between(3 * SECOND, TROUBLE_UNTIL), fault(dice, edges))).collect();
     faults.sort_by_key(|(at, _)| *at);
-    let mut losses: Vec<At> = Vec::new();
-    faults.retain(|&(at, fault)| {
-        let again = fault.forgets() && losses.last().is_some_and(|last| at - last <= TOGETHER);
-        losses.extend((fault.forgets() && !again).then_some(at));
-        !again
-    });
+    let losses: Vec<At> = faults.iter().filter(|(_, fault)| fault.forgets()).map(|(at, _)| *at).collect();
     // An edge that dies together with the store takes with it what only they knew; a full one cannot be told.
     let alone = |at: At| losses.iter().all(|loss| loss.abs_diff(at) > TOGETHER);
     faults.retain(|&(at, fault)| !matches!(fault, Fault::Kill(..) | Fault::Full(_)) || alone(at));

@@ -97,10 +97,12 @@ local function begin_life()
 end
 
 -- Whether the store knows less than it once told this caller. Others may have brought the step further since; the
--- number of the newest event shows it then.
+-- number of the newest event shows it then, or the front, which moves for nobody while the store settles.
 local function has_forgotten()
     local same = witness.incarnation == room.incarnation
-    return witness.step > room.step or (same and witness.seq > room.seq) or (not same and room.former == '')
+    return witness.step > room.step
+        or (same and (witness.seq > room.seq or witness.front > room.front))
+        or (not same and room.former == '')
 end
 
 -- The callers of the first moments of a life add what they know of the life before.
@@ -129,6 +131,8 @@ local function move_clock(now)
     room.hold_until = room.clock + REPORT_WITHIN
     -- Nobody could report while the store was away: settling takes as much longer.
     if room.settling_until > from then room.settling_until = room.settling_until + moved end
+    -- Who speaks first knows nothing: the store may be an older copy, and others have to say so.
+    if not witness and not alone then room.settling_until = max(room.settling_until, room.clock + SETTLE_BLANK) end
 end
 
 -- `Queue::hear`: opens the room if need be, brings its clock forward, finds out whether the store forgot what it told,
@@ -155,9 +159,14 @@ local function gives()
     return not hold and room.since == 0 and room.mode == 'open' and not settling()
 end
 
--- The edges that were heard lately, by name.
+-- The edges that were heard lately, or are still waited for, by name: those that another life would wait for.
 local function nodes_alive()
-    local nodes = call('ZRANGE', NODES, text(max(0, clock - SILENT_NODE)), '+inf', 'BYSCORE')
+    local nodes, listed = call('ZRANGE', NODES, text(max(0, clock - SILENT_NODE)), '+inf', 'BYSCORE'), {}
+    for _, name in ipairs(nodes) do listed[name] = true end
+    local roll = settling() and call('HGETALL', ROLL) or {}
+    for i = 1, #roll, 2 do
+        if roll[i + 1] == '0' and not listed[roll[i]] then nodes[#nodes + 1] = roll[i] end
+    end
     table.sort(nodes)
     for i = #nodes, MAX_NODES + 1, -1 do nodes[i] = nil end
     return nodes

@@ -234,12 +234,13 @@ impl World {
         for items in items.chunks(MOST) {
             from.ticker.jobs.push_back(Job::Report { items: items.to_vec(), complete: None });
         }
-        // One that leaves tells a new life what it knows; else it takes no place that was presented elsewhere since.
-        let waiters = if from.leaving && from.owes != Owes::All { Vec::new() } else { from.hub.arrivals() };
+        // One that leaves presents nobody: it would take places from the edges to which they went. They present
+        // themselves while the store waits, as it does for an edge that has not told it everything.
+        let waiters = if from.leaving { Vec::new() } else { from.hub.arrivals() };
         for waiters in waiters.chunks(MOST) {
             from.ticker.jobs.push_back(Job::Present(waiters.to_vec()));
         }
-        if from.owes == Owes::All {
+        if from.owes == Owes::All && !from.leaving {
             from.ticker.jobs.push_back(Job::Report { items: Vec::new(), complete: life });
         }
         from.ticker.jobs.push_back(Job::Told);
