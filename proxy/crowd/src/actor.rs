@@ -87,7 +87,9 @@ impl Actor {
         if answer.gained.pass {
             self.entered(answer);
         }
-        if !had_pass {
+        // While a turn is open, an attempt that brought no pass may have entered all the same: its answer was lost
+        // between edge and store.
+        if !had_pass && self.story.turn.is_none() {
             self.entering_since = None;
         }
     }

@@ -23,6 +23,7 @@ pub enum Role {
 
 /// What this visitor does differently from the straight way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "habits that are had or not, in any mix")]
 pub struct Habits {
     pub quirk: Quirk,
     /// Asks for the standing now and then instead of holding a socket.

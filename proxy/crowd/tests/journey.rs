@@ -1,6 +1,6 @@
 //! Whole runs against a small waiting room with a shop behind it: an honest one, and one for every way to cheat.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // the fake server, too, is only test code
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // the fake server, too, is only test code
 
 mod fake;
 

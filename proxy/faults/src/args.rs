@@ -7,7 +7,7 @@ use clap::Parser;
 /// Breaks a whole fleet on purpose and proves from outside, by the visitors' own log, what held.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "faults", version, about, after_help = EXIT_CODES)]
-pub struct Args {
+pub(crate) struct Args {
     /// Rows to play; default: all. See --list.
     #[arg(value_name = "ROW")]
     pub rows: Vec<String>,

@@ -25,7 +25,7 @@ use crate::http::is_ok;
 use crate::trouble::Trouble;
 
 #[derive(Debug)]
-pub struct Crew {
+pub(crate) struct Crew {
     pub world: Arc<World>,
     people: Arc<Mutex<JoinSet<Story>>>,
     next: Arc<AtomicU64>,
@@ -62,7 +62,7 @@ const REGULARS: Mix = Mix {
 
 impl Crew {
     /// `journal`: where to write every instant, if anywhere.
-    pub fn gather(fleet: &Fleet, seed: u64, journal: Option<&Path>) -> Result<Self, Trouble> {
+    pub(crate) fn gather(fleet: &Fleet, seed: u64, journal: Option<&Path>) -> Result<Self, Trouble> {
         let edge = |port: u16| {
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
             Edge::new(Target::from(address), address)
@@ -99,18 +99,13 @@ impl Crew {
     }
 
     /// People who get in and stay.
-    pub async fn settle_in(&self, people: u64, per_second: f64) {
+    pub(crate) async fn settle_in(&self, people: u64, per_second: f64) {
         self.send(people, per_second, &REGULARS).await;
     }
 
     /// People who queue.
-    pub async fn line_up(&self, people: u64, per_second: f64) {
+    pub(crate) async fn line_up(&self, people: u64, per_second: f64) {
         self.send(people, per_second, &WAITERS).await;
-    }
-
-    /// Machines that attack.
-    pub async fn let_bots_loose(&self, bots: u64, per_second: f64) {
-        self.send(bots, per_second, &Mix { bots: Share(1.0), ..WAITERS }).await;
     }
 
     async fn send(&self, people: u64, per_second: f64, mix: &Mix) {
@@ -118,7 +113,7 @@ impl Crew {
     }
 
     /// Somebody new comes now and then, until the line is emptied.
-    pub fn trickle(&mut self, per_second: f64) {
+    pub(crate) fn trickle(&mut self, per_second: f64) {
         let sender = self.sender(WAITERS);
         let stop = self.world.stop.clone();
         self.helpers.push(tokio::spawn(async move {
@@ -139,24 +134,24 @@ impl Crew {
         }
     }
 
-    pub fn meter(&self) -> &Meter {
+    pub(crate) fn meter(&self) -> &Meter {
         &self.world.meter
     }
 
-    pub fn sockets(&self) -> u64 {
+    pub(crate) fn sockets(&self) -> u64 {
         self.meter().sockets.load(Relaxed).unsigned_abs()
     }
 
-    pub fn waiting(&self) -> u64 {
+    pub(crate) fn waiting(&self) -> u64 {
         self.meter().waiting.load(Relaxed).unsigned_abs()
     }
 
-    pub fn inside(&self) -> u64 {
+    pub(crate) fn inside(&self) -> u64 {
         self.meter().shopping.load(Relaxed).unsigned_abs()
     }
 
     /// Ends everybody where they stand and hears what they saw.
-    pub async fn stories(self) -> Vec<Story> {
+    pub(crate) async fn stories(self) -> Vec<Story> {
         self.world.stop.advance(Phase::Over);
         let mut people = std::mem::take(&mut *self.people.lock().unwrap_or_else(PoisonError::into_inner));
         let mut stories = Vec::new();

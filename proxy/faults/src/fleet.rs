@@ -1,9 +1,9 @@
 //! A whole fleet of real processes: three edges, their store, the shop behind them.
 
-pub mod config;
-pub mod edge;
-pub mod redis;
-pub mod shop;
+pub(crate) mod config;
+pub(crate) mod edge;
+pub(crate) mod redis;
+pub(crate) mod shop;
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ use shop::Shop;
 
 /// What all fleets of a run share: the programs, the shop, ports and secrets. Fleets come and go.
 #[derive(Debug)]
-pub struct Grounds {
+pub(crate) struct Grounds {
     programs: PathBuf,
     folder: PathBuf,
     pub secrets: Secrets,
@@ -32,11 +32,11 @@ pub struct Grounds {
     fleets: u32,
 }
 
-pub const EDGES: usize = 3;
+pub(crate) const EDGES: usize = 3;
 
 /// Which store a fleet has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// One server, each edge over a fault link of its own.
     Linked,
     Sentinel,
@@ -44,14 +44,15 @@ pub enum Kind {
 }
 
 #[derive(Debug)]
-pub enum Store {
+#[allow(clippy::large_enum_variant, reason = "there is one of them")]
+pub(crate) enum Store {
     Linked { redis: Redis, links: Vec<Link> },
     Sentinel { watched: Watched, link: Link },
     Cluster(Cluster),
 }
 
 #[derive(Debug)]
-pub struct Fleet {
+pub(crate) struct Fleet {
     pub edges: Vec<Edge>,
     pub store: Store,
     operator: String,
@@ -59,7 +60,7 @@ pub struct Fleet {
 }
 
 impl Grounds {
-    pub async fn open(programs: &Path, folder: &Path) -> Result<Self, Trouble> {
+    pub(crate) async fn open(programs: &Path, folder: &Path) -> Result<Self, Trouble> {
         let mut ports = Ports::new();
         let secrets = Secrets::make(programs, folder).await?;
         let doors = [(); EDGES].map(|()| (ports.free(), ports.free()));
@@ -69,12 +70,12 @@ impl Grounds {
         Ok(Self { programs, folder, secrets, shop, ports, doors, fleets: 0 })
     }
 
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// A fleet in perfect health. `clocks` says by how many seconds the clock of each edge is wrong.
-    pub async fn fleet(&mut self, kind: Kind, clocks: [Option<i64>; EDGES]) -> Result<Fleet, Trouble> {
+    pub(crate) async fn fleet(&mut self, kind: Kind, clocks: [Option<i64>; EDGES]) -> Result<Fleet, Trouble> {
         self.fleets += 1;
         let folder = self.folder.join(format!("fleet-{}", self.fleets));
         std::fs::create_dir(&folder).map_err(Trouble::io(folder.display().to_string()))?;
@@ -132,7 +133,7 @@ impl Grounds {
 
 impl Fleet {
     /// Changes the room by the first edge that takes it.
-    pub async fn tune(&self, limits: Limits) -> Result<(), Trouble> {
+    pub(crate) async fn tune(&self, limits: Limits) -> Result<(), Trouble> {
         let change =
             json!({ "new_users_per_minute": limits.per_minute, "total_active_users": limits.active });
         let mut refusal = String::new();
@@ -153,13 +154,13 @@ impl Fleet {
     }
 
     /// The room's public state, as this edge tells it.
-    pub async fn public_state(&self, edge: &Edge) -> Option<Value> {
+    pub(crate) async fn public_state(&self, edge: &Edge) -> Option<Value> {
         let (status, body) = Ask::get(edge.port, format!("/_queue/rooms/{ROOM}")).send().await.ok()?;
         serde_json::from_slice(&body).ok().filter(|_| status == StatusCode::OK)
     }
 
     /// Trouble if an edge is gone that should be there.
-    pub fn check(&mut self) -> Result<(), Trouble> {
+    pub(crate) fn check(&mut self) -> Result<(), Trouble> {
         self.edges.iter_mut().try_for_each(Edge::check)
     }
 }

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One request to a port of this machine.
 #[derive(Debug, Clone)]
-pub struct Ask {
+pub(crate) struct Ask {
     pub method: Method,
     pub port: u16,
     pub path: String,
@@ -29,12 +29,12 @@ pub struct Ask {
 }
 
 impl Ask {
-    pub fn get(port: u16, path: impl Into<String>) -> Self {
+    pub(crate) fn get(port: u16, path: impl Into<String>) -> Self {
         Self { method: Method::GET, port, path: path.into(), bearer: None, json: None, headers: Vec::new() }
     }
 
     /// Status and body.
-    pub async fn send(&self) -> Result<(StatusCode, Bytes), Trouble> {
+    pub(crate) async fn send(&self) -> Result<(StatusCode, Bytes), Trouble> {
         let exchange = timeout(PATIENCE, self.exchange());
         let cause = match exchange.await {
             Ok(Ok(answer)) => return Ok(answer),
@@ -70,6 +70,6 @@ impl Ask {
 }
 
 /// Whether `GET path` is answered 200.
-pub async fn is_ok(port: u16, path: &str) -> bool {
+pub(crate) async fn is_ok(port: u16, path: &str) -> bool {
     matches!(Ask::get(port, path).send().await, Ok((StatusCode::OK, _)))
 }

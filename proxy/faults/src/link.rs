@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// One direction of the network.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Way {
+pub(crate) struct Way {
     /// Bytes arrive this much later, in order.
     pub latency: Duration,
     /// Bytes stay where they are until the link is healed.
@@ -24,7 +24,7 @@ pub struct Way {
 
 /// The state of the whole link.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Weather {
+pub(crate) struct Weather {
     pub to_server: Way,
     pub to_client: Way,
     /// Connections are reset and new ones refused.
@@ -36,13 +36,13 @@ pub struct Weather {
 
 impl Weather {
     /// Half of a round trip each way.
-    pub fn round_trip(time: Duration) -> Self {
+    pub(crate) fn round_trip(time: Duration) -> Self {
         let way = Way { latency: time / 2, ..Way::default() };
         Self { to_server: way, to_client: way, ..Self::default() }
     }
 
     /// Nothing arrives on either side, nothing is closed.
-    pub fn stalled() -> Self {
+    pub(crate) fn stalled() -> Self {
         let way = Way { stalled: true, ..Way::default() };
         Self { to_server: way, to_client: way, ..Self::default() }
     }
@@ -50,7 +50,7 @@ impl Weather {
 
 /// A relay from a port of its own to a server's.
 #[derive(Debug)]
-pub struct Link {
+pub(crate) struct Link {
     port: u16,
     weather: watch::Sender<Weather>,
     task: JoinHandle<()>,
@@ -63,7 +63,7 @@ const MOST_PIECES: usize = 256;
 const CONNECT: Duration = Duration::from_secs(2);
 
 impl Link {
-    pub async fn open(port: u16, server: u16) -> io::Result<Self> {
+    pub(crate) async fn open(port: u16, server: u16) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let port = listener.local_addr()?.port();
         let weather = watch::Sender::new(Weather::default());
@@ -71,21 +71,21 @@ impl Link {
         Ok(Self { port, weather, task })
     }
 
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    pub fn set(&self, weather: Weather) {
+    pub(crate) fn set(&self, weather: Weather) {
         let ghosts = self.weather.borrow().ghosts;
         self.weather.send_replace(Weather { ghosts, ..weather });
     }
 
     /// All present connections go dead without a word.
-    pub fn haunt(&self) {
+    pub(crate) fn haunt(&self) {
         self.weather.send_modify(|weather| weather.ghosts += 1);
     }
 
-    pub fn heal(&self) {
+    pub(crate) fn heal(&self) {
         self.set(Weather::default());
     }
 }
@@ -100,7 +100,7 @@ async fn accept(listener: TcpListener, server: SocketAddr, weather: watch::Recei
     loop {
         let Ok((client, _)) = listener.accept().await else { continue };
         if weather.borrow().cut {
-            reset(client);
+            reset(&client);
             continue;
         }
         tokio::spawn(relay(client, server, weather.clone()));
@@ -108,14 +108,14 @@ async fn accept(listener: TcpListener, server: SocketAddr, weather: watch::Recei
 }
 
 /// Closes with a reset instead of an end.
-fn reset(stream: TcpStream) {
+fn reset(stream: &TcpStream) {
     // Where it is not possible the ordinary end does.
     let _ = stream.set_zero_linger();
 }
 
 async fn relay(client: TcpStream, server: SocketAddr, mut weather: watch::Receiver<Weather>) {
     let Ok(Ok(upstream)) = timeout(CONNECT, TcpStream::connect(server)).await else {
-        return reset(client);
+        return reset(&client);
     };
     // Latency is ours to make.
     let _ = (client.set_nodelay(true), upstream.set_nodelay(true));

@@ -7,6 +7,7 @@ mod http;
 mod link;
 mod ports;
 mod process;
+mod promises;
 mod report;
 mod rows;
 mod run;
@@ -92,6 +93,13 @@ async fn whole_run(args: &Args) -> ExitCode {
 fn conclude(args: &Args, outcomes: &Outcomes, folder: tempfile::TempDir) -> ExitCode {
     if args.keep || outcomes.failed() > 0 {
         keep(folder);
+    }
+    println!("{}", promises::table(outcomes));
+    if let Some(file) = &args.write {
+        let scale = format!("{} waiting with live sockets and {} inside", args.waiting, args.inside);
+        if let Err(error) = std::fs::write(file, promises::markdown(outcomes, &scale, args.seed)) {
+            eprintln!("faults: {}: {error}", file.display());
+        }
     }
     println!("{} passed, {} failed", outcomes.passed(), outcomes.failed());
     if outcomes.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -10,21 +10,21 @@ const BUS: u16 = 10_000;
 
 /// Gives each port once.
 #[derive(Debug)]
-pub struct Ports(u16);
+pub(crate) struct Ports(u16);
 
 impl Ports {
     /// Begins somewhere, so that runs side by side hardly meet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(fastrand::u16(RANGE))
     }
 
     /// A port on which nobody listens at the moment.
-    pub fn free(&mut self) -> u16 {
-        self.first(|port| is_free(port))
+    pub(crate) fn free(&mut self) -> u16 {
+        self.first(is_free)
     }
 
     /// One whose port for the cluster's own traffic is free too.
-    pub fn free_with_bus(&mut self) -> u16 {
+    pub(crate) fn free_with_bus(&mut self) -> u16 {
         self.first(|port| is_free(port) && is_free(port + BUS))
     }
 

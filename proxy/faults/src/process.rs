@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::trouble::Trouble;
 
 #[derive(Debug)]
-pub struct Process {
+pub(crate) struct Process {
     name: String,
     log: PathBuf,
     child: Child,
@@ -20,7 +20,7 @@ pub struct Process {
 
 /// What to start.
 #[derive(Debug, Clone, Default)]
-pub struct Program {
+pub(crate) struct Program {
     pub file: PathBuf,
     pub args: Vec<String>,
     pub env: Vec<(String, String)>,
@@ -33,7 +33,7 @@ pub struct Program {
 const TAIL_LINES: usize = 15;
 
 impl Program {
-    pub fn new(file: impl Into<PathBuf>, args: &[&str]) -> Self {
+    pub(crate) fn new(file: impl Into<PathBuf>, args: &[&str]) -> Self {
         let args = args.iter().map(ToString::to_string).collect();
         Self { file: file.into(), args, ..Self::default() }
     }
@@ -59,7 +59,7 @@ impl Program {
     }
 
     /// Runs it to its end and gives what it printed.
-    pub async fn output(&self) -> Result<String, Trouble> {
+    pub(crate) async fn output(&self) -> Result<String, Trouble> {
         let mut command = self.command();
         command.stdin(Stdio::null()).kill_on_drop(true);
         let output = command.output().await.map_err(|source| self.not_started(source))?;
@@ -78,7 +78,7 @@ impl Program {
 
 impl Process {
     /// Starts it with its output in `logs/NAME.log`, behind what an earlier one of the name left there.
-    pub fn start(name: &str, program: &Program, logs: &Path) -> Result<Self, Trouble> {
+    pub(crate) fn start(name: &str, program: &Program, logs: &Path) -> Result<Self, Trouble> {
         let log = logs.join(format!("{name}.log"));
         let opened = File::options().create(true).append(true).open(&log);
         let file = opened.map_err(Trouble::io(log.display().to_string()))?;
@@ -91,12 +91,12 @@ impl Process {
     }
 
     /// `None` once it has ended.
-    pub fn pid(&self) -> Option<Pid> {
+    pub(crate) fn pid(&self) -> Option<Pid> {
         self.child.id().and_then(|id| Pid::from_raw(id.cast_signed()))
     }
 
     /// To a process that is gone: nothing happens.
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         if let Some(pid) = self.pid() {
             // It may end at any moment by itself.
             let _ = kill_process(pid, signal);
@@ -104,18 +104,18 @@ impl Process {
     }
 
     /// As a crash would end it.
-    pub async fn kill(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         self.signal(Signal::KILL);
         let _ = self.child.wait().await;
     }
 
     /// How it ended, if it did within `limit`.
-    pub async fn ended(&mut self, limit: Duration) -> Option<std::process::ExitStatus> {
+    pub(crate) async fn ended(&mut self, limit: Duration) -> Option<std::process::ExitStatus> {
         timeout(limit, self.child.wait()).await.ok()?.ok()
     }
 
     /// Trouble if it has ended by itself.
-    pub fn check(&mut self) -> Result<(), Trouble> {
+    pub(crate) fn check(&mut self) -> Result<(), Trouble> {
         match self.child.try_wait() {
             Ok(None) => Ok(()),
             _ => {
@@ -124,15 +124,8 @@ impl Process {
         }
     }
 
-    /// Memory it occupies now, in bytes.
-    pub fn resident_bytes(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-        line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
-    }
-
     /// Processes that it started.
-    pub fn children(&self) -> Vec<Pid> {
+    pub(crate) fn children(&self) -> Vec<Pid> {
         let Some(id) = self.child.id() else { return Vec::new() };
         let list = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
         list.split_whitespace().filter_map(|id| Pid::from_raw(id.parse().ok()?)).collect()

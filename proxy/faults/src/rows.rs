@@ -14,7 +14,7 @@ use crate::trouble::Trouble;
 
 /// One thing that is done to a fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Row {
+pub(crate) enum Row {
     StorePaused,
     LinkCut,
     LinkStalled,
@@ -39,7 +39,7 @@ pub enum Row {
 
 /// Rows that share a fleet and a crowd, in the order in which they play.
 #[derive(Debug)]
-pub struct Trial {
+pub(crate) struct Trial {
     pub name: &'static str,
     pub kind: Kind,
     /// By how many seconds the wall clock of each edge is wrong.
@@ -57,7 +57,7 @@ const fn trial(name: &'static str, kind: Kind, rows: &'static [Row]) -> Trial {
     Trial { name, kind, clocks: RIGHT, rows, share: 1.0 }
 }
 
-pub const TRIALS: &[Trial] = &[
+pub(crate) const TRIALS: &[Trial] = &[
     trial(
         "outages",
         Kind::Linked,
@@ -82,7 +82,7 @@ pub const TRIALS: &[Trial] = &[
 ];
 
 impl Row {
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::StorePaused => "store-paused",
             Self::LinkCut => "link-cut",
@@ -107,7 +107,7 @@ impl Row {
         }
     }
 
-    pub const fn about(self) -> &'static str {
+    pub(crate) const fn about(self) -> &'static str {
         match self {
             Self::StorePaused => "Redis is stopped for 5 s (SIGSTOP) and goes on",
             Self::LinkCut => "all connections to Redis are reset, and refused for 5 s",
@@ -132,7 +132,7 @@ impl Row {
         }
     }
 
-    pub async fn play(
+    pub(crate) async fn play(
         self,
         stage: &mut Stage,
         grounds: &mut Grounds,
@@ -163,7 +163,7 @@ impl Row {
     }
 
     /// What only the stories tell, once they are told. `window` is when the row played.
-    pub fn judge(self, played: &Played, window: Span, report: &mut Report) {
+    pub(crate) fn judge(self, played: &Played, window: Span, report: &mut Report) {
         match self {
             Self::EdgeKilled => edges::judge_kill(played, window, report),
             Self::Deploy => edges::judge_deploy(played, window, report),
@@ -174,11 +174,11 @@ impl Row {
 }
 
 impl Trial {
-    pub fn row(&self, name: &str) -> Option<Row> {
+    pub(crate) fn row(&self, name: &str) -> Option<Row> {
         self.rows.iter().copied().find(|row| row.name() == name)
     }
 
-    pub fn scale(&self, whole: Scale) -> Scale {
+    pub(crate) fn scale(&self, whole: Scale) -> Scale {
         let of = |number: u64| (number as f64 * self.share).ceil() as u64;
         Scale { waiting: of(whole.waiting), inside: of(whole.inside) }
     }

@@ -1,7 +1,7 @@
 //! One run: the trials that were asked for, one after the other.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crowd::clock::Span;
 
@@ -11,36 +11,45 @@ use crate::report::{Report, seconds};
 use crate::rows::{Row, TRIALS, Trial};
 use crate::stage::{Scale, Stage};
 use crate::trouble::Trouble;
-use crate::verdict::{self, Totals};
+use crate::verdict;
 
 /// What came of a row, or of a trial as a whole.
 #[derive(Debug)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     pub trial: &'static str,
     /// `None`: the zeros of the whole trial.
     pub row: Option<Row>,
     pub report: Report,
 }
 
+impl Outcome {
+    pub(crate) fn name(&self) -> &'static str {
+        self.row.map_or(self.trial, Row::name)
+    }
+
+    pub(crate) fn about(&self) -> &'static str {
+        self.row.map_or("The whole trial, judged by the stories of all its visitors.", Row::about)
+    }
+}
+
 /// Everything that came of a run.
 #[derive(Debug, Default)]
-pub struct Outcomes {
+pub(crate) struct Outcomes {
     pub all: Vec<Outcome>,
-    pub totals: Vec<(&'static str, Totals)>,
 }
 
 impl Outcomes {
-    pub fn passed(&self) -> usize {
+    pub(crate) fn passed(&self) -> usize {
         self.all.iter().map(|outcome| outcome.report.passed()).sum()
     }
 
-    pub fn failed(&self) -> usize {
+    pub(crate) fn failed(&self) -> usize {
         self.all.iter().map(|outcome| outcome.report.failed()).sum()
     }
 }
 
 /// The rows asked for, as trials.
-pub fn chosen(names: &[String]) -> Result<Vec<(&'static Trial, Vec<Row>)>, Trouble> {
+pub(crate) fn chosen(names: &[String]) -> Result<Vec<(&'static Trial, Vec<Row>)>, Trouble> {
     let known = |name: &String| TRIALS.iter().any(|trial| trial.name == name || trial.row(name).is_some());
     if let Some(unknown) = names.iter().find(|name| !known(name)) {
         return Err(Trouble::NoSuchRow(unknown.clone()));
@@ -54,15 +63,41 @@ pub fn chosen(names: &[String]) -> Result<Vec<(&'static Trial, Vec<Row>)>, Troub
 }
 
 /// Plays the trials one after the other; what goes wrong in one does not keep the next from playing.
-pub async fn play(args: &Args, programs: &Path, folder: &Path) -> Result<Outcomes, Trouble> {
+pub(crate) async fn play(args: &Args, programs: &Path, folder: &Path) -> Result<Outcomes, Trouble> {
     let trials = chosen(&args.rows)?;
     eprintln!("faults: seed {}, logs in {}", args.seed, folder.display());
     let mut grounds = Grounds::open(programs, folder).await?;
     let mut outcomes = Outcomes::default();
-    for (trial, rows) in trials {
-        play_trial(args, &mut grounds, trial, &rows, args.seed, &mut outcomes).await;
+    for (trial, rows) in &trials {
+        play_trial(args, &mut grounds, trial, rows, args.seed, &mut outcomes).await;
+    }
+    if let Some(minutes) = args.long {
+        play_on(args, &mut grounds, trials, Duration::from_secs(60 * minutes), &mut outcomes).await;
     }
     Ok(outcomes)
+}
+
+/// Again and again, in random order, with seeds that are printed.
+async fn play_on(
+    args: &Args,
+    grounds: &mut Grounds,
+    mut trials: Vec<(&'static Trial, Vec<Row>)>,
+    time: Duration,
+    outcomes: &mut Outcomes,
+) {
+    let started = Instant::now();
+    let mut dice = fastrand::Rng::with_seed(args.seed);
+    while started.elapsed() < time {
+        dice.shuffle(&mut trials);
+        for (trial, rows) in &mut trials {
+            if started.elapsed() >= time {
+                return;
+            }
+            dice.shuffle(rows);
+            let seed = dice.u64(..1_000_000);
+            play_trial(args, grounds, trial, rows, seed, outcomes).await;
+        }
+    }
 }
 
 async fn play_trial(
@@ -85,8 +120,7 @@ async fn play_trial(
                 stage.crew.inside(),
                 seconds(started.elapsed())
             );
-            let totals = act(stage, grounds, trial, rows, outcomes, &mut whole).await;
-            outcomes.totals.extend(totals.map(|totals| (trial.name, totals)));
+            act(stage, grounds, trial, rows, outcomes, &mut whole).await;
         }
         Err(trouble) => whole.trouble(&trouble),
     }
@@ -102,7 +136,7 @@ async fn act(
     rows: &[Row],
     outcomes: &mut Outcomes,
     whole: &mut Report,
-) -> Option<Totals> {
+) {
     let mut acts = Vec::new();
     for row in rows {
         let mut report = Report::default();
@@ -124,11 +158,8 @@ async fn act(
         outcomes.all.push(Outcome { trial: trial.name, row: Some(row), report });
     }
     match played {
-        Ok(played) => Some(verdict::judge(&played, whole)),
-        Err(trouble) => {
-            whole.trouble(&trouble);
-            None
-        }
+        Ok(played) => verdict::judge(&played, whole),
+        Err(trouble) => whole.trouble(&trouble),
     }
 }
 
@@ -143,6 +174,6 @@ fn show(name: &str, report: &Report) {
 }
 
 /// The folder this program is in, where cargo puts the others too.
-pub fn beside_us() -> Option<PathBuf> {
+pub(crate) fn beside_us() -> Option<PathBuf> {
     Some(std::env::current_exe().ok()?.parent()?.to_owned())
 }

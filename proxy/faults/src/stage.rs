@@ -22,7 +22,7 @@ use crate::wait::until;
 
 /// How large the crowd is.
 #[derive(Debug, Clone, Copy)]
-pub struct Scale {
+pub(crate) struct Scale {
     /// In the line, all through.
     pub waiting: u64,
     /// Inside, all through, asking for something every other second.
@@ -31,7 +31,7 @@ pub struct Scale {
 
 /// What happens on stage.
 #[derive(Debug)]
-pub struct Stage {
+pub(crate) struct Stage {
     pub fleet: Fleet,
     pub crew: Crew,
     pub scale: Scale,
@@ -44,7 +44,7 @@ pub struct Stage {
 
 /// What is left when the curtain falls.
 #[derive(Debug)]
-pub struct Played {
+pub(crate) struct Played {
     pub stories: Vec<Story>,
     pub limits: Limits,
     /// Entries and sessions are judged within: before and after, other limits were in force.
@@ -58,7 +58,7 @@ pub struct Played {
 }
 
 /// The limits of every trial: 10 entries a second, so that the line lasts, and room for some beside the regulars.
-pub fn limits(scale: Scale) -> Limits {
+pub(crate) fn limits(scale: Scale) -> Limits {
     Limits { per_minute: 600, active: scale.inside + 100 }
 }
 
@@ -84,7 +84,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 impl Stage {
     /// A fleet, people inside, and a line whose sockets are open.
-    pub async fn set(
+    pub(crate) async fn set(
         grounds: &mut Grounds,
         kind: Kind,
         clocks: [Option<i64>; EDGES],
@@ -121,34 +121,32 @@ impl Stage {
     }
 
     /// Lets things run for a while.
-    pub async fn breathe(&self, time: Duration) {
+    pub(crate) async fn breathe(&self, time: Duration) {
         sleep(time).await;
     }
 
     /// How long something is away: about five seconds, each time another.
-    pub fn outage(&mut self) -> Duration {
+    pub(crate) fn outage(&mut self) -> Duration {
         Duration::from_millis(self.dice.u64(4000..6000))
     }
 
-    pub fn mark(&self) -> Mark {
+    pub(crate) fn mark(&self) -> Mark {
         let meter = self.crew.meter();
         Mark {
-            since: Instant::now(),
             answered: meter.answered.load(Relaxed),
             failed: meter.failed.load(Relaxed),
             turns: meter.turns.load(Relaxed),
-            sockets: self.crew.sockets(),
         }
     }
 
     /// How long after now turns are given at their pace again: the beginning of the first second with enough of them.
-    pub async fn turns_again(&self, limit: Duration) -> Option<Duration> {
+    pub(crate) async fn turns_again(&self, limit: Duration) -> Option<Duration> {
         let started = Instant::now();
         let mut seen: VecDeque<(Duration, u64)> = VecDeque::new();
         while started.elapsed() <= limit + PACE_WITHIN {
             let now = (started.elapsed(), self.mark().turns);
             seen.push_back(now);
-            while let Some(&(at, turns)) = seen.front().filter(|(at, _)| now.0 - *at >= PACE_WITHIN) {
+            while let Some(&(at, turns)) = seen.front().filter(|(at, _)| now.0 >= *at + PACE_WITHIN) {
                 if now.1 - turns >= PACE_TURNS {
                     // What was seen while nothing had happened yet does not count.
                     let first = seen.iter().find(|(_, later)| *later > turns);
@@ -162,28 +160,22 @@ impl Stage {
     }
 
     /// How long after now people pay again.
-    pub async fn payments_again(&self, limit: Duration) -> Option<Duration> {
+    pub(crate) async fn payments_again(&self, limit: Duration) -> Option<Duration> {
         const PAYMENTS: u64 = 3;
         let paid = || self.crew.meter().paid.load(Relaxed);
         let before = paid();
         until("people pay again", limit, async || paid() >= before + PAYMENTS).await.ok()
     }
 
-    /// How long after now as many sockets are open as there were before.
-    pub async fn sockets_again(&self, before: Mark, share: f64, limit: Duration) -> Option<Duration> {
-        let wanted = (before.sockets as f64 * share) as u64;
-        until("the sockets are back", limit, async || self.crew.sockets() >= wanted).await.ok()
-    }
-
     /// What those inside noticed since then: nothing, by every promise.
-    pub fn service(&self, report: &mut Report, since: Mark) {
+    pub(crate) fn service(&self, report: &mut Report, since: Mark) {
         let now = self.mark();
         let (answered, failed) = (now.answered - since.answered, now.failed - since.failed);
         report.zero("failed requests of those inside", failed, answered + failed);
     }
 
     /// Empties the line, so that everybody is seen to get a turn, and ends the trial.
-    pub async fn finish(self, shop: &Shop) -> Result<Played, Trouble> {
+    pub(crate) async fn finish(self, shop: &Shop) -> Result<Played, Trouble> {
         let rate_at_the_end = self.rate().await;
         let emptying = self.crew.world.clock.now();
         self.crew.world.stop.advance(Phase::Emptying);
@@ -236,10 +228,8 @@ impl Stage {
 
 /// The counters at one moment.
 #[derive(Debug, Clone, Copy)]
-pub struct Mark {
-    pub since: Instant,
+pub(crate) struct Mark {
     answered: u64,
     failed: u64,
     turns: u64,
-    pub sockets: u64,
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 #[derive(Debug, thiserror::Error)]
-pub enum Trouble {
+pub(crate) enum Trouble {
     #[error("{program} could not be started: {source}; is it installed?")]
     Start { program: String, source: std::io::Error },
     #[error("{name} ended; its last words, from {log}:\n{tail}")]
@@ -22,7 +22,7 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    pub fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.into();
         |source| Self::Io { what, source }
     }

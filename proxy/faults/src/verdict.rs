@@ -15,24 +15,10 @@ use crate::fleet::shop::Books;
 use crate::report::Report;
 use crate::stage::Played;
 use crate::trouble::Trouble;
-pub use sockets::{MOMENT, RESUMED_WITHIN, Sockets};
-
-/// What was found, in numbers that can be added up over trials.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Totals {
-    pub places: u64,
-    pub lost: u64,
-    pub compared: u64,
-    pub inversions: u64,
-    pub entries: u64,
-    pub over_limit: u64,
-    pub answered: u64,
-    pub failed: u64,
-    pub trials: u64,
-}
+pub(crate) use sockets::{MOMENT, RESUMED_WITHIN, Sockets};
 
 /// Judges a trial. Offenders' stories are written beside its logs.
-pub fn judge(played: &Played, report: &mut Report) -> Totals {
+pub(crate) fn judge(played: &Played, report: &mut Report) {
     let stories: Vec<&Story> = played.stories.iter().filter(|story| story.part == Part::Visitor).collect();
     let (facts, _) = facts::establish(&stories, Some(CLAIM_WINDOW));
     let mut offenders = BTreeSet::new();
@@ -58,7 +44,7 @@ pub fn judge(played: &Played, report: &mut Report) -> Totals {
     report.zero("positions that grew", grew.len() as u64, stories.len());
     offenders.extend(grew);
 
-    let (entries, over_limit) = windows(played, report);
+    windows(played, report);
     active(played, report);
     if let Some(rate) = played.rate_at_the_end {
         let wanted = played.limits.per_minute;
@@ -66,24 +52,13 @@ pub fn judge(played: &Played, report: &mut Report) -> Totals {
     }
 
     books(played, &stories, report);
+    report.note(format!("{} still waited when the line had been emptied", played.left_over));
 
-    let visits = |count: fn(&Story) -> u64| stories.iter().map(|story| count(story)).sum::<u64>();
     if !offenders.is_empty() {
         match write_stories(played, &offenders) {
             Ok(file) => report.note(format!("the stories of {} visitors are in {file}", offenders.len())),
             Err(trouble) => report.trouble(&trouble),
         }
-    }
-    Totals {
-        places,
-        lost: lost.len() as u64,
-        compared,
-        inversions: overtaken.len() as u64,
-        entries,
-        over_limit,
-        answered: visits(|story| story.visits.answered),
-        failed: visits(|story| story.visits.failed),
-        trials: 1,
     }
 }
 
@@ -99,7 +74,7 @@ fn books(played: &Played, stories: &[&Story], report: &mut Report) {
 }
 
 /// Requests of those inside that failed within `window`, by kind.
-pub fn failures(played: &Played, window: Span) -> BTreeMap<String, u64> {
+pub(crate) fn failures(played: &Played, window: Span) -> BTreeMap<String, u64> {
     let all = played.stories.iter().flat_map(|story| &story.visits.failures);
     let mut kinds = BTreeMap::new();
     for failure in all.filter(|failure| failure.span.to >= window.from && failure.span.from <= window.to) {
@@ -126,8 +101,8 @@ fn never_got_a_place(story: &Story) -> bool {
     story.joined.is_none() && story.entries.is_empty() && story.turn.is_none() && story.end != End::Left
 }
 
-/// Entries while the limits of the trial were in force: their number, and windows that held too many.
-fn windows(played: &Played, report: &mut Report) -> (u64, u64) {
+/// Entries while the limits of the trial were in force: windows that held too many.
+fn windows(played: &Played, report: &mut Report) {
     let entries: Vec<_> = played
         .stories
         .iter()
@@ -142,7 +117,6 @@ fn windows(played: &Played, report: &mut Report) -> (u64, u64) {
         let seconds = worst.to.since(worst.from).as_secs_f64();
         report.note(format!("within {seconds:.2} s there were {:.1} entries too many", over.excess));
     }
-    (entries.len() as u64, over.windows)
 }
 
 /// Turns and sessions that certainly were at the same time, before the room was opened wide.

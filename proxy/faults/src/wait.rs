@@ -8,7 +8,7 @@ use crate::trouble::Trouble;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// How long it took until `condition` held.
-pub async fn until(
+pub(crate) async fn until(
     what: &str,
     limit: Duration,
     mut condition: impl AsyncFnMut() -> bool,

@@ -43,7 +43,13 @@ pub async fn inspect(
     before: oneshot::Sender<Stock>,
     mut finish: watch::Receiver<bool>,
 ) -> Inspection {
-    let habits = Habits { quirk: Quirk::None, polls: false, double_clicks: false, enters_by_call: false, stays: false };
+    let habits = Habits {
+        quirk: Quirk::None,
+        polls: false,
+        double_clicks: false,
+        enters_by_call: false,
+        stays: false,
+    };
     let mut visitor = Visitor::new(Arc::clone(&world), person, habits, Part::Inspector);
     tokio::select! {
         () = visitor.keep_watch(before) => {}

@@ -1,5 +1,6 @@
 //! The settings of the edges of a fleet, and the secrets they share.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -11,34 +12,34 @@ use crate::process::Program;
 use crate::trouble::Trouble;
 
 /// The room of every trial.
-pub const ROOM: &str = "e1";
+pub(crate) const ROOM: &str = "e1";
 /// A key of the room's, by which its place in a cluster is found.
-pub const ROOM_KEY: &str = "vestibule:{e1}:state";
+pub(crate) const ROOM_KEY: &str = "vestibule:{e1}:state";
 
 /// What the room allows while a trial lasts. Set by the operator, so that it also shows who forgets them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     pub per_minute: u64,
     pub active: u64,
 }
 
 /// What the settings file says; less than the operator's, so that losing those is seen.
-pub const FILE: Limits = Limits { per_minute: 300, active: 350 };
+pub(crate) const FILE: Limits = Limits { per_minute: 300, active: 350 };
 
 /// Longer than an outage: sessions are renewed before and after, not in it.
-pub const SESSION: std::time::Duration = std::time::Duration::from_secs(40);
-pub const CLAIM_WINDOW: std::time::Duration = std::time::Duration::from_secs(20);
+pub(crate) const SESSION: std::time::Duration = std::time::Duration::from_secs(40);
+pub(crate) const CLAIM_WINDOW: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// Fresh for every run.
 #[derive(Debug)]
-pub struct Secrets {
+pub(crate) struct Secrets {
     pub operator: String,
     ticket: PathBuf,
     pass: PathBuf,
 }
 
 impl Secrets {
-    pub async fn make(programs: &Path, folder: &Path) -> Result<Self, Trouble> {
+    pub(crate) async fn make(programs: &Path, folder: &Path) -> Result<Self, Trouble> {
         let key = async |name: &str| {
             let file = folder.join(name);
             let secret = Program::new(programs.join("vestibule"), &["keys", "new"]).output().await?;
@@ -55,33 +56,33 @@ impl Secrets {
     }
 
     fn operator_digest(&self) -> String {
-        Sha256::digest(&self.operator).iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&Sha256::digest(&self.operator))
     }
 }
 
 /// Where an edge finds its store: the `[store]` table.
 #[derive(Debug, Clone)]
-pub struct StoreTable(String);
+pub(crate) struct StoreTable(String);
 
 impl StoreTable {
-    pub fn server(port: u16) -> Self {
+    pub(crate) fn server(port: u16) -> Self {
         Self(format!("url = \"redis://127.0.0.1:{port}\""))
     }
 
-    pub fn watched(watched: &Watched) -> Self {
+    pub(crate) fn watched(watched: &Watched) -> Self {
         let urls: Vec<String> =
             watched.sentinels.iter().map(|one| format!("\"redis://127.0.0.1:{}\"", one.port())).collect();
         Self(format!("[store.sentinel]\nurls = [{}]\nmaster = \"{MASTER}\"", urls.join(", ")))
     }
 
-    pub fn cluster(cluster: &Cluster) -> Self {
+    pub(crate) fn cluster(cluster: &Cluster) -> Self {
         let urls: Vec<String> = cluster.urls().iter().map(|url| format!("\"{url}\"")).collect();
         Self(format!("cluster = [{}]", urls.join(", ")))
     }
 }
 
 /// One edge's settings. The crowd comes from this machine and says who it is by `X-Forwarded-For`.
-pub fn settings(site: u16, operator: u16, shop: u16, store: &StoreTable, secrets: &Secrets) -> String {
+pub(crate) fn settings(site: u16, operator: u16, shop: u16, store: &StoreTable, secrets: &Secrets) -> String {
     let (ticket, pass) = (secrets.ticket.display(), secrets.pass.display());
     let Limits { per_minute, active } = FILE;
     let (session, claim) = (SESSION.as_secs(), CLAIM_WINDOW.as_secs());
@@ -125,4 +126,12 @@ claim_window = "{claim}s"
         digest = secrets.operator_digest(),
         store = store.0,
     )
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing into a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -11,7 +11,7 @@ use crate::trouble::Trouble;
 use crate::wait::until;
 
 #[derive(Debug)]
-pub struct Edge {
+pub(crate) struct Edge {
     pub name: String,
     /// Where visitors connect.
     pub port: u16,
@@ -25,7 +25,7 @@ const START: Duration = Duration::from_secs(30);
 
 /// What one edge is started with.
 #[derive(Debug)]
-pub struct Plan<'a> {
+pub(crate) struct Plan<'a> {
     pub name: String,
     pub port: u16,
     pub operator: u16,
@@ -38,7 +38,7 @@ pub struct Plan<'a> {
 }
 
 impl Edge {
-    pub async fn start(plan: Plan<'_>) -> Result<Self, Trouble> {
+    pub(crate) async fn start(plan: Plan<'_>) -> Result<Self, Trouble> {
         let file = plan.folder.join(format!("{}.toml", plan.name));
         std::fs::write(&file, &plan.settings).map_err(Trouble::io(file.display().to_string()))?;
         let config = file.display().to_string();
@@ -54,7 +54,7 @@ impl Edge {
     }
 
     /// Waits until it says that it is ready.
-    pub async fn ready(&mut self) -> Result<Duration, Trouble> {
+    pub(crate) async fn ready(&mut self) -> Result<Duration, Trouble> {
         let operator = self.operator;
         let waited =
             until(&format!("{} is ready", self.name), START, async || is_ok(operator, "/readyz").await).await;
@@ -62,40 +62,36 @@ impl Edge {
         waited
     }
 
-    pub async fn is_ready(&self) -> bool {
+    pub(crate) async fn is_ready(&self) -> bool {
         is_ok(self.operator, "/readyz").await
     }
 
-    pub async fn is_live(&self) -> bool {
+    pub(crate) async fn is_live(&self) -> bool {
         is_ok(self.operator, "/livez").await
     }
 
-    pub async fn kill(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         self.process.kill().await;
     }
 
     /// Asks it to end.
-    pub fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         self.process.signal(Signal::TERM);
     }
 
     /// Whether it ended within `limit`, and well.
-    pub async fn ended_well(&mut self, limit: Duration) -> bool {
+    pub(crate) async fn ended_well(&mut self, limit: Duration) -> bool {
         self.process.ended(limit).await.is_some_and(|status| status.success())
     }
 
     /// The same edge once more, where it was.
-    pub async fn start_again(&mut self) -> Result<Duration, Trouble> {
+    pub(crate) async fn start_again(&mut self) -> Result<Duration, Trouble> {
         self.process = Process::start(&self.name, &self.program, &self.logs)?;
         self.ready().await
     }
 
-    pub fn check(&mut self) -> Result<(), Trouble> {
+    pub(crate) fn check(&mut self) -> Result<(), Trouble> {
         self.process.check()
-    }
-
-    pub fn resident_bytes(&self) -> u64 {
-        self.process.resident_bytes().unwrap_or_default()
     }
 }
 

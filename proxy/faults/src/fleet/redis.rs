@@ -11,7 +11,7 @@ use crate::wait::until;
 
 /// One server without persistence: what is killed comes back empty.
 #[derive(Debug)]
-pub struct Redis {
+pub(crate) struct Redis {
     name: String,
     port: u16,
     program: Program,
@@ -23,7 +23,7 @@ pub struct Redis {
 const START: Duration = Duration::from_secs(20);
 
 impl Redis {
-    pub async fn start(name: &str, port: u16, folder: &Path, more: &[&str]) -> Result<Self, Trouble> {
+    pub(crate) async fn start(name: &str, port: u16, folder: &Path, more: &[&str]) -> Result<Self, Trouble> {
         let home = folder.join(name);
         std::fs::create_dir_all(&home).map_err(Trouble::io(home.display().to_string()))?;
         let port_text = port.to_string();
@@ -35,7 +35,12 @@ impl Redis {
     }
 
     /// The same program, watching over a primary.
-    pub async fn sentinel(name: &str, port: u16, folder: &Path, primary: u16) -> Result<Self, Trouble> {
+    pub(crate) async fn sentinel(
+        name: &str,
+        port: u16,
+        folder: &Path,
+        primary: u16,
+    ) -> Result<Self, Trouble> {
         let home = folder.join(name);
         std::fs::create_dir_all(&home).map_err(Trouble::io(home.display().to_string()))?;
         let config = format!(
@@ -58,32 +63,32 @@ impl Redis {
         Ok(redis)
     }
 
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
     /// Ends the process as a crash would.
-    pub async fn kill(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         self.process.kill().await;
     }
 
     /// Starts it again, empty, and waits until it answers.
-    pub async fn restart(&mut self) -> Result<(), Trouble> {
+    pub(crate) async fn restart(&mut self) -> Result<(), Trouble> {
         self.process = Process::start(&self.name, &self.program, &self.logs)?;
         self.answers().await
     }
 
     /// Stops and continues the process, as an overloaded machine would.
-    pub fn freeze(&self) {
+    pub(crate) fn freeze(&self) {
         self.process.signal(Signal::STOP);
     }
 
-    pub fn thaw(&self) {
+    pub(crate) fn thaw(&self) {
         self.process.signal(Signal::CONT);
     }
 
     /// What `redis-cli` prints for a command; an error of the server is trouble.
-    pub async fn cli(&self, args: &[&str]) -> Result<String, Trouble> {
+    pub(crate) async fn cli(&self, args: &[&str]) -> Result<String, Trouble> {
         let port = self.port.to_string();
         let mut words = vec!["-e", "-p", &port];
         words.extend(args);
@@ -91,14 +96,14 @@ impl Redis {
     }
 
     /// A field of `INFO`.
-    pub async fn info(&self, field: &str) -> Result<String, Trouble> {
+    pub(crate) async fn info(&self, field: &str) -> Result<String, Trouble> {
         let info = self.cli(&["INFO"]).await?;
         let line = info.lines().find_map(|line| line.trim().strip_prefix(field)?.strip_prefix(':'));
         Ok(line.unwrap_or_default().to_owned())
     }
 
     /// Keys of all rooms together.
-    pub async fn keys(&self) -> Result<u64, Trouble> {
+    pub(crate) async fn keys(&self) -> Result<u64, Trouble> {
         Ok(self.cli(&["DBSIZE"]).await?.parse().unwrap_or_default())
     }
 
@@ -109,11 +114,11 @@ impl Redis {
 }
 
 /// The name that sentinels know the primary by.
-pub const MASTER: &str = "vestibule";
+pub(crate) const MASTER: &str = "vestibule";
 
 /// A primary, its replica, and three sentinels.
 #[derive(Debug)]
-pub struct Watched {
+pub(crate) struct Watched {
     pub primary: Redis,
     pub replica: Redis,
     pub sentinels: Vec<Redis>,
@@ -121,7 +126,7 @@ pub struct Watched {
 
 impl Watched {
     /// The replica follows over `link`, so that it can be parted from its primary.
-    pub async fn start(
+    pub(crate) async fn start(
         folder: &Path,
         primary: u16,
         link: u16,
@@ -159,21 +164,21 @@ impl Watched {
     }
 
     /// Bytes of writes that the replica has not got.
-    pub async fn lag(&self) -> Result<u64, Trouble> {
+    pub(crate) async fn lag(&self) -> Result<u64, Trouble> {
         let primary: u64 = self.primary.info("master_repl_offset").await?.parse().unwrap_or_default();
         let replica: u64 = self.replica.info("slave_repl_offset").await?.parse().unwrap_or_default();
         Ok(primary.saturating_sub(replica))
     }
 
     /// Whether the sentinels have made the replica the primary.
-    pub async fn has_failed_over(&self) -> bool {
+    pub(crate) async fn has_failed_over(&self) -> bool {
         self.replica.info("role").await.is_ok_and(|role| role == "master")
     }
 }
 
 /// Three nodes that share the slots, and a replica of the one that has the room's.
 #[derive(Debug)]
-pub struct Cluster {
+pub(crate) struct Cluster {
     pub nodes: Vec<Redis>,
     pub replica: Redis,
     /// Of `nodes`: the one that has the room's keys.
@@ -181,14 +186,18 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    pub async fn start(folder: &Path, key: &str, ports: &mut dyn FnMut() -> u16) -> Result<Self, Trouble> {
+    pub(crate) async fn start(
+        folder: &Path,
+        key: &str,
+        ports: &mut dyn FnMut() -> u16,
+    ) -> Result<Self, Trouble> {
         let mode = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
-        let more = [&mode[..], &["--cluster-require-full-coverage", "no"]].concat();
+        let all = [&mode[..], &["--cluster-require-full-coverage", "no"]].concat();
         let mut nodes = Vec::new();
         for number in 1..=3 {
-            nodes.push(Redis::start(&format!("node-{number}"), ports(), folder, &more).await?);
+            nodes.push(Redis::start(&format!("node-{number}"), ports(), folder, &all).await?);
         }
-        let replica = Redis::start("node-replica", ports(), folder, &more).await?;
+        let replica = Redis::start("node-replica", ports(), folder, &all).await?;
         let addresses: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
         let create =
             [&["--cluster", "create"], &addresses.iter().map(String::as_str).collect::<Vec<_>>()[..]]
@@ -200,7 +209,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    pub fn urls(&self) -> Vec<String> {
+    pub(crate) fn urls(&self) -> Vec<String> {
         self.nodes
             .iter()
             .chain([&self.replica])
@@ -208,14 +217,14 @@ impl Cluster {
             .collect()
     }
 
-    pub async fn kill_home(&mut self) {
+    pub(crate) async fn kill_home(&mut self) {
         if let Some(home) = self.nodes.get_mut(self.home) {
             home.kill().await;
         }
     }
 
     /// Whether the replica has taken the slots of its primary.
-    pub async fn has_failed_over(&self) -> bool {
+    pub(crate) async fn has_failed_over(&self) -> bool {
         let master = self.replica.info("role").await.is_ok_and(|role| role == "master");
         let up = self.replica.cli(&["CLUSTER", "INFO"]).await;
         master && up.is_ok_and(|info| info.contains("cluster_state:ok"))

@@ -13,7 +13,7 @@ use crate::wait::until;
 
 /// One PostgreSQL and one box office that sells the event `e1`.
 #[derive(Debug)]
-pub struct Shop {
+pub(crate) struct Shop {
     pub port: u16,
     folder: PathBuf,
     bin: PathBuf,
@@ -29,7 +29,7 @@ const USER: &str = "postgres";
 
 /// What the shop says of itself.
 #[derive(Debug, Clone)]
-pub struct Books {
+pub(crate) struct Books {
     pub before: Stock,
     pub after: Stock,
     /// By how much the counters differ from the sums they stand for: sold and held.
@@ -37,12 +37,17 @@ pub struct Books {
 }
 
 impl Books {
-    pub const RIGHT_SUMS: &str = "0|0";
+    pub(crate) const RIGHT_SUMS: &str = "0|0";
 }
 
 impl Shop {
     /// `keys_from` is the edge that publishes the keys of passes, by which the box office knows its visitors.
-    pub async fn start(programs: &Path, folder: &Path, port: u16, keys_from: u16) -> Result<Self, Trouble> {
+    pub(crate) async fn start(
+        programs: &Path,
+        folder: &Path,
+        port: u16,
+        keys_from: u16,
+    ) -> Result<Self, Trouble> {
         let bin = postgres_bin()?;
         let home = folder.join("postgres");
         make_home(&home).await?;
@@ -63,7 +68,7 @@ impl Shop {
         Ok(shop)
     }
 
-    pub async fn stock(&self) -> Result<Stock, Trouble> {
+    pub(crate) async fn stock(&self) -> Result<Stock, Trouble> {
         let row = self.ask("SELECT total_qty, held_qty, sold_qty FROM events WHERE id = 'e1'").await?;
         let mut numbers = row.split('|').map(|number| number.parse().unwrap_or_default());
         let mut next = || numbers.next().unwrap_or_default();
@@ -71,7 +76,7 @@ impl Shop {
     }
 
     /// By how much the counters of the event differ from the orders paid and from the holds.
-    pub async fn sums(&self) -> Result<String, Trouble> {
+    pub(crate) async fn sums(&self) -> Result<String, Trouble> {
         self.ask(
             "SELECT sold_qty - (SELECT coalesce(sum(qty), 0) FROM orders WHERE event_id = 'e1' AND status = 'PAID'),
                     held_qty - (SELECT coalesce(sum(qty), 0) FROM holds WHERE event_id = 'e1')
@@ -88,23 +93,23 @@ impl Shop {
     }
 
     /// All processes of PostgreSQL stand still.
-    pub fn freeze(&self) {
+    pub(crate) fn freeze(&self) {
         self.signal_all(Signal::STOP);
     }
 
-    pub fn thaw(&self) {
+    pub(crate) fn thaw(&self) {
         self.signal_all(Signal::CONT);
     }
 
     /// As a crash of the database's machine would, but its disk stays.
-    pub async fn kill_database(&mut self) {
+    pub(crate) async fn kill_database(&mut self) {
         let children = self.database.children();
         self.database.kill().await;
         signal_each(&children, Signal::KILL);
     }
 
     /// Recovers what was committed; back when it answers.
-    pub async fn restart_database(&mut self, logs: &Path) -> Result<(), Trouble> {
+    pub(crate) async fn restart_database(&mut self, logs: &Path) -> Result<(), Trouble> {
         let program = server(&self.bin, &self.folder);
         let up = async || {
             // The shared memory of the old one may take a moment to go.
@@ -126,7 +131,7 @@ impl Shop {
         signal_each(&all, signal);
     }
 
-    pub fn check(&mut self) -> Result<(), Trouble> {
+    pub(crate) fn check(&mut self) -> Result<(), Trouble> {
         self.office.check()
     }
 }

@@ -6,12 +6,11 @@ use std::time::Duration;
 use crowd::clock::Span;
 
 use crate::report::{GENEROSITY, Report};
-use crate::stage::{Mark, Played, Stage};
+use crate::stage::{Played, Stage};
 use crate::trouble::Trouble;
 use crate::verdict::{MOMENT, RESUMED_WITHIN, Sockets, failures};
 
-/// Sockets are back, somewhere, within this time.
-const RESUMED: Duration = Duration::from_secs(10);
+/// Of the sockets that were lost.
 const RESUMED_SHARE: f64 = 0.999;
 const TURNS: Duration = Duration::from_secs(2);
 /// An edge that was told to stop ends when its last session is gone, and in any case after this.
@@ -20,14 +19,13 @@ const WATCHED: Duration = Duration::from_secs(8);
 
 /// `kill -9`; the others take over what was there, and it comes back.
 pub(super) async fn killed(stage: &mut Stage, report: &mut Report) -> Result<(), Trouble> {
-    let before = stage.mark();
     let one = stage.dice.usize(..stage.fleet.edges.len());
     if let Some(edge) = stage.fleet.edges.get_mut(one) {
         edge.kill().await;
     }
     let turns = stage.turns_again(TURNS * GENEROSITY).await;
     report.time("turns go on", turns, TURNS);
-    sockets(stage, report, before).await;
+    stage.breathe(WATCHED).await;
     if let Some(edge) = stage.fleet.edges.get_mut(one) {
         let took = edge.start_again().await?;
         report.note(format!("{} was ready again {:.1} s after its start", edge.name, took.as_secs_f64()));
@@ -50,7 +48,7 @@ pub(super) async fn deploy(stage: &mut Stage, report: &mut Report) -> Result<(),
     let edges = stage.fleet.edges.len();
     report.check("edges ended by themselves, with code 0", format!("{well} of {edges}"), well == edges);
     report.note(format!("the slowest took {:.1} s to end", longest.as_secs_f64()));
-    sockets(stage, report, before).await;
+    stage.breathe(WATCHED).await;
     stage.service(report, before);
     Ok(())
 }
@@ -65,11 +63,6 @@ pub(super) async fn clocks(stage: &mut Stage, report: &mut Report) -> Result<(),
     Ok(())
 }
 
-async fn sockets(stage: &Stage, report: &mut Report, before: Mark) {
-    let took = stage.sockets_again(before, RESUMED_SHARE, RESUMED * GENEROSITY).await;
-    report.time("as many sockets as before", took, RESUMED);
-}
-
 /// What was under way at the killed edge is lost with it; everything else goes on.
 pub(super) fn judge_kill(played: &Played, window: Span, report: &mut Report) {
     let mut kinds = failures(played, window);
@@ -80,25 +73,24 @@ pub(super) fn judge_kill(played: &Played, window: Span, report: &mut Report) {
     if others > 0 {
         report.note(format!("failed: {}", list(&kinds)));
     }
-    let Sockets { lost, resumed, .. } = Sockets::lost_within(played.stories.iter(), window);
-    report.note(format!(
-        "{lost} sockets were lost, {resumed} of them resumed within {} s",
-        RESUMED_WITHIN.as_secs()
-    ));
+    resumed_in_time(Sockets::lost_within(played.stories.iter(), window), report);
+}
+
+fn resumed_in_time(Sockets { lost, resumed, .. }: Sockets, report: &mut Report) {
+    let share = resumed as f64 / lost.max(1) as f64;
+    report.check(
+        format!("sockets resumed within {} s", RESUMED_WITHIN.as_secs()),
+        format!("{resumed} of {lost}, {:.2} %", share * 100.0),
+        lost > 0 && share >= RESUMED_SHARE,
+    );
 }
 
 pub(super) fn judge_deploy(played: &Played, window: Span, report: &mut Report) {
     /// Of all who reconnect; each of three edges spreads a third.
     const HERD: f64 = 0.05;
     let sockets = Sockets::lost_within(played.stories.iter(), window);
-    let Sockets { lost, resumed, herd } = sockets;
-    let share = resumed as f64 / lost.max(1) as f64;
-    let found = format!("{resumed} of {lost}, {:.2} %", share * 100.0);
-    report.check(
-        format!("sockets resumed within {} s", RESUMED_WITHIN.as_secs()),
-        found,
-        lost > 0 && share >= RESUMED_SHARE,
-    );
+    resumed_in_time(sockets, report);
+    let Sockets { lost, herd, .. } = sockets;
     let most = (lost as f64 * HERD).ceil() as u64;
     report.check(
         format!("most reconnects within {} ms (no herd)", MOMENT.as_millis()),

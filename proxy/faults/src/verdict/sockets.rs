@@ -8,7 +8,7 @@ use room::time::Micros;
 
 /// Of all waiting visitors.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Sockets {
+pub(crate) struct Sockets {
     pub lost: u64,
     /// Open again, or told that it is their turn, within [`RESUMED_WITHIN`].
     pub resumed: u64,
@@ -16,12 +16,12 @@ pub struct Sockets {
     pub herd: u64,
 }
 
-pub const RESUMED_WITHIN: Duration = Duration::from_secs(10);
-pub const MOMENT: Duration = Duration::from_millis(100);
+pub(crate) const RESUMED_WITHIN: Duration = Duration::from_secs(10);
+pub(crate) const MOMENT: Duration = Duration::from_millis(100);
 
 impl Sockets {
     /// Those lost within `window`.
-    pub fn lost_within<'a>(stories: impl Iterator<Item = &'a Story>, window: Span) -> Self {
+    pub(crate) fn lost_within<'a>(stories: impl Iterator<Item = &'a Story>, window: Span) -> Self {
         let mut sockets = Self::default();
         let mut tried = Vec::new();
         for (story, lost) in stories.flat_map(|story| story.breaks.iter().map(move |lost| (story, lost))) {
