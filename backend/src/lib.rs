@@ -75,7 +75,9 @@ pub enum RunError {
     Database { address: String, cause: MigrateError },
     #[error("the event cannot be seeded: {0}")]
     Seed(DbError),
-    #[error("--practice: {0} is an ordinary sale that has begun, or there is no such event; take another EVENT_ID")]
+    #[error(
+        "--practice: {0} is an ordinary sale that has begun, or there is no such event; take another EVENT_ID"
+    )]
     NotPractised(String),
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, std::io::Error),
@@ -94,8 +96,7 @@ impl RunError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::NotPractised(_) => 78,
-            Self::Database { .. } | Self::Listen(..) | Self::Seed(_) => 69,
-            Self::Unread(_) => 69,
+            Self::Database { .. } | Self::Listen(..) | Self::Seed(_) | Self::Unread(_) => 69,
             Self::Books => 65,
             Self::Report(..) | Self::Start(_) => 70,
         }
@@ -166,8 +167,7 @@ async fn prepare(config: &Config) -> Result<(), RunError> {
     if let Some(seed) = &config.seed {
         let db = pool(&config.database, 1)?;
         let created = db.seed(config.event_id.as_str(), seed).await.map_err(RunError::Seed)?;
-        let seated =
-            seed.seated && db.seed_seats(config.event_id.as_str()).await.map_err(RunError::Seed)?;
+        let seated = seed.seated && db.seed_seats(config.event_id.as_str()).await.map_err(RunError::Seed)?;
         tracing::info!(
             eventId = config.event_id.as_str(),
             total = seed.total,

@@ -261,11 +261,7 @@ impl Hub {
 }
 
 /// Puts a new stock, or other hours, in the place of what was known; wakes everybody who watches unless it is the same.
-fn put(
-    sender: &watch::Sender<StockNews>,
-    event_id: &str,
-    change: impl FnOnce(&StockNews) -> (Stock, bool),
-) {
+fn put(sender: &watch::Sender<StockNews>, event_id: &str, change: impl FnOnce(&StockNews) -> (Stock, bool)) {
     sender.send_if_modified(|news| {
         let (stock, hours) = change(news);
         let changed = (stock, hours) != (news.stock, news.hours);

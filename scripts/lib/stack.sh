@@ -14,10 +14,10 @@ make_state() {
 }
 
 # PostgreSQL on a socket only; it refuses to run as root. Durability is off, as the data lives as long as the script:
-# start_postgres [durable]
+# start_postgres quick|durable
 start_postgres() {
     local bin folder=$state/postgres as=() settings=(-c fsync=off -c full_page_writes=off -c synchronous_commit=off)
-    [[ ${1:-} != durable ]] || settings=(-c fsync=on -c synchronous_commit=on -c shared_buffers=256MB -c max_wal_size=4GB)
+    [[ $1 != durable ]] || settings=(-c fsync=on -c synchronous_commit=on -c shared_buffers=256MB -c max_wal_size=4GB)
     bin=$(postgres_bin)
     if ((EUID == 0)); then
         as=(setpriv --reuid=postgres --regid=postgres --init-groups --)

@@ -290,7 +290,8 @@ impl Drop for Lease {
 /// A connection outside the pool, for the start.
 pub(crate) async fn connect_alone(database: &Database) -> Result<Client, DbError> {
     let config = session_config(database, "-c lock_timeout=30000");
-    let (client, _driver) = timeout(CONNECT, connect::connect(&config)).await.map_err(|_| DbError::Slow)??;
+    let (client, _driver) =
+        timeout(CONNECT, connect::connect(&config)).await.map_err(|_| DbError::Slow)??;
     Ok(client)
 }
 

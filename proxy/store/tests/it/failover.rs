@@ -146,7 +146,9 @@ async fn a_sentinel_that_was_cut_off_leads_nobody_back() {
         assert_eq!(asked.kind, "ok", "{asked:?}");
         if round == 20 {
             // Now it is the only one that answers.
-            links.iter().for_each(|link| link.set(Mode::STALL));
+            for link in &links {
+                link.set(Mode::STALL);
+            }
         }
         tokio::time::sleep_until((Instant::now() + Duration::from_millis(50)).into()).await;
     }
@@ -157,7 +159,8 @@ async fn stale_sentinel(port: u16) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let fields = ["ip", "127.0.0.1", "port", &port.to_string(), "config-epoch", "0"];
-    let told: String = fields.iter().map(|field| format!("${}\r\n{field}\r\n", field.len())).collect();
+    let told: Vec<String> = fields.iter().map(|field| format!("${}\r\n{field}\r\n", field.len())).collect();
+    let told = told.concat();
     let told = format!("*{}\r\n{told}", fields.len());
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
