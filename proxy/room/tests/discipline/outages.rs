@@ -92,3 +92,16 @@ fn an_older_copy_that_others_have_used_is_found_out_by_its_front() {
     bench.leave(Leave::Ended(person(1), None));
     bench.check();
 }
+
+#[test]
+fn a_caller_who_knows_less_than_the_store_finds_nothing_lost_and_one_who_was_told_a_later_step_does() {
+    let mut bench = at_another_edge(1);
+    let copy = bench.queue.clone();
+    let older = bench.tick().head;
+    bench.run(1);
+    let survey = bench.look_as(&knowing(1, witness(older)));
+    assert_eq!((survey.head.incarnation, survey.settling_until), (incarnation(1), None));
+    bench.queue = copy;
+    let later = room::queue::Head { step: older.step + 1, seq: 0, ..older };
+    assert_eq!(bench.look_as(&knowing(1, witness(later))).head.incarnation, incarnation(2));
+}
