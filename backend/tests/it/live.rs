@@ -323,7 +323,11 @@ async fn after_a_failover_news_come_from_the_new_primary() {
         (new.number(listening).await == 2).then_some(())
     })
     .await;
-    let mut page = Socket::open(&office, "ann", "/ws?eventId=e1").await.unwrap();
+    // A call that meets a connection to the silent server is refused, and comes again.
+    let mut page = eventually("a page that listens", 20, async || {
+        Socket::open(&office, "ann", "/ws?eventId=e1").await.ok()
+    })
+    .await;
     let order = other.insist_on_order("ann", "k", json!({ "qty": 1 })).await.field("orderId").to_owned();
     assert_eq!(page.next_of("order.update").await["orderId"], order);
     primary.thaw();
