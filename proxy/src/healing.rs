@@ -2,6 +2,7 @@
 //! sessions, turns and spent tickets, and the tickets of all who wait here. Goes on beside ticks and calls, and is
 //! repeated until the store has taken all of it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ const RETRY_MOST: Duration = Duration::from_millis(800);
 pub struct Healing {
     state: Mutex<State>,
     asked: Notify,
+    leaving: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +57,16 @@ impl Healing {
     /// The store forgot.
     pub fn ask_for_all(&self) {
         self.ask(Wish::All);
+    }
+
+    /// Those who wait here are sent elsewhere. This edge still reports what it remembers, but presents nobody any more:
+    /// it would take their places from the edges to which they go.
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
     }
 
     /// Whether the store may still lack something that this edge knows.
@@ -109,6 +121,7 @@ async fn tell(hall: &Hall, wish: Wish, lent: &mut Vec<Restore>) -> Result<(), St
     lent.clear();
     match wish {
         Wish::Lent => Ok(()),
+        Wish::Waiters if hall.healing.is_leaving() => Ok(()),
         Wish::Waiters => present_all(hall).await,
         Wish::All => tell_all(hall).await,
     }
@@ -122,6 +135,10 @@ async fn tell_all(hall: &Hall) -> Result<(), StoreError> {
     items.extend(hall.hub.turns());
     tracing::info!(room = %hall.name, items = items.len(), "telling a store that forgot");
     restore(hall, &items).await?;
+    if hall.healing.is_leaving() {
+        // The room is settled when those who wait are back, and this edge cannot tell.
+        return Ok(());
+    }
     present_all(hall).await?;
     hall.link.restore(&Report { items: Vec::new(), complete: Some(life) }).await
 }

@@ -123,6 +123,7 @@ impl House {
 
 fn bye(hall: &Hall) {
     let spread = Duration::from_secs(5);
+    hall.healing.leave();
     hall.hub.bye(|| Duration::from_millis(500) + crate::random::below(spread));
 }
 

@@ -38,6 +38,20 @@ async fn full_fleet(edges: usize, count: usize) -> (Fleet, Visitor, Vec<Waiter>)
 }
 
 #[tokio::test]
+async fn an_edge_that_leaves_brings_nobody_back_as_they_are_on_their_way_to_others() {
+    let (fleet, mut holder, _waiters) = full_fleet(2, 4).await;
+    fleet.edges[0].hall().healing.leave();
+    fleet.empty().await;
+    assert_eq!(fleet.in_line(), 2, "those of the other edge");
+    assert_eq!(
+        fleet.number(&["ZCARD", "vestibule:{e1}:active"]),
+        1,
+        "what it remembers is reported all the same"
+    );
+    assert_eq!(holder.visit("/still").await.shows(), "GET /still");
+}
+
+#[tokio::test]
 async fn redis_is_emptied_while_hundreds_wait_and_all_places_come_back_and_turns_go_by_arrival() {
     let (fleet, mut holder, mut waiters) = full_fleet(2, WAITING).await;
 
