@@ -87,11 +87,17 @@ impl Actor {
         if answer.gained.pass {
             self.entered(answer);
         }
-        // While a turn is open, an attempt that brought no pass may have entered all the same: its answer was lost
-        // between edge and store.
-        if !had_pass && self.story.turn.is_none() {
-            self.entering_since = None;
+        if !had_pass {
+            self.entering_since = self.may_have_entered(call, answer);
         }
+    }
+
+    /// While a turn is open, an attempt that brought no pass may have entered all the same: its answer was lost between
+    /// edge and store, and the session is found later.
+    fn may_have_entered(&self, call: &Call, answer: &Answer) -> Option<Micros> {
+        let claims = !call.path.starts_with("/_queue/") || call.path.starts_with("/_queue/enter");
+        let since = self.entering_since.or(claims.then_some(answer.span.from));
+        since.filter(|_| self.story.turn.is_some() && !answer.gained.pass)
     }
 
     fn entered(&mut self, answer: &Answer) {
