@@ -136,6 +136,15 @@ impl Redis {
         Ask::new(script, &self.key_prefix, call, now, self.publish)
     }
 
+    async fn present(
+        &self,
+        call: &Call<'_>,
+        arrivals: &[Arrival],
+    ) -> Result<Answer<Vec<Arrived>>, StoreError> {
+        let ask = self.ask(&scripts::ARRIVE, call).presenting(arrivals);
+        reply::arrived(self.run(&ask).await?, arrivals)
+    }
+
     async fn run(&self, ask: &Ask) -> Result<Value, StoreError> {
         self.link.run(ask).await
     }
@@ -165,7 +174,14 @@ impl Redis {
 #[async_trait]
 impl Store for Redis {
     async fn arrive(&self, call: Call<'_>, arrivals: &[Arrival]) -> Result<Answer<Vec<Arrived>>, StoreError> {
-        self.each(&scripts::ARRIVE, &call, arrivals, reply::arrived).await
+        let mut chunks = arrivals.chunks(ITEMS_A_CALL);
+        let mut answer = self.present(&call, chunks.next().unwrap_or_default()).await?;
+        for chunk in chunks {
+            let mut next = self.present(&call, chunk).await?;
+            answer.value.append(&mut next.value);
+            (answer.head, answer.waiting) = (next.head, next.waiting);
+        }
+        Ok(answer)
     }
 
     async fn admit(&self, call: Call<'_>) -> Result<Event, StoreError> {

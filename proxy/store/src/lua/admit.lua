@@ -6,6 +6,7 @@
 
 local MAX_TURNS = 2000
 local MAX_SET_ASIDE = 200
+local MAX_SET_BACK = 500
 local RETURNS_SHARE = 4
 local TICK_GAP = 2 * SECOND
 local RULER_EVERY = 1 * SECOND
@@ -77,6 +78,17 @@ local function lapse_turns()
     return lapsed
 end
 
+-- Moves the first of the places behind the line to the returns, where they count already.
+local function set_back(most)
+    local count, moved = min(behind, most), {}
+    if count == 0 then return end
+    local places = call('ZRANGE', LINE, 0, count - 1, 'WITHSCORES')
+    for i = 1, #places, 2 do moved[i], moved[i + 1] = text(tonumber(places[i + 1])), places[i] end
+    call('ZADD', RETURNS, unpack(moved))
+    call('ZREMRANGEBYRANK', LINE, 0, count - 1)
+    behind = behind - count
+end
+
 -- The edges that were heard lately, as a set.
 local function alive()
     local nodes = {}
@@ -84,9 +96,9 @@ local function alive()
     return nodes
 end
 
--- How many of the first of a set are present, up to `wanted`, and who between them is not.
-local function look_along(key, wanted, nodes)
-    local present, silent, from = 0, {}, 0
+-- How many of the first of a set, from a rank on, are present, up to `wanted`, and who between them is not.
+local function look_along(key, from, wanted, nodes)
+    local present, silent = 0, {}
     while present < wanted and #silent < MAX_SET_ASIDE do
         local visitors = call('ZRANGE', key, from, from + wanted - present - 1)
         if #visitors == 0 then break end
@@ -116,9 +128,9 @@ end
 -- tick may set aside, only as many as are present in front of the rest. And names who was passed over.
 local function pass_over_silent(wanted)
     local nodes = alive()
-    local present, from_line = look_along(LINE, wanted, nodes)
+    local present, from_line = look_along(LINE, behind, wanted, nodes)
     local count = #from_line == MAX_SET_ASIDE and present or wanted
-    local _, from_returns = look_along(RETURNS, count, nodes)
+    local _, from_returns = look_along(RETURNS, 0, count, nodes)
     set_aside(LINE, from_line)
     set_aside(RETURNS, from_returns)
     for _, visitor in ipairs(from_returns) do from_line[#from_line + 1] = visitor end
@@ -135,7 +147,7 @@ end
 
 -- The next visitors: the first of the line, but each fourth time the first of the returns.
 local function take_next(count)
-    local line = call('ZRANGE', LINE, 0, count - 1, 'WITHSCORES')
+    local line = call('ZRANGE', LINE, behind, behind + count - 1, 'WITHSCORES')
     local returns = call('ZRANGE', RETURNS, 0, count - 1)
     local taken, from_line, from_returns = {}, 0, 0
     while #taken < count do
@@ -153,14 +165,18 @@ local function take_next(count)
         taken[#taken + 1] = visitor
         room.admitted = room.admitted + 1
     end
-    if from_line > 0 then call('ZREMRANGEBYRANK', LINE, 0, from_line - 1) end
+    if from_line > 0 then call('ZREMRANGEBYRANK', LINE, behind, behind + from_line - 1) end
     if from_returns > 0 then call('ZREMRANGEBYRANK', RETURNS, 0, from_returns - 1) end
     return taken
 end
 
 -- Gives turns; answers them as JSON, and the places that were passed over: an edge that still sees such a visitor says so.
 local function give_turns()
-    local count, passed_over = pass_over_silent(turns_due())
+    local due = turns_due()
+    if due == 0 then return '', {} end
+    -- The first of the returns must be in their set.
+    set_back(due + MAX_SET_ASIDE)
+    local count, passed_over = pass_over_silent(due)
     local taken = count > 0 and take_next(count) or {}
     if #taken == 0 then return '', passed_over end
     local deadline, given, shown = clock + rules.claim_window, {}, {}
@@ -180,17 +196,18 @@ end
 
 -- The scores at the ranks of `room::ruler`, as JSON.
 local function ruler()
-    local waiting = call('ZCARD', LINE)
-    if waiting == 0 then return nil end
-    local scores = {}
-    local exact = call('ZRANGE', LINE, 0, EXACT_RANKS - 1, 'WITHSCORES')
-    for i = 2, #exact, 2 do scores[#scores + 1] = text(tonumber(exact[i])) end
+    local length = waiting()
+    if length == 0 then return nil end
+    local scores, points = {}, EXACT_RANKS
+    local exact = call('ZRANGE', LINE, behind, behind + EXACT_RANKS - 1, 'WITHSCORES')
+    for i = 2, #exact, 2 do scores[i / 2] = text(tonumber(exact[i])) end
     local rank = EXACT_RANKS
-    while rank < waiting do
-        rank = min(next_rank(rank), waiting)
-        scores[#scores + 1] = text(tonumber(call('ZRANGE', LINE, rank - 1, rank - 1, 'WITHSCORES')[2]))
+    while rank < length do
+        rank, points = min(next_rank(rank), length), points + 1
+        local at = behind + rank - 1
+        scores[points] = text(tonumber(call('ZRANGE', LINE, at, at, 'WITHSCORES')[2]))
     end
-    return format('{"waiting":%d,"scores":[', waiting) .. table.concat(scores, ',') .. ']}'
+    return format('{"waiting":%d,"scores":[', length) .. table.concat(scores, ',') .. ']}'
 end
 
 -- Once a second: the line, and the edges that are alive.
@@ -205,6 +222,7 @@ forget_silent()
 end_sessions()
 local lapsed = lapse_turns()
 forget()
+set_back(MAX_SET_BACK)
 local turns, absent = '', {}
 if gives() then turns, absent = give_turns() end
 local line, nodes = measure()

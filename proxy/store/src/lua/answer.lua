@@ -4,8 +4,19 @@ local function quoted(ids)
     return #ids > 0 and '"' .. table.concat(ids, '","') .. '"' or ''
 end
 
+-- How many a set holds, once all is written.
+local sizes = {}
+local function size_of(key)
+    sizes[key] = sizes[key] or call('ZCARD', key)
+    return sizes[key]
+end
+
+local function waiting()
+    return size_of(LINE) - behind
+end
+
 local function taken()
-    return call('ZCARD', TURNS) + call('ZCARD', ACTIVE) + unknown()
+    return size_of(TURNS) + size_of(ACTIVE) + unknown()
 end
 
 local function head_json()
@@ -16,7 +27,7 @@ end
 local function counts_json()
     return format('"waiting":%d,"returning":%d,"turns":%d,"active":%d,"admitted":%d,'
         .. '"entered":%d,"abandoned":%d,"lapsed":%d,"ended":%d,"set_aside":%d',
-        call('ZCARD', LINE), call('ZCARD', RETURNS), call('ZCARD', TURNS), call('ZCARD', ACTIVE),
+        waiting(), size_of(RETURNS) + behind, size_of(TURNS), size_of(ACTIVE),
         room.admitted, room.entered, room.abandoned, room.lapsed, room.ended, room.set_aside)
 end
 
@@ -56,6 +67,6 @@ local function answer(value)
     save()
     return {
         room.incarnation, room.seq, room.step, clock, room.front, taken(), room.entry, room.offer,
-        call('ZCARD', LINE), value,
+        waiting(), value,
     }
 end

@@ -1,108 +1,157 @@
 -- Presents tickets: `Queue::arrive`.
 --
--- ARGV 37...: six for each ticket: visitor, ticket, score, confirmed_at, may enter (1 or 0), may wait (1 or 0).
--- Answers for each, in order: {"session", ends, cap} | {"let_in", ends, cap} | {"turn", deadline}
---   | {"waiting", score, returning (1 or 0), new (1 or 0)} | {"busy"} | {"full"} | {"spent"} | {"void"}.
+-- ARGV 24: 1 if they are of as many visitors, all of whom may wait; else 0.
+-- ARGV 25: the tickets, WIDTH characters each: visitor (24), ticket (24), score and confirmed_at (16 digits each), may
+--   enter, may wait (1 or 0 each).
+-- Answers {letters, numbers}. A letter for each ticket, in order, and after it its numbers, if it has some:
+--   s session: ends, cap | e let in: ends, cap | t turn: deadline | n in the line, new, and r a return, new, both at the
+--   ticket's own score | w in the line: score | k a return: score | b busy | f full | x spent | v void.
 -- One script: whether somebody may enter depends on who stands before, who is inside and what the budgets hold,
 -- and two edges may present the same ticket at once.
 -- Refuses when memory is full (no allow-oom): it is what fills it.
 
-local EACH = 6
+local WIDTH = 82
+local IS_PLAIN = ARGV[ITEMS] == '1'
+local ITEM = ARGV[ITEMS + 1]
 
 -- No tick comes while nobody waits.
 end_sessions()
 forget()
 
-local visitors = {}
-for i = ITEMS, #ARGV, EACH do visitors[#visitors + 1] = ARGV[i] end
-
-local active, turns = view(ACTIVE, visitors), view(TURNS, visitors)
-local line, returns = view(LINE, visitors), view(RETURNS, visitors)
-
--- Records matter of those who stand somewhere, spent tickets of those who do not.
-local standing, tickets = {}, {}
-for i, visitor in ipairs(visitors) do
-    if active.score[visitor] or turns.score[visitor] or line.score[visitor] or returns.score[visitor] then
-        standing[#standing + 1] = visitor
-    end
-    if not (turns.score[visitor] or line.score[visitor] or returns.score[visitor]) then
-        tickets[#tickets + 1] = ARGV[ITEMS + EACH * (i - 1) + 1]
-    end
-end
-local records, spent = view_records(standing), view(SPENT, tickets)
-
-local function waiting(score, returning, new)
-    return { 'waiting', score, returning and 1 or 0, new and 1 or 0 }
+local count = #ITEM / WIDTH
+local visitors, tickets = {}, {}
+for i = 1, count do
+    local at = WIDTH * (i - 1)
+    visitors[i], tickets[i] = sub(ITEM, at + 1, at + 24), sub(ITEM, at + 25, at + 48)
 end
 
--- What the visitor already is, if anything.
-local function stands(visitor)
-    local ends, cap = session_of(active, records, visitor)
-    if ends then return { 'session', ends, cap } end
-    local deadline = turn_of(turns, visitor)
-    if deadline then return { 'turn', deadline } end
-    if line.score[visitor] then return waiting(line.score[visitor], false, false) end
-    if returns.score[visitor] then return waiting(returns.score[visitor], true, false) end
-    return nil
+local function score_of(i)
+    return sub(ITEM, WIDTH * i - 33, WIDTH * i - 18)
 end
 
-local function look_after(visitor)
-    local record = records.of[visitor]
-    if record and node_of(record) ~= node then
-        put_record(records, visitor, node .. sub(record, 25))
-    end
-end
+-- Who stands anywhere has a record.
+local letters, numbers = {}, {}
+local known = count > 0 and call('HMGET', OWNER, unpack(visitors)) or {}
+local used = count > 0 and call('ZMSCORE', SPENT, unpack(tickets)) or {}
 
-local function is_void(score, confirmed_at)
-    return room.front > score + rules.return_window and clock > confirmed_at + rules.return_window
-end
-
-local function can_let_in()
-    return gives() and line.size == 0 and returns.size == 0
-        and turns.size + active.size + unknown() < room.limit
+local function could_let_in(ahead, inside)
+    return gives() and ahead == 0 and inside + unknown() < room.limit
         and tokens(room.entry, clock, room.rate) > 0
         and tokens(room.offer, clock, room.rate) > 0
 end
 
-local function let_in(visitor, ticket)
-    room.entry = take(room.entry, 1, clock, room.rate)
-    room.offer = take(room.offer, 1, clock, room.rate)
-    room.admitted = room.admitted + 1
-    room.entered = room.entered + 1
-    put(spent, ticket, spent_until())
-    local ends = to_whole_second(clock + min(rules.confirm_window, rules.session_duration))
-    local cap = cap_from()
-    put(active, visitor, ends)
-    put_record(records, visitor, pack_record(node, ticket, cap))
-    return { 'let_in', ends, cap }
-end
-
-local function arrive(visitor, ticket, score, confirmed_at, may_enter, may_wait)
-    local known = stands(visitor)
-    if known then
-        look_after(visitor)
-        return known
+-- Strangers who come while others wait take the places behind them, all at once: this is the path of a crowd. Answers
+-- those that need a closer look.
+local function line_up()
+    local ahead = call('ZCARD', LINE) + call('ZCARD', RETURNS)
+    local others, last, places, records = {}, 0, {}, {}
+    local is_open = not IS_PLAIN or ahead + count > rules.max_waiting
+        or could_let_in(ahead, call('ZCARD', TURNS) + call('ZCARD', ACTIVE))
+    local front, mine = format('%016d', room.front), node .. ':'
+    for i = 1, count do
+        local score = score_of(i)
+        if is_open or known[i] or used[i] or score <= front then
+            others[#others + 1] = i
+        else
+            local visitor = visitors[i]
+            last = last + 2
+            places[last - 1], places[last] = score, visitor
+            records[last - 1], records[last] = visitor, mine .. tickets[i] .. ':0'
+            letters[i] = 'n'
+        end
     end
-    if spent.score[ticket] then return { 'spent' } end
-    if is_void(score, confirmed_at) then return { 'void' } end
-    if may_enter and can_let_in() then return let_in(visitor, ticket) end
-    if not may_wait then return { 'busy' } end
-    if line.size + returns.size >= rules.max_waiting then return { 'full' } end
-    put_record(records, visitor, pack_record(node, ticket, 0))
-    local returning = score <= room.front
-    put(returning and returns or line, visitor, score)
-    return waiting(score, returning, true)
+    if last > 0 then
+        call('ZADD', LINE, unpack(places))
+        call('HSET', OWNER, unpack(records))
+    end
+    return others
 end
 
-local answers = {}
-for i = ITEMS, #ARGV, EACH do
-    answers[#answers + 1] = arrive(ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]),
-        ARGV[i + 4] == '1', ARGV[i + 5] == '1')
+-- One after the other.
+local function look_at(others)
+    local people = {}
+    for i, other in ipairs(others) do people[i] = visitors[other] end
+    local line, returns = view_places(people)
+    -- Who waits has no session, no turn, and a ticket that is not spent.
+    local elsewhere, unused = {}, {}
+    for i, visitor in ipairs(people) do
+        if not line.score[visitor] then
+            elsewhere[#elsewhere + 1] = visitor
+            unused[#unused + 1] = tickets[others[i]]
+        end
+    end
+    local active, turns = view(ACTIVE, elsewhere), view(TURNS, elsewhere)
+    local spent, records = view(SPENT, unused), { of = {}, changed = {} }
+    for _, other in ipairs(others) do records.of[visitors[other]] = known[other] or nil end
+
+    -- What the visitor already is, if anything.
+    local function stands(visitor)
+        local ends, cap = session_of(active, records, visitor)
+        if ends then return 's', ends, cap end
+        local deadline = turn_of(turns, visitor)
+        if deadline then return 't', deadline end
+        if line.score[visitor] then return 'w', line.score[visitor] end
+        if returns.score[visitor] then return 'k', returns.score[visitor] end
+        return nil
+    end
+
+    local function look_after(visitor)
+        local record = records.of[visitor]
+        if record and node_of(record) ~= node then
+            put_record(records, visitor, node .. sub(record, 25))
+        end
+    end
+
+    local function is_void(score, confirmed_at)
+        return room.front > score + rules.return_window and clock > confirmed_at + rules.return_window
+    end
+
+    local function let_in(visitor, ticket)
+        room.entry = take(room.entry, 1, clock, room.rate)
+        room.offer = take(room.offer, 1, clock, room.rate)
+        room.admitted = room.admitted + 1
+        room.entered = room.entered + 1
+        put(spent, ticket, spent_until())
+        local ends = to_whole_second(clock + min(rules.confirm_window, rules.session_duration))
+        local cap = cap_from()
+        put(active, visitor, ends)
+        put_record(records, visitor, pack_record(node, ticket, cap))
+        return 'e', ends, cap
+    end
+
+    local function arrive(visitor, ticket, score, confirmed_at, may_enter, may_wait)
+        local letter, one, two = stands(visitor)
+        if letter then
+            look_after(visitor)
+            return letter, one, two
+        end
+        if spent.score[ticket] then return 'x' end
+        if is_void(score, confirmed_at) then return 'v' end
+        local ahead = line.size + returns.size
+        if may_enter and could_let_in(ahead, turns.size + active.size) then return let_in(visitor, ticket) end
+        if not may_wait then return 'b' end
+        if ahead >= rules.max_waiting then return 'f' end
+        put_record(records, visitor, pack_record(node, ticket, 0))
+        local is_return = score <= room.front
+        put(is_return and returns or line, visitor, score)
+        return is_return and 'r' or 'n'
+    end
+
+    for _, i in ipairs(others) do
+        local last = WIDTH * i
+        local letter, one, two = arrive(visitors[i], tickets[i], tonumber(score_of(i)),
+            tonumber(sub(ITEM, last - 17, last - 2)), sub(ITEM, last - 1, last - 1) == '1', sub(ITEM, last, last) == '1')
+        letters[i] = letter
+        numbers[#numbers + 1] = one
+        numbers[#numbers + 1] = two
+    end
+    flush(active)
+    flush(line)
+    flush(returns)
+    flush(spent)
+    flush_records(records)
 end
 
-flush(active)
-flush(line)
-flush(returns)
-flush(spent)
-flush_records(records)
-return answer(answers)
+local others = line_up()
+if #others > 0 then look_at(others) end
+return answer({ table.concat(letters), numbers })

@@ -1,6 +1,6 @@
 -- Gives back places, turns and sessions: `Queue::leave`.
 --
--- ARGV 37...: three for each: "absent" or "ended", visitor, ticket (empty: not known).
+-- ARGV 24...: three for each: "absent" or "ended", visitor, ticket (empty: not known).
 -- Answers nothing of its own. Publishes an event when sessions were ended before their time or visitors were taken
 -- for absent: an edge that still sees them presents their tickets again.
 -- One script: presence counts only from the node that still looks after the visitor, and every edge must hear of
@@ -15,7 +15,7 @@ for i = ITEMS, #ARGV, 3 do
 end
 
 local active, turns = view(ACTIVE, visitors), view(TURNS, visitors)
-local line, returns = view(LINE, visitors), view(RETURNS, visitors)
+local line, returns = view_places(visitors)
 -- Tickets are only added to these two, whatever they were before.
 local spent, revoked = view(SPENT, {}), view(REVOKED, {})
 local records = view_records(visitors)

@@ -35,6 +35,20 @@ local function drop(set, member)
     return true
 end
 
+-- Views of the line and the returns. Whoever of the members is behind the line moves.
+local function view_places(members)
+    local line, returns = view(LINE, members), view(RETURNS, members)
+    line.size, returns.size = line.size - behind, returns.size + behind
+    for member, score in pairs(behind > 0 and line.score or {}) do
+        if score <= room.passed then
+            line.score[member], returns.score[member] = nil, score
+            line.changed[member], returns.changed[member] = true, true
+            behind = behind - 1
+        end
+    end
+    return line, returns
+end
+
 local function flush(set)
     local added, removed = {}, {}
     for member in pairs(set.changed) do

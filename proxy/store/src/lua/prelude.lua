@@ -3,7 +3,7 @@
 -- step by step; where the two differ, one of them is wrong.
 --
 -- KEYS, all with the room's hash tag, so that a room is one slot of a cluster:
---    1 state    hash     numbers and operator control, see NUMBERS and TEXTS
+--    1 state    hash     numbers and operator control, see ALWAYS and RARELY
 --    2 nodes    zset     node -> when it was last heard
 --    3 queue    zset     visitor -> score: the line
 --    4 returns  zset     visitor -> score
@@ -18,15 +18,14 @@
 --   13 audit    stream   changes of control
 --   14 tick     channel  events
 --   15 roll     hash     node of the former life -> 1 when it has reported, else 0
---   16 passed   zset     only within a call: visitor -> score
 -- ARGV:
 --    1 the instant; empty: the server's clock    2 how far the clock may move
 --    3 node    4 name of a new life    5 hold: 1 or 0    6 alone: 1 or 0    7 PUBLISH or SPUBLISH
 --    8 new_users_per_minute   9 total_active_users   10 burst (empty: by the rate)   11 max_waiting
 --   12 session_duration   13 session_max   14 renewal: 1 or 0   15 confirm_window   16 claim_window
 --   17 return_window   18 missed_turns
---   19-36 what the caller knows, see `witness` in `life.lua`
---   37... the items of the method
+--   19-23 what the caller knows, see `witness` in `life.lua`
+--   24... the items of the method
 --
 -- Instants and spans are whole microseconds below 2^53, which doubles hold exactly. They are written with `%d` only,
 -- which is exact on the 64-bit servers that are asked for (and four times as fast as `%.0f`): `..`, tostring and cjson
@@ -34,7 +33,7 @@
 
 local STATE, NODES, LINE, RETURNS, TURNS, ACTIVE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local SPENT, REVOKED, MISSED, MISSES, OWNER = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
-local TICKS, AUDIT, CHANNEL, ROLL, PASSED = KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16]
+local TICKS, AUDIT, CHANNEL, ROLL = KEYS[12], KEYS[13], KEYS[14], KEYS[15]
 
 local SECOND = 1000000
 local MINUTE = 60 * SECOND
@@ -43,7 +42,7 @@ local SILENT_NODE = 10 * SECOND
 local TICKET_LIFE = 24 * 60 * MINUTE
 local MAX_NODES = 256
 local EVENTS_KEPT = 1200
-local ITEMS = 37
+local ITEMS = 24
 
 local call = redis.call
 local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
@@ -105,42 +104,61 @@ local function retune(tat, now, old, new)
     return missing > 0 and now + ceil(missing / new) or tat
 end
 
--- The state.
+-- The state: what every call needs, then the rest, which is read when somebody asks for it. Of both the numbers come
+-- first. `former` is the life before, or empty; `reason` and `message` are JSON strings, or empty.
 
-local NUMBERS = {
-    'seq', 'step', 'clock', 'seen', 'ticked', 'measured', 'front', 'shift', 'entry', 'offer',
-    'settling_until', 'expected', 'found', 'expected_until', 'hold_from', 'hold_until',
-    'version', 'rate', 'limit', 'since', 'file_rate', 'file_limit',
-    'admitted', 'entered', 'abandoned', 'lapsed', 'ended', 'set_aside',
+local ALWAYS = {
+    'seq', 'step', 'clock', 'seen', 'front', 'passed', 'shift', 'entry', 'offer', 'settling_until', 'expected', 'found',
+    'expected_until', 'hold_from', 'hold_until', 'rate', 'limit', 'since', 'incarnation', 'former', 'mode',
 }
--- `former` is the life before, or empty; `reason` and `message` are JSON strings, or empty.
-local TEXTS = { 'incarnation', 'former', 'mode', 'reason', 'message' }
-local FIELDS = {}
-for _, name in ipairs(NUMBERS) do FIELDS[#FIELDS + 1] = name end
-for _, name in ipairs(TEXTS) do FIELDS[#FIELDS + 1] = name end
+local ALWAYS_NUMBERS = 18
+local RARELY = {
+    'ticked', 'measured', 'version', 'file_rate', 'file_limit', 'admitted', 'entered', 'abandoned', 'lapsed', 'ended',
+    'set_aside', 'reason', 'message',
+}
+local RARELY_NUMBERS = 11
 
--- As this call leaves it, and as it found it.
-local room, before = {}, {}
+-- As this call leaves it, and as it found it: of each part a list in the order of its names.
+local room = {}
+local found_always, found_rarely
 
--- Reads the state; says whether there was one. A field of a later version of this file starts as nothing.
-local function read()
-    for i, value in ipairs(call('HMGET', STATE, unpack(FIELDS))) do
-        local name = FIELDS[i]
-        before[name] = value and (i <= #NUMBERS and tonumber(value) or value)
-        room[name] = before[name] or (i <= #NUMBERS and 0 or '')
+-- A field that another version of this file did not write starts as nothing.
+local function read(names, numbers)
+    local values = call('HMGET', STATE, unpack(names))
+    for i, name in ipairs(names) do
+        if i <= numbers then
+            values[i] = tonumber(values[i])
+            room[name] = values[i] or 0
+        else
+            room[name] = values[i] or ''
+        end
     end
+    return values
+end
+
+-- Reads the state; says whether there was one.
+local function read_state()
+    found_always = read(ALWAYS, ALWAYS_NUMBERS)
+    setmetatable(room, { __index = function(_, name)
+        if not found_rarely then found_rarely = read(RARELY, RARELY_NUMBERS) end
+        return rawget(room, name)
+    end })
     return room.incarnation ~= ''
 end
 
 -- Writes what has changed.
 local function save()
-    local changes = {}
-    for i, name in ipairs(FIELDS) do
-        local value = room[name]
-        if value ~= before[name] then
-            changes[#changes + 1] = name
-            changes[#changes + 1] = i <= #NUMBERS and text(value) or value
+    local changes, last = {}, 0
+    local function compare(names, numbers, found)
+        for i, name in ipairs(names) do
+            local value = room[name]
+            if value ~= found[i] then
+                last = last + 2
+                changes[last - 1], changes[last] = name, i <= numbers and text(value) or value
+            end
         end
     end
-    if #changes > 0 then call('HSET', STATE, unpack(changes)) end
+    compare(ALWAYS, ALWAYS_NUMBERS, found_always)
+    if found_rarely then compare(RARELY, RARELY_NUMBERS, found_rarely) end
+    if last > 0 then call('HSET', STATE, unpack(changes)) end
 end

@@ -2,9 +2,9 @@
 
 -- Whatever the room knows of these visitors and tickets.
 local function view_all(visitors, tickets)
+    local line, returns = view_places(visitors)
     return {
-        active = view(ACTIVE, visitors), turns = view(TURNS, visitors),
-        line = view(LINE, visitors), returns = view(RETURNS, visitors),
+        active = view(ACTIVE, visitors), turns = view(TURNS, visitors), line = line, returns = returns,
         spent = view(SPENT, tickets), revoked = view(REVOKED, tickets),
         records = view_records(visitors),
     }

@@ -1,6 +1,6 @@
 -- Extends sessions in use: `Queue::renew`.
 --
--- ARGV 37...: four for each session: visitor, ticket, ends, cap, as the pass has them.
+-- ARGV 24...: four for each session: visitor, ticket, ends, cap, as the pass has them.
 -- Answers for each, in order: {"session", ends, cap} | {"ended"}.
 -- One script: a session that is revoked at the same instant on another edge must not be extended.
 

@@ -1,7 +1,7 @@
 -- Takes in what an edge remembers: `Queue::restore`.
 --
--- ARGV 37: the life to which this edge has now told everything, or empty.
--- ARGV 38...: five for each item: kind, visitor, ticket, and two numbers, empty where the kind has none:
+-- ARGV 24: the life to which this edge has now told everything, or empty.
+-- ARGV 25...: five for each item: kind, visitor, ticket, and two numbers, empty where the kind has none:
 --   "session", its end and cap | "turn" | "spent" | "revoked" (no visitor), until when its pass could be shown.
 -- Answers nothing of its own.
 -- One script: the room is settled in the same step in which the last edge of the former life has told all.

@@ -1,6 +1,6 @@
 -- The room at one glance: `Queue::survey`. Also tells that the node lives.
 --
--- ARGV 37: the whole of it: 1 or 0.
+-- ARGV 24: the whole of it: 1 or 0.
 -- Answers `room::queue::Survey` as JSON.
 -- One script: numbers of one instant. The whole lists every ended session whose pass could still be shown; whoever knows
 -- the room heard of them by events.

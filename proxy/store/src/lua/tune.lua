@@ -1,6 +1,6 @@
 -- Operator control: `Queue::tune`.
 --
--- ARGV 37-46: version that the room must be at, new_users_per_minute, total_active_users (each empty: any, or
+-- ARGV 24-33: version that the room must be at, new_users_per_minute, total_active_users (each empty: any, or
 --   stays), "pause" | "resume" | "" (stays), reason as JSON string or "", "message" or "" (stays), message as JSON
 --   string or "", mode or "" (stays), the file's new_users_per_minute and total_active_users (empty: not offered).
 -- Answers {"conflict", version} | {"control", JSON}. Appends to `audit` and publishes an event when it changed.
@@ -10,9 +10,9 @@
 local AUDIT_KEPT = 1000
 
 local ask = {
-    version = tonumber(ARGV[37]), rate = tonumber(ARGV[38]), limit = tonumber(ARGV[39]),
-    pause = ARGV[40], reason = ARGV[41], has_message = ARGV[42] ~= '', message = ARGV[43], mode = ARGV[44],
-    file_rate = tonumber(ARGV[45]), file_limit = tonumber(ARGV[46]),
+    version = tonumber(ARGV[24]), rate = tonumber(ARGV[25]), limit = tonumber(ARGV[26]),
+    pause = ARGV[27], reason = ARGV[28], has_message = ARGV[29] ~= '', message = ARGV[30], mode = ARGV[31],
+    file_rate = tonumber(ARGV[32]), file_limit = tonumber(ARGV[33]),
 }
 
 if ask.version and ask.version ~= room.version then return answer({ 'conflict', room.version }) end

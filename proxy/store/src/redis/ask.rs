@@ -1,9 +1,11 @@
 //! What a script is given: `ARGV` as `prelude.lua` describes it.
 
+use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use room::ids::RoomName;
-use room::queue::{Arrival, Change, Claim, Control, Leave, Mode, Renewal, Restore, Session, Witness};
+use room::queue::{Arrival, Change, Claim, Leave, Mode, Renewal, Restore, Session, Witness};
 use room::time::{Micros, as_micros};
 
 use super::scripts::{self, Script};
@@ -13,7 +15,10 @@ use crate::Call;
 const MOST_MICROS: u64 = 1 << 53;
 
 /// Arguments that say what the caller knows.
-const WITNESS: usize = 18;
+const WITNESS: usize = 5;
+
+/// Characters of an arrival.
+const ARRIVAL: usize = 82;
 
 /// One run of a script.
 pub(super) struct Ask {
@@ -56,12 +61,36 @@ impl Ask {
         self
     }
 
+    /// The tickets that are presented.
+    pub(super) fn presenting(mut self, arrivals: &[Arrival]) -> Self {
+        self.args.extend([flag(are_plain(arrivals)), pack(arrivals)]);
+        self
+    }
+
     pub(super) fn with<T: Item>(mut self, items: &[T]) -> Self {
         for item in items {
             item.write(&mut self.args);
         }
         self
     }
+}
+
+/// Whether these are as many visitors, all of whom may wait: then nobody's place depends on another's.
+fn are_plain(arrivals: &[Arrival]) -> bool {
+    let mut visitors = HashSet::with_capacity(arrivals.len());
+    arrivals.iter().all(|arrival| arrival.may_wait && visitors.insert(arrival.visitor))
+}
+
+/// One text of [`ARRIVAL`] characters each, which costs Redis less than six arguments each.
+fn pack(arrivals: &[Arrival]) -> String {
+    let mut packed = String::with_capacity(arrivals.len() * ARRIVAL);
+    for Arrival { visitor, ticket, score, confirmed_at, may_enter, may_wait } in arrivals {
+        let (may_enter, may_wait) = (u8::from(*may_enter), u8::from(*may_wait));
+        // Writing to a string cannot fail.
+        let _written =
+            write!(packed, "{visitor}{ticket}{score:016}{:016}{may_enter}{may_wait}", confirmed_at.0);
+    }
+    packed
 }
 
 fn write_caller(call: &Call<'_>, now: Option<Micros>, publish: &str, args: &mut Vec<String>) {
@@ -94,29 +123,21 @@ fn write_rules(call: &Call<'_>, args: &mut Vec<String>) {
     ]);
 }
 
+/// Four arguments that every call compares, and one with what matters only to a store that lost data, a line each.
 fn write_witness(witness: Option<&Witness>, args: &mut Vec<String>) {
     let Some(Witness { head, nodes, control }) = witness else {
         args.extend([const { String::new() }; WITNESS]);
         return;
     };
     let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
-    args.extend([
-        head.incarnation.to_string(),
-        head.seq.to_string(),
-        head.step.to_string(),
+    let paused = control.paused.as_ref();
+    let file = control.file;
+    let rest = [
         head.clock.0.to_string(),
-        head.front.to_string(),
         head.taken.to_string(),
         Micros::from(head.entry).0.to_string(),
         Micros::from(head.offer).0.to_string(),
         nodes.join(","),
-    ]);
-    write_control(control, args);
-}
-
-fn write_control(control: &Control, args: &mut Vec<String>) {
-    let paused = control.paused.as_ref();
-    args.extend([
         control.version.to_string(),
         control.new_users_per_minute.to_string(),
         control.total_active_users.to_string(),
@@ -124,8 +145,16 @@ fn write_control(control: &Control, args: &mut Vec<String>) {
         json(paused.and_then(|pause| pause.reason.as_deref())),
         json(control.message.as_deref()),
         mode(control.mode).into(),
-        control.file.new_users_per_minute.to_string(),
-        control.file.total_active_users.to_string(),
+        file.new_users_per_minute.to_string(),
+        // The last line ends too.
+        format!("{}\n", file.total_active_users),
+    ];
+    args.extend([
+        head.incarnation.to_string(),
+        head.seq.to_string(),
+        head.step.to_string(),
+        head.front.to_string(),
+        rest.join("\n"),
     ]);
 }
 
@@ -134,19 +163,6 @@ const fn mode(mode: Mode) -> &'static str {
         Mode::Open => "open",
         Mode::Drain => "drain",
         Mode::Closed => "closed",
-    }
-}
-
-impl Item for Arrival {
-    fn write(&self, args: &mut Vec<String>) {
-        args.extend([
-            self.visitor.to_string(),
-            self.ticket.to_string(),
-            self.score.to_string(),
-            self.confirmed_at.0.to_string(),
-            flag(self.may_enter),
-            flag(self.may_wait),
-        ]);
     }
 }
 

@@ -1,7 +1,9 @@
 //! What a script answers: the head, the length of the line, and its own value.
 
 use redis::{FromRedisValue, Value, from_redis_value};
-use room::queue::{Arrived, Claimed, Control, Event, Head, Place, Renewed, Session, Turn, VersionConflict};
+use room::queue::{
+    Arrival, Arrived, Claimed, Control, Event, Head, Place, Renewed, Session, Turn, VersionConflict,
+};
 use room::time::Micros;
 use serde::de::DeserializeOwned;
 
@@ -55,18 +57,38 @@ pub(super) fn tuned(reply: Value) -> Result<Tuned, StoreError> {
     }
 }
 
-pub(super) fn arrived(kind: &str, numbers: &[u64]) -> Option<Arrived> {
-    Some(match (kind, numbers) {
-        ("session", &[ends, cap]) => Arrived::Session(session(ends, cap)),
-        ("let_in", &[ends, cap]) => Arrived::LetIn(session(ends, cap)),
-        ("turn", &[deadline]) => Arrived::Turn(Turn { deadline: Micros(deadline) }),
-        ("waiting", &[score, returning, new]) => {
-            Arrived::Waiting(Place { score, returning: returning == 1, new: new == 1 })
-        }
-        ("busy", []) => Arrived::Busy,
-        ("full", []) => Arrived::Full,
-        ("spent", []) => Arrived::Spent,
-        ("void", []) => Arrived::Void,
+/// Reads a letter for each ticket, and the numbers that some have, as `arrive.lua` says.
+pub(super) fn arrived(reply: Value, arrivals: &[Arrival]) -> Result<Answer<Vec<Arrived>>, StoreError> {
+    let Answer { head, waiting, value: (letters, numbers) } = answer::<(Vec<u8>, Vec<u64>)>(reply)?;
+    if letters.len() != arrivals.len() {
+        return Err(malformed(&format!("{} answers to {} tickets", letters.len(), arrivals.len())));
+    }
+    let mut numbers = numbers.into_iter();
+    let read = |(&letter, arrival): (&u8, &Arrival)| {
+        arrived_one(letter, arrival.score, &mut numbers)
+            .ok_or_else(|| malformed(&format!("`{}`", char::from(letter))))
+    };
+    let value: Result<_, _> = letters.iter().zip(arrivals).map(read).collect();
+    Ok(Answer { head, waiting, value: value? })
+}
+
+fn arrived_one(letter: u8, own_score: u64, numbers: &mut impl Iterator<Item = u64>) -> Option<Arrived> {
+    let mut place = |new, returning| {
+        let score = if new { own_score } else { numbers.next()? };
+        Some(Arrived::Waiting(Place { score, returning, new }))
+    };
+    Some(match letter {
+        b'n' => place(true, false)?,
+        b'r' => place(true, true)?,
+        b'w' => place(false, false)?,
+        b'k' => place(false, true)?,
+        b's' => Arrived::Session(session(numbers.next()?, numbers.next()?)),
+        b'e' => Arrived::LetIn(session(numbers.next()?, numbers.next()?)),
+        b't' => Arrived::Turn(Turn { deadline: Micros(numbers.next()?) }),
+        b'b' => Arrived::Busy,
+        b'f' => Arrived::Full,
+        b'x' => Arrived::Spent,
+        b'v' => Arrived::Void,
         _ => return None,
     })
 }

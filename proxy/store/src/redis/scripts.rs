@@ -56,9 +56,9 @@ pub(super) static SURVEY: Script = method!(" flags=allow-oom", "survey.lua");
 pub(super) static MISSED: Script = script!(concat!("#!lua flags=no-writes\n", lua!("missed.lua")));
 
 /// In the order of `KEYS` in `prelude.lua`.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 15] = [
     "state", "nodes", "queue", "returns", "turns", "active", "spent", "revoked", "missed", "misses", "owner",
-    "ticks", "audit", "tick", "roll", "passed",
+    "ticks", "audit", "tick", "roll",
 ];
 
 /// The keys of a room. The braces are a hash tag: a room is one slot of a cluster.
