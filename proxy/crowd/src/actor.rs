@@ -14,9 +14,12 @@ use crate::gatekeeper;
 use crate::journal::Line;
 use crate::plan::{Dice, Person};
 use crate::stop::Phase;
-use crate::story::{End, Entry, Loss, Part, Sighting, Story, Turn};
+use crate::story::{End, Entry, Loss, Part, Story, Turn};
 use crate::token;
 use crate::world::World;
+
+/// Positions kept of those that one person was shown.
+const MOST_SIGHTINGS: usize = 256;
 
 /// One person at work.
 #[derive(Debug)]
@@ -124,7 +127,7 @@ impl Actor {
             State::Waiting | State::Securing | State::Prequeue => {
                 self.story.last_waiting = self.story.last_waiting.max(as_of);
                 if let (Some(as_of), Some(position)) = (as_of, standing.position) {
-                    self.sight(as_of, position);
+                    self.story.show(&mut self.shown, as_of, position, MOST_SIGHTINGS);
                 }
             }
             State::Turn => self.turn(standing),
@@ -138,17 +141,6 @@ impl Actor {
                 "claim_expires_at": standing.claim_expires_at, "stamp": self.story.place.map(|place| place.stamp) }),
         );
         standing.state
-    }
-
-    fn sight(&mut self, as_of: Micros, position: u64) {
-        if self.shown.is_some_and(|shown| position > shown) {
-            self.story.position_grew += 1;
-        }
-        // Who was away may stand in another line now: only its growth is judged.
-        if self.story.absences.is_empty() {
-            self.story.sight(Sighting { as_of, position, held: self.shown == Some(position) });
-        }
-        self.shown = Some(position);
     }
 
     fn turn(&mut self, standing: &Standing) {

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use room::ids::RoomName;
+use serde::{Deserialize, Serialize};
 
 use crate::rivals::RivalArgs;
 
@@ -26,10 +27,13 @@ pub enum Command {
     /// Send a crowd through the waiting room and the shop, then prove what happened.
     Run(Box<RunArgs>),
     /// Buy in the windows of a practised event with bots of a set skill, then print how fast they were.
-    Rivals(Box<RivalArgs>),
+    Rivals(RivalArgs),
+    /// One process of a run with several: started by `crowd run --processes`, which tells it what to do.
+    #[command(hide = true)]
+    Worker,
 }
 
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
 pub struct RunArgs {
     /// Edges to visit; several are separated by commas and visitors are spread over them.
     #[arg(long, value_name = "URL", value_delimiter = ',', required = true)]
@@ -40,6 +44,14 @@ pub struct RunArgs {
     /// How fast they come: "200/s", "90/m" or a number a second.
     #[arg(long, value_name = "RATE", default_value = "50/s")]
     pub arrive: Pace,
+    /// How arrivals are spread over time.
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Spread::Constant)]
+    pub spread: Spread,
+    #[command(flatten)]
+    pub herd: HerdArgs,
+    /// Send the crowd from so many processes; each has its own limit of open files.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub processes: u32,
     /// Stop after this many seconds; those in the shop may still finish what they do.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub seconds: Option<u64>,
@@ -71,7 +83,7 @@ pub struct RunArgs {
 }
 
 /// The limits to prove. What is left out is taken from the room's public state, or not proved.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 pub struct LimitArgs {
     /// Entries a minute; default: what GET /_queue/rooms/NAME says, followed through the run.
     #[arg(long, value_name = "R")]
@@ -85,10 +97,31 @@ pub struct LimitArgs {
     /// How long a turn stays open; default: inferred from the turns seen.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub claim_window: Option<Duration>,
+    /// By how much a place on a socket may come later than the one before announced; default: 2s with a herd, else not
+    /// proved.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub cadence: Option<Duration>,
+}
+
+/// Visitors who take a place, hold a socket and wait; thousands in one thread.
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
+pub struct HerdArgs {
+    /// How many wait; several numbers are waves, each some time after the one before has come.
+    #[arg(long, value_name = "N[,N]", value_delimiter = ',', requires = "seconds", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub herd: Vec<u32>,
+    /// How fast the herd comes.
+    #[arg(long, value_name = "RATE", default_value = "1000/s")]
+    pub herd_arrive: Pace,
+    /// From the end of a wave to the next.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub herd_pause: Duration,
+    /// So many of the herd share a source address, when the edges are on this machine.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    pub per_address: u32,
 }
 
 /// Shares of the crowd.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
 pub struct Mix {
     /// Machines that attack instead of queueing.
     #[arg(long, value_name = "SHARE", default_value = "0%")]
@@ -127,8 +160,17 @@ pub enum ArgError {
     Target,
 }
 
+/// How arrivals are spread over time. Either way nobody waits for an answer to somebody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+pub enum Spread {
+    /// Evenly.
+    Constant,
+    /// By chance, as people come who don't know of each other.
+    Poisson,
+}
+
 /// From 0 to 1.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Share(pub f64);
 
 impl FromStr for Share {
@@ -142,7 +184,7 @@ impl FromStr for Share {
 }
 
 /// Arrivals a second.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Pace(pub f64);
 
 impl FromStr for Pace {
@@ -160,7 +202,7 @@ impl FromStr for Pace {
 }
 
 /// One edge.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     /// `HOST:PORT`, also the `Host` header.
     pub authority: String,

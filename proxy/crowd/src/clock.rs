@@ -27,7 +27,7 @@ impl Clock {
 }
 
 /// From a request's sending to its answer's arrival: whatever the server did, it did in between.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Span {
     pub from: Micros,
     pub to: Micros,

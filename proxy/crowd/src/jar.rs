@@ -49,7 +49,7 @@ impl Jar {
     pub fn absorb(&mut self, headers: &HeaderMap) -> Gained {
         let mut gained = Gained::default();
         for line in headers.get_all(SET_COOKIE).iter().filter_map(|value| value.to_str().ok()) {
-            let Some((name, value, gone)) = parse(line) else {
+            let Some(Named { name, value, gone }) = Named::parse(line) else {
                 continue;
             };
             let kept = (!gone).then(|| value.to_owned());
@@ -65,12 +65,22 @@ impl Jar {
     }
 }
 
-/// Name, value, and whether the line deletes the cookie.
-fn parse(line: &str) -> Option<(&str, &str, bool)> {
-    let mut parts = line.split(';').map(str::trim);
-    let (name, value) = parts.next()?.split_once('=')?;
-    let gone = value.is_empty() || parts.any(|part| part.eq_ignore_ascii_case("max-age=0"));
-    Some((name, value, gone))
+/// One line of `Set-Cookie`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Named<'a> {
+    pub name: &'a str,
+    pub value: &'a str,
+    /// The line deletes the cookie.
+    pub gone: bool,
+}
+
+impl<'a> Named<'a> {
+    pub fn parse(line: &'a str) -> Option<Self> {
+        let mut parts = line.split(';').map(str::trim);
+        let (name, value) = parts.next()?.split_once('=')?;
+        let gone = value.is_empty() || parts.any(|part| part.eq_ignore_ascii_case("max-age=0"));
+        Some(Self { name, value, gone })
+    }
 }
 
 #[cfg(test)]

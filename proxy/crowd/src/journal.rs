@@ -57,6 +57,11 @@ impl Journal {
         }
     }
 
+    /// The same in another process.
+    pub fn dropped_elsewhere(&self, lines: u64) {
+        self.dropped.fetch_add(lines, Relaxed);
+    }
+
     /// Lines the disk was too slow for.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Relaxed)

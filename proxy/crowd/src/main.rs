@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use crowd::args::{Cli, Command, RunArgs};
+use crowd::crew;
 use crowd::rivals::{self, RivalArgs};
 use crowd::run::{RunError, run};
 use crowd::stop::{Phase, Stop};
@@ -29,12 +30,14 @@ fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Run(args) => runtime.block_on(start(args)),
         Command::Rivals(args) => runtime.block_on(compete(args)),
+        Command::Worker => runtime.block_on(crew::serve()).map(|()| true),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error @ (RunError::Unreachable { .. } | RunError::Unknown { .. })) => fail(UNAVAILABLE, &error),
         Err(error @ RunError::Log(..)) => fail(USAGE, &error),
+        Err(error @ RunError::Worker(_)) => fail(INTERNAL, &error),
     }
 }
 

@@ -59,7 +59,7 @@ impl Person {
 }
 
 impl Habits {
-    fn roll(dice: &mut Dice, mix: &Mix) -> Self {
+    pub(crate) fn roll(dice: &mut Dice, mix: &Mix) -> Self {
         Self {
             quirk: dice.quirk(mix),
             polls: dice.chance(mix.polling),
@@ -97,7 +97,7 @@ impl Dice {
         format!("{:032x}", self.0.u128(..))
     }
 
-    fn private_address(&mut self) -> Ipv4Addr {
+    pub(crate) fn private_address(&mut self) -> Ipv4Addr {
         Ipv4Addr::new(10, self.0.u8(..), self.0.u8(..), self.0.u8(1..=254))
     }
 

@@ -35,6 +35,8 @@ pub struct Promises {
     pub active_limit: Option<u64>,
     /// `None`: inferred from the turns.
     pub claim_window: Option<Duration>,
+    /// By how much a place on a socket may come later than promised; `None`: not proved.
+    pub cadence: Option<Duration>,
     pub before: Option<Stock>,
     pub after: Option<Stock>,
     /// People outside this crowd may queue and buy too: then what depends on knowing everybody is only reported.
@@ -56,6 +58,10 @@ pub struct Findings {
     pub lost_places: u64,
     pub forwarded_ungated: u64,
     pub positions: positions::Positions,
+    /// Those who waited for a place on a socket for longer than promised and allowed; `None`: not proved.
+    pub off_cadence: Option<u64>,
+    /// Those who were placed on a socket.
+    pub cadence_compared: u64,
     pub sales: sales::Sales,
     /// How far server and crowd clocks may differ, once brought together.
     pub clock_uncertainty: Duration,
@@ -77,6 +83,7 @@ impl Findings {
         found.places(stories, &facts);
         found.gate(stories);
         found.positions(stories, &facts, promises);
+        found.cadence(stories, promises);
         found.sales = sales::check(stories, promises);
         found.examples.truncate(MAX_EXAMPLES);
         found
@@ -90,6 +97,7 @@ impl Findings {
             && self.lost_places == 0
             && self.forwarded_ungated == 0
             && self.positions.hold()
+            && self.off_cadence.unwrap_or(0) == 0
             && self.sales.hold()
     }
 
@@ -139,6 +147,17 @@ impl Findings {
             let positions::Wrong { visitor, as_of, shown, least, most } = wrong;
             let at = as_of.to_rfc3339();
             format!("visitor {visitor} was shown {shown} at {at}, but stood between {least} and {most}")
+        }));
+    }
+
+    fn cadence(&mut self, stories: &[&Story], promises: &Promises) {
+        self.cadence_compared = stories.iter().filter(|story| story.cadence.updates > 0).count() as u64;
+        let Some(tolerance) = promises.cadence else { return };
+        let late = || stories.iter().filter(|story| story.cadence.worst_late > tolerance);
+        self.off_cadence = Some(late().count() as u64);
+        self.examples.extend(late().max_by_key(|story| story.cadence.worst_late).map(|story| {
+            let late = story.cadence.worst_late.as_secs_f64();
+            format!("visitor {} was told its place {late:.1} s later than promised", story.id)
         }));
     }
 

@@ -1,29 +1,30 @@
 //! One run: find the edges, send the crowd, end it, gather the stories, prove.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpStream, lookup_host};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
-use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
 
 use crate::args::{RunArgs, Target};
-use crate::bot;
 use crate::client::Client;
 use crate::clock::Clock;
+use crate::crew;
 use crate::journal::{Journal, Line};
 use crate::meter::Meter;
-use crate::plan::{Person, Role};
+use crate::plan::Person;
 use crate::progress;
 use crate::proof::{Findings, Promises, facts};
 use crate::rates::{self, Rates};
+use crate::schedule::Shard;
 use crate::stop::{Phase, Stop};
 use crate::story::Story;
 use crate::summary::Summary;
 use crate::visitor::{self, Inspection, Stock};
+use crate::worker::{self, Archive, GRACE};
 use crate::world::{CONNECT_DEADLINE, Edge, World};
 
 /// Why a run could not start.
@@ -35,16 +36,14 @@ pub enum RunError {
     Unknown { authority: String, source: std::io::Error },
     #[error("the log {0} can't be written: {1}")]
     Log(PathBuf, #[source] std::io::Error),
+    #[error("a part of the crowd could not be sent, or did not come back, so nothing is proved: {0}")]
+    Worker(#[source] std::io::Error),
 }
 
-/// Two sockets each stay well below the usual limit of open files.
-const MOST_AT_ONCE: usize = 8_000;
-/// Stories kept for the proofs; in an endless run the oldest go.
-const MOST_STORIES: usize = 50_000;
-/// Those in the shop may finish for this long after the end.
-const GRACE: Duration = Duration::from_secs(8);
-/// A run without an end of its own ends here.
-const LONGEST: Duration = Duration::from_secs(86_400);
+/// Edges look once a second who is due, and a machine may be busy.
+const CADENCE: Duration = Duration::from_secs(2);
+/// Workers are there by then.
+const HEAD_START: Duration = Duration::from_millis(500);
 /// The crowd waits this long for the inspector's first reading.
 const FIRST_READING: Duration = Duration::from_secs(3);
 
@@ -63,7 +62,7 @@ pub async fn run(args: &RunArgs, stop: Stop) -> Result<Summary, RunError> {
     let mut inspector = Inspector::send(&world, args);
     let before = inspector.first_reading().await;
     let started = Instant::now();
-    let mut archive = send_everybody(args, &world).await;
+    let mut archive = send_everybody(args, &world).await.map_err(RunError::Worker)?;
     let took = started.elapsed();
     let inspection = inspector.finish(&world).await;
 
@@ -76,12 +75,22 @@ pub async fn run(args: &RunArgs, stop: Stop) -> Result<Summary, RunError> {
     let stories: Vec<&Story> = archive.stories.iter().collect();
     log_facts(&world, &stories, &promises);
     let summary = Summary::new(&stories, Findings::prove(&stories, &promises), &promises, &world, took)
-        .with_forgotten(archive.forgotten);
+        .with_forgotten(archive.forgotten)
+        .with_herd(&stories, &promises, &archive.tally);
     drop(world);
     if let Some(log) = log {
         flush(log, args).await?;
     }
     Ok(summary)
+}
+
+async fn send_everybody(args: &RunArgs, world: &Arc<World>) -> std::io::Result<Archive> {
+    let now = world.clock.now();
+    if args.processes > 1 {
+        crew::send(args, world, now + HEAD_START).await
+    } else {
+        worker::work(args, world, Shard::WHOLE, now).await
+    }
 }
 
 fn promises(args: &RunArgs, rates: Rates, before: Option<Stock>, after: Option<Stock>) -> Promises {
@@ -90,6 +99,7 @@ fn promises(args: &RunArgs, rates: Rates, before: Option<Stock>, after: Option<S
         burst: args.limits.burst,
         active_limit: args.limits.active_limit,
         claim_window: args.limits.claim_window,
+        cadence: args.limits.cadence.or((!args.herd.herd.is_empty()).then_some(CADENCE)),
         before,
         after,
         others: args.until_stopped,
@@ -112,9 +122,9 @@ fn log_facts(world: &World, stories: &[&Story], promises: &Promises) {
     }
 }
 
-type Log = JoinHandle<std::io::Result<()>>;
+pub(crate) type Log = JoinHandle<std::io::Result<()>>;
 
-fn open_log(args: &RunArgs) -> Result<(Journal, Option<Log>), RunError> {
+pub(crate) fn open_log(args: &RunArgs) -> Result<(Journal, Option<Log>), RunError> {
     let Some(path) = &args.log else {
         return Ok((Journal::default(), None));
     };
@@ -122,7 +132,7 @@ fn open_log(args: &RunArgs) -> Result<(Journal, Option<Log>), RunError> {
     Ok((journal, Some(log)))
 }
 
-async fn flush(mut log: Log, args: &RunArgs) -> Result<(), RunError> {
+pub(crate) async fn flush(mut log: Log, args: &RunArgs) -> Result<(), RunError> {
     // Tasks that were cut may hold the journal for a moment longer.
     let written = timeout(Duration::from_secs(5), &mut log).await;
     match (written, &args.log) {
@@ -131,7 +141,7 @@ async fn flush(mut log: Log, args: &RunArgs) -> Result<(), RunError> {
     }
 }
 
-async fn world(args: &RunArgs, stop: Stop, journal: Journal) -> Result<World, RunError> {
+pub(crate) async fn world(args: &RunArgs, stop: Stop, journal: Journal) -> Result<World, RunError> {
     let mut edges = Vec::new();
     for target in &args.target {
         edges.push(reach(target).await?);
@@ -191,82 +201,5 @@ impl Inspector {
         let inspection = timeout(GRACE * 2, self.task).await;
         world.stop.advance(Phase::Over);
         inspection.ok()?.ok()
-    }
-}
-
-/// The stories of a run, bounded.
-#[derive(Debug, Default)]
-struct Archive {
-    stories: VecDeque<Story>,
-    forgotten: u64,
-}
-
-impl Archive {
-    fn keep(&mut self, stories: impl IntoIterator<Item = Story>) {
-        self.stories.extend(stories);
-        while self.stories.len() > MOST_STORIES {
-            self.stories.pop_front();
-            self.forgotten += 1;
-        }
-    }
-}
-
-/// Sends everybody, closes the run in time, comes back when the last one is done.
-async fn send_everybody(args: &RunArgs, world: &Arc<World>) -> Archive {
-    let closing = world.stop.clone();
-    let lasts = args.seconds.map_or(LONGEST, Duration::from_secs);
-    let timer = tokio::spawn(async move {
-        sleep(lasts).await;
-        closing.advance(Phase::Closing);
-    });
-    let mut crowd = JoinSet::new();
-    let mut archive = Archive::default();
-    arrivals(args, world, &mut crowd, &mut archive).await;
-
-    let cut = tokio::spawn(cut_after_grace(world.stop.clone()));
-    while let Some(story) = crowd.join_next().await {
-        archive.keep(story.ok());
-    }
-    timer.abort();
-    cut.abort();
-    world.stop.advance(Phase::Closing);
-    archive
-}
-
-async fn cut_after_grace(stop: Stop) {
-    stop.reached(Phase::Closing).await;
-    sleep(GRACE).await;
-    stop.advance(Phase::Over);
-}
-
-async fn arrivals(args: &RunArgs, world: &Arc<World>, crowd: &mut JoinSet<Story>, archive: &mut Archive) {
-    let at_once = if args.until_stopped { args.visitors as usize } else { MOST_AT_ONCE };
-    let places = Arc::new(Semaphore::new(at_once.min(MOST_AT_ONCE)));
-    let started = Instant::now();
-    let last = if args.until_stopped { u64::MAX } else { u64::from(args.visitors) };
-    for id in 0..last {
-        let due = started + Duration::from_secs_f64(id as f64 / args.arrive.0);
-        let place = async {
-            sleep_until(due).await;
-            Arc::clone(&places).acquire_owned().await
-        };
-        let place = tokio::select! {
-            place = place => place,
-            () = world.stop.reached(Phase::Closing) => return,
-        };
-        // The semaphore is never closed.
-        let Ok(place) = place else { return };
-        let person = Person::new(id, args.seed, &args.mix, args.forwarded_for);
-        crowd.spawn(life(Arc::clone(world), person, place));
-        while let Some(story) = crowd.try_join_next() {
-            archive.keep(story.ok());
-        }
-    }
-}
-
-async fn life(world: Arc<World>, person: Person, _place: OwnedSemaphorePermit) -> Story {
-    match person.role {
-        Role::Visitor(habits) => visitor::live(world, person, habits).await,
-        Role::Bot => bot::attack(world, person).await,
     }
 }

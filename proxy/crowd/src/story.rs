@@ -5,11 +5,14 @@ use std::collections::BTreeSet;
 use room::ids::{TicketId, VisitorId};
 use room::time::Micros;
 
+use serde::{Deserialize, Serialize};
+
+use crate::cadence::Cadence;
 use crate::clock::Span;
 use crate::token::TicketView;
 
 /// All instants are of the crowd's own clock unless said otherwise.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Story {
     pub id: u64,
     pub part: Part,
@@ -32,6 +35,7 @@ pub struct Story {
     pub entries: Vec<Entry>,
     pub sightings: Vec<Sighting>,
     pub position_grew: u32,
+    pub cadence: Cadence,
     pub losses: Vec<Loss>,
     /// Requests that reached the origin without a pass, and an example.
     pub ungated: u32,
@@ -44,7 +48,7 @@ pub struct Story {
 }
 
 /// A socket that was lost, and when there was one again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Break {
     pub lost: Micros,
     /// When the first attempt at a new one was made.
@@ -54,7 +58,7 @@ pub struct Break {
 }
 
 /// What somebody inside asked of the site.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Visits {
     pub answered: u64,
     pub failed: u64,
@@ -63,7 +67,7 @@ pub struct Visits {
 }
 
 /// A request of an admitted visitor that the site did not answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     pub span: Span,
     /// The kind of error, or the status; of a 503 also its code, and whether it says when to come back.
@@ -71,7 +75,7 @@ pub struct Failure {
 }
 
 /// What somebody is here for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Part {
     #[default]
     Visitor,
@@ -81,7 +85,7 @@ pub enum Part {
 }
 
 /// The confirmed ticket's claim: who, which, and since when.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     pub visitor: VisitorId,
     pub ticket: TicketId,
@@ -89,7 +93,7 @@ pub struct Place {
 }
 
 /// The first turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Turn {
     /// When the visitor learnt of it.
     pub seen: Micros,
@@ -98,7 +102,7 @@ pub struct Turn {
 }
 
 /// A session that began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// First request that may have entered → the answer that brought the pass.
     pub span: Span,
@@ -112,7 +116,7 @@ pub struct Entry {
 }
 
 /// A position that was shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sighting {
     /// Of the server's clock.
     pub as_of: Micros,
@@ -122,7 +126,7 @@ pub struct Sighting {
 }
 
 /// How a place was lost, as seen by its holder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Loss {
     ToldExpired,
     ToldClosed,
@@ -135,7 +139,7 @@ pub enum Loss {
 }
 
 /// One purchase with one idempotency key.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Purchase {
     pub qty: u64,
     /// Distinct orders that came back for the key.
@@ -143,7 +147,7 @@ pub struct Purchase {
     pub payment: Payment,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Payment {
     #[default]
     None,
@@ -153,7 +157,7 @@ pub enum Payment {
 }
 
 /// How it ended for the visitor.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum End {
     /// Cut off at the end of the run.
@@ -200,22 +204,29 @@ impl End {
 
 /// More than this is kept of nothing.
 const MAX_ENTRIES: usize = 64;
-const MAX_SIGHTINGS: usize = 256;
 const MAX_ORDERS: usize = 8;
 const MAX_BREAKS: usize = 32;
 const MAX_FAILURES: usize = 8;
 
 impl Story {
-    /// A position shown at `as_of`; when there are too many, every second one is forgotten.
-    pub fn sight(&mut self, sighting: Sighting) {
-        if self.sightings.len() >= MAX_SIGHTINGS {
-            let mut keep = false;
-            self.sightings.retain(|_| {
-                keep = !keep;
-                keep
-            });
+    /// A position that a screen shows, after what it showed before. At most `most` are kept: when there are too many,
+    /// every second one is forgotten.
+    pub fn show(&mut self, screen: &mut Option<u64>, as_of: Micros, position: u64, most: usize) {
+        if screen.is_some_and(|shown| position > shown) {
+            self.position_grew += 1;
         }
-        self.sightings.push(sighting);
+        // Who was away may stand in another line now: only its growth is judged.
+        if self.absences.is_empty() {
+            if self.sightings.len() >= most {
+                let mut keep = false;
+                self.sightings.retain(|_| {
+                    keep = !keep;
+                    keep
+                });
+            }
+            self.sightings.push(Sighting { as_of, position, held: *screen == Some(position) });
+        }
+        *screen = Some(position);
     }
 
     /// A session that began; one that is already known only gets its new expiry.

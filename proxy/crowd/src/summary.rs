@@ -1,5 +1,8 @@
 //! What came of a run: one JSON object for machines, a page for people.
 
+mod herd;
+
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering::Relaxed;
@@ -7,10 +10,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::meter::Latencies;
+use crate::herd::tally::Tally;
+use crate::histogram::Histogram;
 use crate::proof::{Findings, Promises};
 use crate::story::{End, Part, Story};
 use crate::world::World;
+
+pub use herd::{HerdFigures, Quantiles};
 
 /// Figures and findings of one run.
 #[derive(Debug, Clone)]
@@ -56,9 +62,13 @@ struct Figures {
     sales_mismatch: u64,
     clock_uncertainty_ms: f64,
     ends: BTreeMap<End, u64>,
-    errors: BTreeMap<&'static str, u64>,
+    errors: BTreeMap<Cow<'static, str>, u64>,
     log_lines_dropped: u64,
     stories_forgotten: u64,
+    off_cadence: Option<u64>,
+    cadence_compared: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    herd: Option<HerdFigures>,
 }
 
 impl Summary {
@@ -78,6 +88,15 @@ impl Summary {
     #[must_use]
     pub fn with_forgotten(mut self, stories: u64) -> Self {
         self.figures.stories_forgotten = stories;
+        self
+    }
+
+    /// What those on sockets met, if the run had a herd.
+    #[must_use]
+    pub fn with_herd(mut self, stories: &[&Story], promises: &Promises, tally: &Tally) -> Self {
+        if tally.most_open > 0 {
+            self.figures.herd = Some(HerdFigures::new(stories, promises, tally));
+        }
         self
     }
 
@@ -127,6 +146,9 @@ impl Summary {
         let answers =
             format_args!("  {} answers, p50 {:.1} ms, p95 {:.1} ms", f.requests, f.p50_ms, f.p95_ms);
         line(page, answers);
+        for figures in f.herd.iter().flat_map(HerdFigures::lines) {
+            line(page, format_args!("  {figures}"));
+        }
         let list = |counts: Vec<String>| {
             if counts.is_empty() { "none".into() } else { counts.join(", ") }
         };
@@ -154,6 +176,10 @@ impl Summary {
         show(!f.over_active, self.active_line());
         show(f.lost_places == 0, format!("no lost place ({} lost)", f.lost_places));
         show(f.positions.hold(), self.position_line());
+        if let Some(late) = f.off_cadence {
+            let all = f.cadence_compared;
+            show(late == 0, format!("everybody placed again in time ({late} of {all} were not)"));
+        }
         show(f.sales.hold(), self.sales_line());
     }
 
@@ -239,13 +265,16 @@ impl Figures {
             errors: world.meter.errors(),
             log_lines_dropped: world.journal.dropped(),
             stories_forgotten: 0,
+            off_cadence: found.off_cadence,
+            cadence_compared: found.cadence_compared,
+            herd: None,
         }
     }
 }
 
 /// From taking the place to the turn.
-fn waits(visitors: &[&&Story]) -> Latencies {
-    let waits = Latencies::default();
+fn waits(visitors: &[&&Story]) -> Histogram {
+    let mut waits = Histogram::default();
     for story in visitors {
         let served = story.turn.map(|turn| turn.seen).or(story.entries.first().map(|entry| entry.span.to));
         if let Some((joined, served)) = story.joined.zip(served) {

@@ -14,6 +14,7 @@ use room::time::Micros;
 use room::wire::{Standing, State};
 
 use crate::actor::Actor;
+use crate::cadence::Beat;
 use crate::client::{Answer, Call, CallError, Client};
 use crate::meter::Present;
 use crate::plan::{Habits, Person, Quirk};
@@ -53,6 +54,8 @@ struct Visitor {
     habits: Habits,
     /// Since when the socket is gone against the visitor's will.
     broken_since: Option<Micros>,
+    /// What is due on the socket.
+    beat: Beat,
 }
 
 /// Where the first contact led.
@@ -64,7 +67,7 @@ enum Met {
 
 impl Visitor {
     fn new(world: Arc<World>, person: Person, habits: Habits, part: Part) -> Self {
-        Self { actor: Actor::new(world, person, part), habits, broken_since: None }
+        Self { actor: Actor::new(world, person, part), habits, broken_since: None, beat: Beat::default() }
     }
 
     async fn life(&mut self) -> End {

@@ -7,6 +7,7 @@ use room::wire::{ServerMessage, Standing, State, close};
 use tokio::time::{Instant, interval, sleep_until};
 
 use super::{Visitor, backoff};
+use crate::cadence::Beat;
 use crate::client::Call;
 use crate::clock::Span;
 use crate::meter::Present;
@@ -108,6 +109,15 @@ impl Visitor {
             }
             Err(error) => return self.not_opened(&error),
         };
+        self.beat = Beat::open(self.actor.now());
+        let waited = self.listen(&mut socket, quirk_at).await;
+        if !matches!(waited, Ok(Waited::Turn)) {
+            self.beat.over(self.actor.now(), &mut self.actor.story.cadence);
+        }
+        waited
+    }
+
+    async fn listen(&mut self, socket: &mut Socket, quirk_at: Option<Instant>) -> Result<Waited, End> {
         let world = std::sync::Arc::clone(&self.actor.world);
         let _open = Present::on(&world.meter.sockets);
         let mut ping = interval(PING_EVERY);
@@ -130,6 +140,8 @@ impl Visitor {
             Heard::Message(ServerMessage::Update(standing) | ServerMessage::Turn(standing)) => {
                 let announced = Duration::from_secs(u64::from(standing.next_update_seconds.min(3600)));
                 *silent_at = Instant::now() + announced * 2 + SILENCE_SLACK;
+                let arrived = Span::at(self.actor.now());
+                self.beat.placed(arrived, announced, &mut self.actor.story.cadence);
                 (self.stand(&standing)? == State::Turn).then_some(Waited::Turn)
             }
             Heard::Message(ServerMessage::Ticket { ticket }) => {

@@ -259,7 +259,7 @@ fn story(
         // Shown positions never grow.
         let shown = last.map_or(*position, |last: u64| last.min(*position));
         let as_of = cut_to_millis(server(*as_of));
-        story.sight(Sighting { as_of, position: shown, held: last == Some(shown) });
+        story.sightings.push(Sighting { as_of, position: shown, held: last == Some(shown) });
         story.last_waiting = Some(as_of);
         last = Some(shown);
     }
