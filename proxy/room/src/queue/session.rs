@@ -16,7 +16,7 @@ pub struct Claim {
 pub enum Claimed {
     /// The session; the same again when it is claimed again.
     Session(Session),
-    /// Not this visitor's turn yet, or no entry is free this very moment: ask again then.
+    /// Not this visitor's turn yet, no entry is free this very moment, or the store settles: ask again then.
     NotYet { retry_at: Micros },
     /// No place, no turn, no session.
     Gone,
@@ -38,9 +38,9 @@ pub enum Renewed {
     Ended,
 }
 
-/// How much longer a turn lives when its claim has to wait for the entry budget.
+/// How much longer a turn lives when its claim has to wait.
 const CLAIM_GRACE_MICROS: u64 = 5_000_000;
-/// When to ask again for somebody who is still in the line.
+/// When to ask again for somebody who is still in the line, or while the store settles.
 const ASK_AGAIN_MICROS: u64 = 1_000_000;
 
 impl Queue {
@@ -60,9 +60,7 @@ impl Queue {
             let retry_at = Micros(clock.0 + ASK_AGAIN_MICROS);
             return if waits { Claimed::NotYet { retry_at } } else { Claimed::Gone };
         };
-        let burst = rules.burst_at(rate);
-        if self.head.entry.tokens(clock, rate, burst) == 0 {
-            let retry_at = self.head.entry.next_at(clock, rate, burst);
+        if let Some(retry_at) = self.entry_waits_until(rules) {
             let kept_until = deadline.0.max(retry_at.0 + CLAIM_GRACE_MICROS);
             self.turns.insert(visitor, kept_until - self.turn_shift);
             return Claimed::NotYet { retry_at };
@@ -80,6 +78,18 @@ impl Queue {
         self.sessions.insert(visitor, ends.0);
         self.records.insert(visitor, Record { node: caller.node, ticket: claim.ticket, cap });
         Claimed::Session(Session { ends, cap })
+    }
+
+    /// When to ask again, if nobody can enter by a turn right now: no entry is free, or the store settles, and an edge
+    /// has still to tell that this very turn has bought its session already.
+    fn entry_waits_until(&self, rules: &Rules) -> Option<Micros> {
+        let (clock, rate) = (self.clock(), self.rate());
+        if self.settling().is_some() {
+            return Some(Micros(clock.0 + ASK_AGAIN_MICROS));
+        }
+        let burst = rules.burst_at(rate);
+        let none_free = self.head.entry.tokens(clock, rate, burst) == 0;
+        none_free.then(|| self.head.entry.next_at(clock, rate, burst))
     }
 
     /// Extends sessions in use up to their hard cap. A pass whose session is not known here, because it was made in

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use room::budget::Budget;
-use room::queue::{Arrived, Caller, Control, Head, Renewed, Restore, SETTLE, Session, Witness};
+use room::queue::{Arrived, Caller, Claimed, Control, Head, Renewed, Restore, SETTLE, Session, Witness};
 use room::rules::Draft;
 
 use crate::bench::{Bench, START, incarnation, nodes, paper, person, shared};
@@ -254,6 +254,26 @@ fn a_turn_that_was_told_comes_back_with_a_whole_claim_window_while_the_store_set
     bench.run(4);
     bench.report(&[turn(2)], None);
     assert_eq!(bench.queue.counts().turns, 1, "settled: nobody is given a turn by hearsay");
+}
+
+#[test]
+fn nobody_enters_by_a_turn_while_the_store_settles_for_an_edge_may_tell_that_it_was_claimed() {
+    let mut bench = in_its_second_life();
+    let turn = |id| Restore::Turn { visitor: person(id), ticket: paper(id) };
+    bench.report(&[turn(1), turn(2)], None);
+    bench.run(9);
+    let retry_at = bench.now + Duration::from_secs(1);
+    for id in [1, 2] {
+        assert_eq!(bench.claim(id, id), Claimed::NotYet { retry_at });
+    }
+    // The claim of one was answered by the life before, and another edge knows.
+    let (visitor, ticket, session) = (person(1), paper(1), session_until(&bench, 50));
+    bench.report(&[Restore::Session { visitor, ticket, session }], None);
+    assert_eq!(bench.claim(1, 1), Claimed::Session(session));
+    // The turn outlives the settling by the grace of a claim that had to wait, and no longer.
+    bench.run(5);
+    assert!(matches!(bench.claim(2, 2), Claimed::Session(_)));
+    bench.check();
 }
 
 #[test]

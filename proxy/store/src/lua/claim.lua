@@ -1,6 +1,6 @@
 -- Turns into sessions: `Queue::claim`.
 --
--- ARGV 37...: two for each claim: visitor, ticket.
+-- ARGV 24...: two for each claim: visitor, ticket.
 -- Answers for each, in order: {"session", ends, cap} | {"not_yet", retry_at} | {"gone"}.
 -- One script: the entry budget is the hard limit of the whole fleet, and a turn becomes one session only.
 
@@ -14,7 +14,7 @@ for i = ITEMS, #ARGV, 2 do
 end
 
 local active, turns = view(ACTIVE, visitors), view(TURNS, visitors)
-local line, returns = view(LINE, visitors), view(RETURNS, visitors)
+local line, returns = view_places(visitors)
 local spent, records = view(SPENT, {}), view_records(visitors)
 
 local function begin_session(claim)
@@ -32,6 +32,13 @@ local function begin_session(claim)
     return { 'session', ends, cap }
 end
 
+-- When to ask again, if nobody can enter by a turn right now: no entry is free, or the store settles, and an edge has
+-- still to tell that this very turn has bought its session already.
+local function entry_waits_until()
+    if settling() then return clock + ASK_AGAIN end
+    if tokens(room.entry, clock, room.rate) == 0 then return next_at(room.entry, clock, room.rate) end
+end
+
 local function claim_one(claim)
     local visitor = claim.visitor
     local ends, cap = session_of(active, records, visitor)
@@ -41,8 +48,8 @@ local function claim_one(claim)
         local waits = line.score[visitor] or returns.score[visitor]
         return waits and { 'not_yet', clock + ASK_AGAIN } or { 'gone' }
     end
-    if tokens(room.entry, clock, room.rate) == 0 then
-        local retry_at = next_at(room.entry, clock, room.rate)
+    local retry_at = entry_waits_until()
+    if retry_at then
         put(turns, visitor, max(deadline, retry_at + CLAIM_GRACE) - room.shift)
         return { 'not_yet', retry_at }
     end
@@ -52,6 +59,8 @@ end
 local answers = {}
 for i, claim in ipairs(claims) do answers[i] = claim_one(claim) end
 
+flush(line)
+flush(returns)
 flush(turns)
 flush(active)
 flush(spent)

@@ -311,3 +311,27 @@ async fn an_older_copy_is_found_out_although_others_have_used_it_already() {
     assert_ne!(survey.head.incarnation, lost.head.incarnation);
     assert!(survey.head.seq >= lost.head.seq);
 }
+
+#[tokio::test]
+async fn an_older_copy_that_forgot_a_claim_sells_no_second_session_while_it_settles() {
+    let (scene, mut edges) = Scene::with(rules(), 2).await;
+    scene.arrive(&mut edges[0], &[waiter(1), waiter(2)]).await;
+    assert_eq!(given(&scene.tick(&mut edges).await).len(), 2);
+    let copy = scene.backup.save(&scene.room);
+    scene.clock.advance(SECOND);
+    let first = scene.claim(&mut edges[0], &[waiter(1)]).await;
+    assert_eq!(first.len(), 1);
+
+    scene.backup.load(&scene.room, &copy);
+    scene.clock.advance(SECOND);
+    // The other edge knows of the turns, and speaks first.
+    scene.look(&mut edges[0]).await;
+    scene.clock.advance(SECOND);
+    assert_eq!(scene.claim(&mut edges[1], &[waiter(1), waiter(2)]).await, []);
+    for edge in &mut edges {
+        scene.report(edge, Vec::new()).await;
+    }
+    scene.clock.advance(SECOND);
+    let sessions = scene.claim(&mut edges[1], &[waiter(1), waiter(2)]).await;
+    assert_eq!((sessions.len(), sessions[0]), (2, first[0]));
+}
