@@ -14,7 +14,7 @@ use room::time::Micros;
 use crate::time::{At, MS, SECOND, START};
 
 pub(crate) const RETRY_LEAST: At = 200 * MS;
-pub(crate) const RETRY_MOST: At = 2 * SECOND;
+pub(crate) const RETRY_MOST: At = 500 * MS;
 /// Nobody is away before this.
 const AWAY: At = 15 * SECOND;
 /// A turn is remembered this long after its deadline.

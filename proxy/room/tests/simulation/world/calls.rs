@@ -113,15 +113,6 @@ impl World {
             return Ok(());
         }
         let Errand { edge, caller, at_most, ask } = errand;
-        if let Ask::Tune(change) = &*ask
-            && let Some(Some(serial)) = &change.message
-            && !self.store.full
-            && !self.carries_out_change(serial)
-        {
-            // Asked again, and carried out before: the operator names the version that was read.
-            self.trips.remove(&number);
-            return Ok(());
-        }
         let now = Now { time: self.store.wall(self.now), at_most };
         let gap = self.now - std::mem::replace(&mut self.called, self.now);
         if gap > 2 * SECOND {
@@ -129,7 +120,11 @@ impl World {
         }
         self.judge.lived(gap.min(2 * SECOND));
         let before = self.store.queue.as_ref().map(room::queue::Queue::head);
-        let (said, event) = self.store.carry_out(&self.store_rules, now, &caller, &ask);
+        let (said, event) = if self.repeats_a_change(&ask) {
+            (Said::Tuned, None)
+        } else {
+            self.store.carry_out(&self.store_rules, now, &caller, &ask)
+        };
         if self.has(Flaw::PlaceDropped) && self.planned.is_multiple_of(16) {
             self.drop_place(now, &caller, &ask);
         }
@@ -153,12 +148,17 @@ impl World {
         Ok(())
     }
 
-    /// Notes the operator's change; `false` if it was carried out before.
-    fn carries_out_change(&mut self, message: &str) -> bool {
+    /// Notes the operator's change. Asked again and carried out before, it is refused: the operator names the version
+    /// that was read.
+    fn repeats_a_change(&mut self, ask: &Ask) -> bool {
+        let Ask::Tune(Change { message: Some(Some(message)), .. }) = ask else { return false };
+        if self.store.full {
+            return false;
+        }
         let number = self.changes.len() as u64 + 1;
-        let new = !self.changes.contains_key(message);
-        self.changes.entry(message.to_owned()).or_insert(number);
-        new
+        let repeats = self.changes.contains_key(message);
+        self.changes.entry(message.clone()).or_insert(number);
+        repeats
     }
 
     /// The how-manieth change that was carried out left this.

@@ -75,22 +75,23 @@ impl World {
                 Ok(())
             }
             Gate::Knock => {
-                let ticket = self.fresh_ticket(edge, visit.screen);
+                let ticket = self.fresh_ticket(edge, &visit);
                 self.present(edge, visit, ticket, false);
                 Ok(())
             }
             Gate::Wait | Gate::Aside | Gate::Glance | Gate::Closed => {
-                let ticket = self.fresh_ticket(edge, visit.screen);
+                let ticket = self.fresh_ticket(edge, &visit);
                 self.say(visit.screen, Reply::Waits(ticket));
                 Ok(())
             }
         }
     }
 
-    fn fresh_ticket(&mut self, edge: usize, screen: Screen) -> Ticket {
+    /// A visitor who shows a ticket, though it is over, stays the same visitor; whoever shows none is new.
+    fn fresh_ticket(&mut self, edge: usize, visit: &Visit) -> Ticket {
         let stamp = self.edges[edge].stamp(self.now);
-        let known = self.people[screen.who].visitor;
-        let visitor = known.unwrap_or_else(|| self.new_visitor(screen.who));
+        let known = visit.ticket.as_ref().map(|ticket| ticket.visitor);
+        let visitor = known.unwrap_or_else(|| self.new_visitor(visit.screen.who));
         Ticket {
             room: self.room.clone(),
             visitor,
