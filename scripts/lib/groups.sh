@@ -2,13 +2,13 @@
 # The groups of ./scripts/test: what each runs, how long it may take, and how its results are counted.
 
 # shellcheck disable=SC2034 # scripts/test reads it
-all_groups=(lint core store edge backend crowd demo e2e load)
+all_groups=(lint deploy core store edge backend crowd demo e2e load)
 # Only when asked for: what breaks a whole fleet of thousands wants a machine for itself.
 # shellcheck disable=SC2034 # scripts/test reads it
 more_groups=(faults)
 
 # On two cores, from a clean clone. Together under the half hour that continuous integration allows.
-declare -A budget_minutes=([build]=8 [lint]=6 [core]=4 [store]=3 [edge]=4 [backend]=5 [crowd]=2 [demo]=4 [e2e]=5 [load]=3 [faults]=12)
+declare -A budget_minutes=([build]=8 [lint]=6 [deploy]=2 [core]=4 [store]=3 [edge]=4 [backend]=5 [crowd]=2 [demo]=4 [e2e]=5 [load]=3 [faults]=12)
 
 # shellcheck disable=SC2154 # common.sh sets it
 logs=$root/target/test
@@ -78,6 +78,7 @@ group_build() {
 }
 
 group_lint() { scripts/lint; }
+group_deploy() { scripts/lib/deploy-test; }
 group_core() { run_tests_of room; }
 group_store() { run_tests_of store; }
 # Its tests mostly wait for clocks.
