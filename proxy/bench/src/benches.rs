@@ -11,8 +11,10 @@
 //!
 //! then two words here: `mod fanout;` and `fanout::BENCH` in [`ALL`]. The order of `ALL` is that of a run of all.
 
+mod gate;
+mod shed;
 mod startup;
 
 use edge_bench::bench::Bench;
 
-pub(crate) const ALL: &[Bench] = &[startup::BENCH];
+pub(crate) const ALL: &[Bench] = &[gate::BENCH, shed::BENCH, startup::BENCH];

@@ -39,6 +39,7 @@ pub struct EdgePlan {
     core: Option<usize>,
     server: String,
     room: String,
+    more: String,
 }
 
 /// It ends when dropped.
@@ -81,6 +82,25 @@ impl EdgePlan {
         self
     }
 
+    /// Another room, for paths below this one, where a client may ask so many times a second.
+    #[must_use]
+    pub fn with_room(mut self, name: &str, path: &str, method: &str, per_second: u32) -> Self {
+        let origin = &self.origin;
+        // Writing to a string cannot fail.
+        let _written = write!(
+            self.more,
+            r#"
+[room.{name}]
+match = [{{ path = "{path}" }}]
+upstream = ["{origin}"]
+queueing_method = "{method}"
+[room.{name}.limits]
+per_client = {{ per_second = {per_second}, burst = {per_second} }}
+"#
+        );
+        self
+    }
+
     pub fn start(&self, context: &Context, name: &str) -> Result<Edge, BenchError> {
         let folder = folder()?;
         let config = write(folder.path(), "edge.toml", &self.settings())?;
@@ -99,7 +119,7 @@ impl EdgePlan {
 
     fn settings(&self) -> String {
         let store = self.redis.as_ref().map_or_else(String::new, |url| format!("[store]\nurl = \"{url}\"\n"));
-        let Self { origin, server, room, .. } = self;
+        let Self { origin, server, room, more, .. } = self;
         format!(
             r#"
 [server]
@@ -120,7 +140,7 @@ upstream = ["{origin}"]
 [room.{ROOM}.limits]
 per_client = {{ per_second = 1000000, burst = 1000000 }}
 joins_per_address = {{ per_minute = 100000000, burst = 100000000 }}
-"#
+{more}"#
         )
     }
 }

@@ -47,6 +47,8 @@ impl Extend<Duration> for Latencies {
 }
 
 #[cfg(test)]
+// Exact on purpose: what is compared was not computed with.
+#[allow(clippy::float_cmp)]
 mod tests {
     use super::*;
 

@@ -9,10 +9,13 @@
 //! | [`latency`] | percentiles |
 //! | [`process`] | a program that runs until it is dropped, in a folder of its own |
 //! | [`edge`], [`redis`], [`peers`] | the programs that are measured |
+//! | [`contest`] | servers that answer the same load in turns |
 //! | [`load`], [`origin`] | who asks, and who answers behind the proxy |
+//! | [`store_trips`] | what answers cost the store |
 //! | [`plot`], [`render`] | figures for `docs/PERFORMANCE.md` |
 
 pub mod bench;
+pub mod contest;
 pub mod edge;
 pub mod latency;
 pub mod load;
@@ -23,5 +26,6 @@ pub mod process;
 pub mod redis;
 pub mod render;
 pub mod row;
+pub mod store_trips;
 pub mod turns;
 pub mod usage;

@@ -35,6 +35,8 @@ pub struct Load {
     pub requests: Vec<Vec<u8>>,
     /// How every answer must begin, such as `HTTP/1.1 200`.
     pub expected: String,
+    /// How a few may begin instead.
+    pub tolerated: Option<String>,
     pub pace: Pace,
     pub core: usize,
 }
@@ -47,6 +49,8 @@ pub struct Score {
     pub latencies: Latencies,
     /// Answers after which the server closed.
     pub closed: u64,
+    /// Answers that were tolerated, not expected.
+    pub others: u64,
     /// Bytes of the last answer, head and body.
     pub answer_bytes: usize,
 }
@@ -61,6 +65,7 @@ impl Score {
         self.seconds += other.seconds;
         self.latencies.add(&other.latencies);
         self.closed += other.closed;
+        self.others += other.others;
         self.answer_bytes = other.answer_bytes;
     }
 }
@@ -72,6 +77,7 @@ impl Load {
             to,
             requests: vec![request.as_bytes().to_vec(); connections],
             expected: "HTTP/1.1 200".into(),
+            tolerated: None,
             pace: Pace::Closed,
             core,
         }
@@ -80,6 +86,12 @@ impl Load {
     #[must_use]
     pub fn expecting(mut self, beginning: &str) -> Self {
         self.expected = beginning.into();
+        self
+    }
+
+    #[must_use]
+    pub fn tolerating(mut self, beginning: &str) -> Self {
+        self.tolerated = Some(beginning.into());
         self
     }
 
@@ -177,10 +189,15 @@ impl<'a> Driver<'a> {
 
     fn hear(&mut self, index: usize, score: &mut Score) -> Result<(), BenchError> {
         let Some(line) = self.lines.get_mut(index) else { return Ok(()) };
-        let Some(heard) = line.hear(self.load.expected.as_bytes())? else { return Ok(()) };
+        let Some(heard) = line.hear(&self.load.expected, self.load.tolerated.as_deref())? else {
+            return Ok(());
+        };
+        score.others += u64::from(!heard.expected);
         score.answers += 1;
         score.latencies.note(heard.latency);
-        score.answer_bytes = heard.bytes;
+        if heard.expected {
+            score.answer_bytes = heard.bytes;
+        }
         if heard.closing {
             score.closed += 1;
             *line = Line::connect(self.load.to)?;

@@ -76,10 +76,15 @@ fn act(command: &Command) -> Result<(), BenchError> {
     match command {
         Command::Run(args) => measure(args),
         Command::List => {
-            ALL.iter().for_each(|bench| println!("{:<10} {}", bench.name, bench.about));
+            for bench in ALL {
+                println!("{:<10} {}", bench.name, bench.about);
+            }
             Ok(())
         }
-        Command::Summary { results } => summary(results),
+        Command::Summary { results } => {
+            summary(results);
+            Ok(())
+        }
         Command::Render { results, page, images } => {
             let found = render::render(results, page, images)?;
             println!("{}: {}", page.display(), found.join(", "));
@@ -130,7 +135,7 @@ fn programs() -> Result<PathBuf, BenchError> {
 }
 
 /// In the order of a run of all, then those of other programs.
-fn summary(results: &Path) -> Result<(), BenchError> {
+fn summary(results: &Path) {
     let mut names: Vec<String> = ALL.iter().map(|bench| bench.name.to_owned()).collect();
     names.push("sale".into());
     let mut promised: Vec<Row> = Vec::new();
@@ -142,5 +147,4 @@ fn summary(results: &Path) -> Result<(), BenchError> {
     print!("{}", row::table(&promised));
     let missed = promised.iter().filter(|row| row.met == Some(false)).count();
     println!("{} promised figures, {missed} missed", promised.len());
-    Ok(())
 }

@@ -92,7 +92,7 @@ fn haproxy_settings(address: SocketAddr, origin: SocketAddr) -> String {
     format!(
         "global
     nbthread 1
-    maxconn 10000
+    maxconn 4000
 defaults
     mode http
     timeout connect 5s

@@ -23,6 +23,8 @@ pub(super) struct Line {
 pub(super) struct Heard {
     pub(super) latency: Duration,
     pub(super) bytes: usize,
+    /// And not only tolerated.
+    pub(super) expected: bool,
     pub(super) closing: bool,
 }
 
@@ -46,7 +48,11 @@ impl Line {
     }
 
     /// `None` until the answer is whole.
-    pub(super) fn hear(&mut self, expected: &[u8]) -> Result<Option<Heard>, BenchError> {
+    pub(super) fn hear(
+        &mut self,
+        expected: &str,
+        tolerated: Option<&str>,
+    ) -> Result<Option<Heard>, BenchError> {
         let held = self.buffer.len();
         self.buffer.resize(held + READ, 0);
         let read = self.stream.read(self.buffer.get_mut(held..).unwrap_or_default());
@@ -62,18 +68,20 @@ impl Line {
             Err(error) => return Err(error.into()),
         };
         match whole(&self.buffer) {
-            Some(answer) => self.judge(answer, expected).map(Some),
+            Some(answer) => self.judge(answer, expected, tolerated).map(Some),
             None if ended || self.buffer.len() > MOST_ANSWER => Err(self.odd()),
             None => Ok(None),
         }
     }
 
-    fn judge(&self, answer: Answer, expected: &[u8]) -> Result<Heard, BenchError> {
-        if !self.buffer.starts_with(expected) {
+    fn judge(&self, answer: Answer, expected: &str, tolerated: Option<&str>) -> Result<Heard, BenchError> {
+        let begins = |beginning: &str| self.buffer.starts_with(beginning.as_bytes());
+        let expected = begins(expected);
+        if !expected && !tolerated.is_some_and(begins) {
             return Err(self.odd());
         }
         let latency = self.asked.elapsed();
-        Ok(Heard { latency, bytes: answer.bytes, closing: answer.closing })
+        Ok(Heard { latency, bytes: answer.bytes, expected, closing: answer.closing })
     }
 
     fn odd(&self) -> BenchError {

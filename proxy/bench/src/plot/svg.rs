@@ -177,6 +177,8 @@ fn escaped(text: &str) -> String {
 }
 
 #[cfg(test)]
+// Exact on purpose: what is compared was not computed with.
+#[allow(clippy::float_cmp)]
 mod tests {
     use super::*;
 
