@@ -18,6 +18,13 @@ need_postgres() { postgres_bin >/dev/null || install_packages postgresql; }
 
 need_redis() { need_commands redis-server:redis-server redis-cli:redis-tools redis-sentinel:redis-sentinel; }
 
+need_monitoring() {
+    need_commands prometheus:prometheus promtool:prometheus prometheus-redis-exporter:prometheus-redis-exporter \
+        prometheus-postgres-exporter:prometheus-postgres-exporter python3:python3 curl:curl jq:jq
+    need_redis
+    need_postgres
+}
+
 need_browser() {
     need_commands chromium:chromium
     if ! have fc-list || [[ -z $(fc-list :lang=ar family) ]]; then
