@@ -5,10 +5,12 @@ use std::future::Future;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
 
 use crate::StoreError;
 
-/// How long the first of a batch waits for others.
+/// Batches leave no closer than this, unless they are full: whoever comes alone goes at once, and those that come while
+/// a batch is under way go together.
 pub const WINDOW: Duration = Duration::from_millis(2);
 /// The most that one call carries.
 pub const MOST: usize = 500;
@@ -43,15 +45,17 @@ impl<T: Send + 'static, R: Send + 'static> Batch<T, R> {
         let (sender, mut receiver) = mpsc::channel(BACKLOG);
         tokio::spawn(async move {
             let mut items = Vec::with_capacity(MOST);
-            while receiver.recv_many(&mut items, 1).await > 0 {
-                if items.len() < MOST {
-                    tokio::time::sleep(WINDOW).await;
+            let mut next = Instant::now();
+            while receiver.recv_many(&mut items, MOST).await > 0 {
+                if items.len() < MOST && next > Instant::now() {
+                    sleep_until(next).await;
                     while items.len() < MOST
                         && let Ok(item) = receiver.try_recv()
                     {
                         items.push(item);
                     }
                 }
+                next = Instant::now() + WINDOW;
                 let (batch, waiting): (Vec<T>, Vec<_>) = items.drain(..).unzip();
                 answer(waiting, flush(batch).await);
             }
@@ -101,6 +105,17 @@ mod tests {
         for (item, call) in calls.collect::<Vec<_>>().into_iter().enumerate() {
             assert_eq!(call.await.unwrap(), (item as u32, 10));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_alone_goes_at_once_and_who_comes_right_after_waits_for_the_window() {
+        let batch = Batch::spawn(|items: Vec<Instant>| async move {
+            Ok(items.iter().map(tokio::time::Instant::elapsed).collect())
+        });
+        tokio::time::advance(WINDOW).await;
+        assert_eq!(batch.call(Instant::now()).await.unwrap(), Duration::ZERO);
+        tokio::time::advance(WINDOW / 2).await;
+        assert_eq!(batch.call(Instant::now()).await.unwrap(), WINDOW / 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,7 +1,9 @@
 //! The store in Redis does the same as the queue in memory, step by step.
 
+use std::sync::Arc;
+
 use proptest::test_runner::{Config, TestRunner};
-use room::queue::Caller;
+use room::queue::{Caller, Head, Leave, Report, Witness};
 use room::rules::{Draft, Rules};
 use store::Store;
 use store::memory::Memory;
@@ -80,4 +82,49 @@ async fn a_long_line_is_measured_and_served_alike() {
     }
     let survey = redis.survey(call(&room, &rules, present), false).await.unwrap();
     assert_eq!((survey.counts.set_aside, survey.counts.waiting), (900, 0));
+}
+
+/// Longer than what one tick moves, and with turns while some are still to be moved.
+#[tokio::test]
+async fn thousands_of_places_behind_the_front_of_the_life_before_are_returns_at_once_and_served_alike() {
+    let server = RedisServer::start();
+    let clock = TestClock::default();
+    let redis = connect(single(server.url()), &clock).await;
+    let memory = Memory::with_clock(clock.as_clock());
+    let room = new_room();
+    let rules =
+        Rules::new(Draft { new_users_per_minute: 30_000, total_active_users: 100_000, ..Draft::default() })
+            .unwrap();
+    let crowd: Vec<_> = (0..4000).map(waiter).collect();
+    for arrivals in crowd.chunks(500) {
+        let call = call(&room, &rules, caller(0, None));
+        assert_eq!(redis.arrive(call, arrivals).await.unwrap(), memory.arrive(call, arrivals).await.unwrap());
+    }
+    let before = redis.survey(call(&room, &rules, caller(0, None)), false).await.unwrap();
+    let head = Head { step: before.head.step + 9, front: crowd[2999].score, ..before.head };
+    let witness = Witness { head, nodes: before.nodes.clone(), control: before.control.clone() };
+    let knowing = caller(0, Some(Arc::new(witness)));
+    let survey = redis.survey(call(&room, &rules, knowing), false).await.unwrap();
+    assert_eq!(survey, memory.survey(call(&room, &rules, knowing), false).await.unwrap());
+    assert_eq!((survey.counts.waiting, survey.counts.returning), (1000, 3000));
+
+    let all_told = Report { items: Vec::new(), complete: Some(survey.head.incarnation) };
+    let call = call(&room, &rules, caller(0, None));
+    assert_eq!(redis.restore(call, &all_told).await.unwrap(), memory.restore(call, &all_told).await.unwrap());
+    for tick in 0..20 {
+        clock.step(300_000);
+        let (left, right) = (redis.admit(call).await.unwrap(), memory.admit(call).await.unwrap());
+        assert_eq!(left, right);
+        // Some of those behind come again, at another edge, some leave.
+        let again = &crowd[tick * 190..][..190];
+        let call = store::Call { caller: caller(1, None), ..call };
+        assert_eq!(redis.arrive(call, again).await.unwrap(), memory.arrive(call, again).await.unwrap());
+        let gone = again.iter().step_by(7).map(|arrival| Leave::Ended(arrival.visitor, None));
+        let gone: Vec<_> = gone.chain([Leave::Absent(again[1].visitor)]).collect();
+        assert_eq!(redis.leave(call, &gone).await.unwrap(), memory.leave(call, &gone).await.unwrap());
+        let survey = redis.survey(call, true).await.unwrap();
+        assert_eq!(survey, memory.survey(call, true).await.unwrap());
+    }
+    let survey = redis.survey(call, false).await.unwrap();
+    assert!(survey.counts.admitted > 1000, "turns were given meanwhile: {survey:?}");
 }
