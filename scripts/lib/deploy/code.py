@@ -12,7 +12,7 @@ from tree import VARIANTS, Tree, run
 
 # Written by others than edge and box office; the labels that scraping adds.
 FOREIGN = re.compile(r"(kube|container|node|redis|pg_stat|go|process|prometheus|keda|traefik|haproxy)_\w+|up|ALERTS|scrape_\w+")
-SCRAPED = {"namespace", "service", "pod", "job", "instance", "endpoint", "container", "job_name", "node", "severity", "alertname"}
+SCRAPED = {"namespace", "service", "pod", "job", "instance", "endpoint", "container", "job_name", "node", "severity", "alertname", "__name__"}
 WORDS = set("""by without on ignoring group_left group_right bool and or unless offset sum min max avg count stddev
     quantile topk bottomk count_values group rate irate increase delta deriv predict_linear histogram_quantile absent
     absent_over_time clamp clamp_min clamp_max label_replace label_join time vector scalar abs ceil floor round sort
@@ -53,7 +53,8 @@ def query_problems(tree: Tree, query: str, recorded: set[str]) -> Iterator[str]:
         labels |= set(re.findall(r"\w+", group))
     for label in sorted(labels - SCRAPED - tree.facts.metric_labels):
         yield f"unknown label {label} in {query!r}"
-    without = re.sub(r"\{[^}]*\}|\[[^\]]*\]|\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)", "", bare)
+    numbers = r"\b\d+(?:\.\d+)?(?:e[+-]?\d+)?\b"
+    without = re.sub(numbers + r"|\{[^}]*\}|\[[^\]]*\]|\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)", "", bare)
     for name in sorted(set(re.findall(r"[a-zA-Z_:][\w:]*", without)) - WORDS):
         plain = re.sub(r"_(bucket|count|sum)$", "", name)
         if not {name, plain} & tree.facts.metrics and name not in recorded and not FOREIGN.fullmatch(name):

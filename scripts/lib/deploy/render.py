@@ -104,8 +104,10 @@ def generate(objects: list[dict], generator: dict, folder: Path) -> None:
         return
     if same:
         raise RenderError(f"there are two ConfigMaps {generator['name']}")
-    metadata = {"name": generator["name"], "namespace": generator["namespace"]}
-    objects.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data, "generated": True})
+    options = dict(generator.get("options", {}))
+    hashed = not options.pop("disableNameSuffixHash", False)
+    metadata = {"name": generator["name"], "namespace": generator["namespace"], **options}
+    objects.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data, "generated": hashed})
 
 
 def read(path: Path) -> str:
@@ -119,7 +121,7 @@ def name_config_maps(objects: list[dict]) -> None:
     """Puts the hash of the content behind each generated name, and the new name wherever the old one is used."""
     names = {}
     for item in objects:
-        if item.pop("generated", False):
+        if item.pop("generated", None):
             name = item["metadata"]["name"]
             names[name] = item["metadata"]["name"] = f"{name}-{digest(item)}"
     for item in objects:
