@@ -23,19 +23,19 @@ impl Queue {
         Event { turns, lapsed, absent, ruler: measured, nodes: alive, ..self.event() }
     }
 
-    /// Nobody could claim while no tick came: open turns are extended by the gap. And no edge was silent for as
-    /// long as none could speak.
+    /// Nobody could claim while no tick came, and nobody can while the store settles: open turns are extended by as
+    /// much. And no edge was silent for as long as none could speak.
     fn bridge_gap(&mut self) {
         let clock = self.clock();
         let gap = clock.since(self.ticked);
         self.ticked = clock;
-        if gap <= TICK_GAP {
-            return;
+        let outage = gap > TICK_GAP;
+        if outage {
+            for heard in self.nodes.values_mut() {
+                *heard = clock.min(*heard + gap);
+            }
         }
-        for heard in self.nodes.values_mut() {
-            *heard = clock.min(*heard + gap);
-        }
-        if !self.turns.is_empty() {
+        if (outage || self.settling().is_some()) && !self.turns.is_empty() {
             self.turn_shift += micros(gap);
         }
     }

@@ -247,8 +247,9 @@ fn a_turn_that_was_told_comes_back_with_a_whole_claim_window_while_the_store_set
     let deadline = bench.now + Duration::from_secs(10);
     assert!(matches!(bench.present(1, 1, START.0 + 8), Arrived::Turn(turn) if turn.deadline == deadline));
     bench.check();
-    // One that is there already is as it was.
+    // One that is there already is as it was: it stands still with the store.
     bench.run(1);
+    let deadline = deadline + Duration::from_secs(1);
     bench.report(&[turn(1)], None);
     assert!(matches!(bench.present(1, 1, START.0 + 8), Arrived::Turn(turn) if turn.deadline == deadline));
     bench.run(4);
@@ -261,7 +262,7 @@ fn nobody_enters_by_a_turn_while_the_store_settles_for_an_edge_may_tell_that_it_
     let mut bench = in_its_second_life();
     let turn = |id| Restore::Turn { visitor: person(id), ticket: paper(id) };
     bench.report(&[turn(1), turn(2)], None);
-    bench.run(9);
+    bench.run(5);
     let retry_at = bench.now + Duration::from_secs(1);
     for id in [1, 2] {
         assert_eq!(bench.claim(id, id), Claimed::NotYet { retry_at });
@@ -270,10 +271,20 @@ fn nobody_enters_by_a_turn_while_the_store_settles_for_an_edge_may_tell_that_it_
     let (visitor, ticket, session) = (person(1), paper(1), session_until(&bench, 50));
     bench.report(&[Restore::Session { visitor, ticket, session }], None);
     assert_eq!(bench.claim(1, 1), Claimed::Session(session));
-    // The turn outlives the settling by the grace of a claim that had to wait, and no longer.
-    bench.run(5);
+    bench.run(6);
     assert!(matches!(bench.claim(2, 2), Claimed::Session(_)));
     bench.check();
+}
+
+#[test]
+fn no_part_of_a_turn_goes_by_while_the_store_settles() {
+    let mut bench = in_its_second_life();
+    bench.report(&[Restore::Turn { visitor: person(1), ticket: paper(1) }], None);
+    // Ten seconds in which nobody can claim, and ten of the turn.
+    bench.run(19);
+    assert_eq!((bench.queue.counts().turns, bench.queue.counts().lapsed), (1, 0));
+    bench.run(2);
+    assert_eq!((bench.queue.counts().turns, bench.queue.counts().lapsed), (0, 1));
 }
 
 #[test]

@@ -13,19 +13,21 @@ local RULER_EVERY = 1 * SECOND
 local EXACT_RANKS = 100
 local RANK_FRACTION = 50
 
--- Nobody could claim while no tick came: open turns are extended by the gap. And no edge was silent for as long as
--- none could speak.
+-- Nobody could claim while no tick came, and nobody can while the store settles: open turns are extended by as much.
+-- And no edge was silent for as long as none could speak.
 local function bridge_gap()
     local gap = clock - room.ticked
     room.ticked = clock
-    if gap <= TICK_GAP then return end
-    local nodes, moved = call('ZRANGE', NODES, 0, -1, 'WITHSCORES'), {}
-    for i = 1, #nodes, 2 do
-        moved[i] = text(min(clock, tonumber(nodes[i + 1]) + gap))
-        moved[i + 1] = nodes[i]
+    local outage = gap > TICK_GAP
+    if outage then
+        local nodes, moved = call('ZRANGE', NODES, 0, -1, 'WITHSCORES'), {}
+        for i = 1, #nodes, 2 do
+            moved[i] = text(min(clock, tonumber(nodes[i + 1]) + gap))
+            moved[i + 1] = nodes[i]
+        end
+        call('ZADD', NODES, unpack(moved))
     end
-    call('ZADD', NODES, unpack(moved))
-    if call('ZCARD', TURNS) > 0 then room.shift = room.shift + gap end
+    if (outage or settling()) and call('ZCARD', TURNS) > 0 then room.shift = room.shift + gap end
 end
 
 local function forget_silent()
