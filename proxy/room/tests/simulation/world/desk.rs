@@ -126,26 +126,29 @@ impl World {
 
     fn forward(&mut self, edge: usize, visit: Visit, pass: Pass, renew: bool) -> Verdict {
         let from = &self.edges[edge];
-        let foreign = from.node.incarnation().is_some_and(|life| life != pass.incarnation);
+        // Granted by another life of the store, or extended by an edge alone.
+        let strange = pass.granted_secs.is_some()
+            || from.node.incarnation().is_some_and(|life| life != pass.incarnation);
         if self.has(Flaw::PassesRefused) && self.dice.per_mille(50) {
             let who = visit.screen.who;
             return self.note(Note::Refused { who, edge });
         }
-        if renew || foreign {
+        if renew || strange {
             let (visitor, ticket, session) = (pass.visitor, pass.ticket, session_of(&pass));
             let visit = Visit { pass: Some(pass), ..visit };
             let renewal = Renewal { visitor, ticket, session };
             self.call(edge, Ask::Renew(renewal), Then::Visit(Box::new(visit)));
             return Ok(());
         }
-        self.enter(edge, visit.screen, pass, false)
+        self.enter(edge, visit.screen, pass)
     }
 
-    /// Forwards with a pass, and remembers the session.
-    fn enter(&mut self, edge: usize, screen: Screen, pass: Pass, lent: bool) -> Verdict {
+    /// Forwards with a pass, and remembers the session; one that an edge extended alone is to be reported by whoever
+    /// sees it.
+    fn enter(&mut self, edge: usize, screen: Screen, pass: Pass) -> Verdict {
         let from = &mut self.edges[edge];
         let session = session_of(&pass);
-        if lent {
+        if pass.granted_secs.is_some() {
             from.node.lent(pass.visitor, pass.ticket, session);
         } else {
             from.node.entered(pass.visitor, pass.ticket, session);
@@ -159,7 +162,7 @@ impl World {
     fn mint(&mut self, edge: usize, screen: Screen, ticket: &Ticket, session: Session) -> Verdict {
         let pass = self.pass(edge, ticket.visitor, ticket.id, session);
         self.forget(edge, ticket.visitor, &Reply::Expired);
-        self.enter(edge, screen, pass, false)
+        self.enter(edge, screen, pass)
     }
 
     fn pass(&self, edge: usize, visitor: VisitorId, ticket: room::ids::TicketId, session: Session) -> Pass {
@@ -308,7 +311,7 @@ impl World {
         match renewed {
             Renewed::Session(session) => {
                 let pass = self.pass(edge, pass.visitor, pass.ticket, session);
-                self.enter(edge, visit.screen, pass, false)
+                self.enter(edge, visit.screen, pass)
             }
             // The session is over: the visitor stands before the gate like anybody else.
             Renewed::Ended => self.stand(edge, Visit { pass: None, ..visit }),
@@ -327,9 +330,9 @@ impl World {
                 Some(longer) => {
                     let secs = Some(granted.as_secs());
                     let pass = Pass { expires_at_secs: longer.ends.as_secs(), granted_secs: secs, ..pass };
-                    self.enter(edge, visit.screen, pass, true)
+                    self.enter(edge, visit.screen, pass)
                 }
-                None => self.enter(edge, visit.screen, pass, false),
+                None => self.enter(edge, visit.screen, pass),
             };
         }
         let Some(ticket) = visit.ticket else { return Ok(()) };
