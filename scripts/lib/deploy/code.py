@@ -72,14 +72,14 @@ def settings(tree: Tree) -> Iterator[str]:
             yield f"{variant}: vestibule check: {told.stdout}{told.stderr}".strip()
 
 
-def prepared(tree: Tree, variant: str, folder: Path) -> Path:
+def prepared(tree: Tree, variant: str, folder: Path, password: str = "not a real one") -> Path:
     """The settings in a folder, with every secret that they read from a mounted one."""
     text = tree.data(variant, "edge-settings")["edge.toml"].replace("/run/secrets", str(folder))
     for path in re.findall(r'secret_file = "(.+)"', text):
         Path(path).parent.mkdir(exist_ok=True)
         Path(path).write_text(tree.facts.new_key())
     (folder / "store").mkdir(exist_ok=True)
-    (folder / "store/password").write_text("not a real one")
+    (folder / "store/password").write_text(password)
     file = folder / "edge.toml"
     file.write_text(text)
     return file

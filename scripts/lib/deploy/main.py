@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import code
+import live
 import network
 import pods
 import render
@@ -49,6 +50,7 @@ CHECKS: dict[str, Callable[[Tree], Iterator[str]]] = {
     "ports exist where somebody names them": network.ports,
     "names lead to services, visitors' host to a room": network.names,
     "the edge accepts the settings": code.settings,
+    "an edge starts on the local overlay's Redis": live.edge_starts,
     "variables and flags are some that programs read": code.arguments,
     "metrics and labels are some that programs have": code.metrics,
     "edges are added before they are full": code.scaling,
@@ -128,6 +130,8 @@ def notes(tree: Tree) -> None:
         say("note    there is no kubectl 1.21 or newer: rendered by the small renderer alone")
     if not tree.facts.vestibule:
         say("note    target/debug/vestibule is not built: settings are not checked")
+    if not live.possible(tree):
+        say("note    target/debug/vestibule or redis-server is missing: no edge was started")
     if not shutil.which("haproxy"):
         say("note    there is no HAProxy: the sidecar's file is not checked")
     for program in ("vestibule", "box-office"):
