@@ -1,21 +1,15 @@
 //! What one edge knows of one room: how far it has heard, and what it remembers for a store that may forget.
 
-use std::collections::{HashMap, HashSet};
+mod ledger;
+
 use std::sync::Arc;
 
 use crate::ids::{Incarnation, TicketId, VisitorId};
 use crate::queue::{Event, Head, Restore, Session, Survey, Witness};
-use crate::sorted::SortedSet;
 use crate::time::Micros;
 
-/// Sessions that one edge remembers of one room.
-pub const MAX_SESSIONS: usize = 100_000;
-/// Spent tickets of one generation; two generations are remembered.
-pub const MAX_SPENT: usize = 100_000;
-/// Sessions that were ended before their time.
-pub const MAX_REVOKED: usize = 100_000;
-/// As many bygone revocations are dropped with each new one: twice as fast as they come.
-const DROPPED_AT_ONCE: usize = 2;
+use self::ledger::Ledger;
+pub use self::ledger::{MAX_RECENT, MAX_REVOKED, MAX_SESSIONS, MAX_SPENT};
 
 /// One edge's knowledge of one room.
 #[derive(Debug, Clone, Default)]
@@ -135,21 +129,22 @@ impl Node {
     /// A session that this edge saw begin, go on, or come by with its pass.
     pub fn entered(&mut self, visitor: VisitorId, ticket: TicketId, session: Session) {
         self.ledger.spend(ticket, visitor);
-        self.ledger.keep(visitor, ticket, session);
+        if self.ledger.keep(visitor, ticket, session) {
+            let heard = self.told.map_or(Micros::ZERO, |told| told.clock);
+            self.ledger.note_recent(visitor, heard);
+        }
     }
 
     /// A session that this edge extended by itself while the store was away: to be reported when it answers again.
     pub fn lent(&mut self, visitor: VisitorId, ticket: TicketId, session: Session) {
         self.entered(visitor, ticket, session);
-        self.ledger.lent.insert(visitor);
+        self.ledger.lend(visitor);
     }
 
     /// A ticket that bought its session, lapsed too often, or was given back with its place.
     pub fn spent(&mut self, visitor: VisitorId, ticket: TicketId) {
         self.ledger.spend(ticket, visitor);
-        if self.ledger.sessions.get(&visitor).is_some_and(|(kept, _)| *kept == ticket) {
-            self.ledger.drop_session(visitor);
-        }
+        self.ledger.end(visitor, ticket);
     }
 
     /// A session that was ended before its time: its pass is good for nothing.
@@ -158,7 +153,7 @@ impl Node {
     }
 
     pub fn is_revoked(&self, ticket: TicketId) -> bool {
-        self.ledger.revoked.contains(&ticket)
+        self.ledger.is_revoked(ticket)
     }
 
     /// Everything that a store in a new life has to be told, but for waiters and turns.
@@ -166,82 +161,10 @@ impl Node {
         self.ledger.report(now)
     }
 
-    /// The sessions that were extended by this edge alone; asked once.
+    /// What a store that was away has to be told although it does not look as if it had forgotten anything: the
+    /// sessions that were extended by this edge alone, and the newest. Asked once.
     pub fn take_lent(&mut self, now: Micros) -> Vec<Restore> {
-        let lent = std::mem::take(&mut self.ledger.lent);
-        lent.iter().filter_map(|visitor| self.ledger.session(*visitor, now)).collect()
-    }
-}
-
-/// What one edge remembers of sessions and tickets. Bounded: the oldest tickets are forgotten first, and the sessions
-/// and revocations that end first. Whatever is added costs a logarithm at most: the gate waits for it.
-#[derive(Debug, Clone, Default)]
-struct Ledger {
-    sessions: HashMap<VisitorId, (TicketId, Session)>,
-    /// The same visitors by the end of the session.
-    ends: SortedSet<VisitorId>,
-    lent: HashSet<VisitorId>,
-    spent: HashMap<TicketId, VisitorId>,
-    spent_before: HashMap<TicketId, VisitorId>,
-    /// By the end of the last pass.
-    revoked: SortedSet<TicketId>,
-}
-
-impl Ledger {
-    fn keep(&mut self, visitor: VisitorId, ticket: TicketId, session: Session) {
-        let known = self.sessions.get(&visitor);
-        // Another tab shows the pass from before the extension.
-        if known.is_some_and(|&(kept, known)| kept == ticket && known.ends > session.ends) {
-            return;
-        }
-        if known.is_none()
-            && self.sessions.len() >= MAX_SESSIONS
-            && let Some((_, first)) = self.ends.first()
-        {
-            self.drop_session(first);
-        }
-        self.sessions.insert(visitor, (ticket, session));
-        self.ends.insert(visitor, session.ends.0);
-    }
-
-    fn drop_session(&mut self, visitor: VisitorId) {
-        self.sessions.remove(&visitor);
-        self.ends.remove(&visitor);
-        self.lent.remove(&visitor);
-    }
-
-    fn revoke(&mut self, ticket: TicketId, until: Micros, now: Micros) {
-        self.revoked.drain_to(now.0, DROPPED_AT_ONCE);
-        if until > now {
-            self.revoked.insert(ticket, until.0);
-        }
-        if self.revoked.len() > MAX_REVOKED as u64
-            && let Some((_, first)) = self.revoked.first()
-        {
-            self.revoked.remove(&first);
-        }
-    }
-
-    fn spend(&mut self, ticket: TicketId, visitor: VisitorId) {
-        if self.spent.len() >= MAX_SPENT {
-            self.spent_before = std::mem::take(&mut self.spent);
-        }
-        self.spent.insert(ticket, visitor);
-    }
-
-    fn session(&self, visitor: VisitorId, now: Micros) -> Option<Restore> {
-        let &(ticket, session) = self.sessions.get(&visitor)?;
-        (session.ends > now).then_some(Restore::Session { visitor, ticket, session })
-    }
-
-    /// Ended sessions and spent tickets first: what follows can then not bring them back.
-    fn report(&self, now: Micros) -> Vec<Restore> {
-        let revoked = self.revoked.iter().filter(|(until, _)| *until > now.0);
-        let revoked = revoked.map(|(until, ticket)| Restore::Revoked { ticket, until: Micros(until) });
-        let spent = self.spent.iter().chain(&self.spent_before);
-        let spent = spent.map(|(&ticket, &visitor)| Restore::Spent { visitor, ticket });
-        let sessions = self.sessions.keys().filter_map(|&visitor| self.session(visitor, now));
-        revoked.chain(spent).chain(sessions).collect()
+        self.ledger.take_lent(now)
     }
 }
 
@@ -311,6 +234,7 @@ mod tests {
         node.spent(visitor, ticket);
         assert_eq!(node.report(Micros::ZERO), [spent]);
     }
+
     /// Distinct for distinct numbers.
     fn id(number: u64) -> [u8; 12] {
         std::array::from_fn(|place| number.to_be_bytes().get(place).copied().unwrap_or_default())
@@ -334,6 +258,46 @@ mod tests {
         node.entered(visitor, next, short);
         let told = [Restore::Session { visitor, ticket: next, session: short }];
         assert!(node.report(Micros::ZERO).ends_with(&told), "another session is another session");
+    }
+
+    #[test]
+    fn the_newest_sessions_are_told_once_after_an_outage_for_a_copy_may_lack_them_unnoticed() {
+        let (mut node, mut queue) = (Node::default(), queue(1));
+        let ends = |secs| session(START + Duration::from_secs(secs));
+        let who = |number| (VisitorId::from_random(id(number)), TicketId::from_random(id(number)));
+        let mut hear = |node: &mut Node, secs| {
+            let now = Now::at(START + Duration::from_secs(secs));
+            node.heard(&queue.admit(&Rules::default(), now, &caller(1, None)));
+        };
+        let told = |number, secs| {
+            let (visitor, ticket) = who(number);
+            Restore::Session { visitor, ticket, session: ends(secs) }
+        };
+        for (number, secs) in [(1, 0), (2, 1), (3, 11)] {
+            hear(&mut node, secs);
+            node.entered(who(number).0, who(number).1, ends(60));
+        }
+        // Shown again it is no news; extended it is.
+        node.entered(who(1).0, who(1).1, ends(60));
+        let lent = node.take_lent(START);
+        assert!(!lent.contains(&told(1, 60)) && lent.contains(&told(2, 60)) && lent.contains(&told(3, 60)));
+        assert_eq!(node.take_lent(START), []);
+        node.entered(who(1).0, who(1).1, ends(90));
+        assert_eq!(node.take_lent(START), [told(1, 90)]);
+    }
+
+    #[test]
+    fn of_too_many_new_sessions_the_newest_are_told() {
+        let mut node = Node::default();
+        let last = MAX_RECENT as u64 + 10;
+        for number in 0..last {
+            let (visitor, ticket) = (VisitorId::from_random(id(number)), TicketId::from_random(id(number)));
+            node.entered(visitor, ticket, session(START + Duration::from_micros(number)));
+        }
+        let told = node.take_lent(Micros::ZERO);
+        assert_eq!(told.len(), MAX_RECENT);
+        let ends = |item: &Restore| matches!(item, Restore::Session { session, .. } if session.ends >= START + Duration::from_micros(10));
+        assert!(told.iter().all(ends));
     }
 
     #[test]
@@ -372,7 +336,8 @@ mod tests {
         for number in many..many + many / 2 {
             revoke(&mut node, number, later, over);
         }
-        assert_eq!(node.ledger.revoked.len(), many / 2, "only what is still good for something");
+        let told = node.report(over);
+        assert_eq!(told.len() as u64, many / 2, "only what is still good for something");
         revoke(&mut node, 0, over, over);
         assert!(!node.is_revoked(TicketId::from_random(id(0))), "its pass is over already");
     }
