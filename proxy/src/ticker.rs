@@ -68,6 +68,8 @@ struct Ticker {
     offer_due: Option<Instant>,
     /// Events after this number were missed and have still to be read back.
     missed: Option<u64>,
+    /// Whom other edges gave up although they are seen here, until the store has taken them back.
+    given_up: Vec<VisitorId>,
     /// The store is in another life: once it has settled, what all edges reported is asked for.
     forgot: bool,
     /// Since when the store has been away.
@@ -88,6 +90,7 @@ impl Ticker {
             retry: RETRY_LEAST,
             offer_due: Some(now),
             missed: None,
+            given_up: Vec::new(),
             forgot: false,
             away_since: None,
             probe: None,
@@ -317,12 +320,22 @@ impl Ticker {
 
     /// Another edge gave these up: whoever is seen here keeps the place.
     async fn contradict(&mut self, absent: &[VisitorId]) {
-        if !absent.is_empty() {
-            let here = self.hall.hub.seen_here(absent, self.hall.now());
-            if let Err(error) = self.hall.present(&here).await {
-                self.failed(&error);
-            }
+        self.given_up.extend_from_slice(absent);
+        if let Err(error) = self.take_back().await {
+            self.failed(&error);
         }
+    }
+
+    /// A store whose memory is full takes no places: they are presented again until it does.
+    async fn take_back(&mut self) -> Result<(), StoreError> {
+        if self.given_up.is_empty() {
+            return Ok(());
+        }
+        let here = self.hall.hub.seen_here(&self.given_up, self.hall.now());
+        self.given_up = here.iter().map(|arrival| arrival.visitor).collect();
+        self.hall.present(&here).await?;
+        self.given_up.clear();
+        Ok(())
     }
 
     /// Gives back the places of those who went away.
@@ -333,7 +346,7 @@ impl Ticker {
         if self.hall.reach() == Reach::Away || self.hall.healing.is_telling() {
             return;
         }
-        if let Err(error) = self.hall.present(&self.hall.hub.unheard()).await {
+        if let Err(error) = self.present_late().await {
             tracing::debug!(room = %self.hall.name, %error, "some tickets are presented later");
         }
         let away: Vec<VisitorId> = self.hall.hub.absent(self.hall.now());
@@ -344,6 +357,12 @@ impl Ticker {
                 tracing::warn!(room = %self.hall.name, %error, "absent visitors keep their places for now");
             }
         }
+    }
+
+    /// Presents those whom the store would not take when they came, or were given up.
+    async fn present_late(&mut self) -> Result<(), StoreError> {
+        self.hall.present(&self.hall.hub.unheard()).await?;
+        self.take_back().await
     }
 
     fn tick_age(&self) -> Duration {

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use room::queue::Leave;
 use room::time::Micros;
 use room::wire::State;
 use vestibule::hall::Reach;
@@ -211,4 +212,23 @@ async fn a_store_whose_memory_is_full_takes_no_places_and_still_gives_turns_and_
     assert!(fleet.edges.iter().all(|edge| edge.hall().reach() == Reach::Here), "it is not away");
     assert_eq!(fleet.redis.cli(&["CONFIG", "SET", "maxmemory", "0"]), "OK");
     late.join().await;
+}
+
+#[tokio::test]
+async fn a_place_that_another_edge_gives_up_while_memory_is_full_is_taken_back_when_there_is_room() {
+    let fleet = Fleet::open(2, &format!("total_active_users = 1\nsettle_window = \"0s\"\n{MANY}")).await;
+    let [one, two] = &fleet.edges[..] else { panic!("two edges") };
+    let mut holder = shopper(one).await;
+    let mut waiter = Waiter::at(two).await;
+    // Edges bring their people back after an outage: also one that a visitor has left for another.
+    let arrivals = two.hall().hub.arrivals();
+    one.hall().link.arrive(&arrivals).await.unwrap();
+    until("the second edge knows the line", || two.counts().waiting == 1).await;
+    assert_eq!(fleet.redis.cli(&["CONFIG", "SET", "maxmemory", "1"]), "OK");
+    one.hall().link.leave(&[Leave::Absent(arrivals[0].visitor)]).await.unwrap();
+    until("the second edge knows that the place is gone", || two.counts().waiting == 0).await;
+    assert_eq!(fleet.redis.cli(&["CONFIG", "SET", "maxmemory", "0"]), "OK");
+    until("the place is back", || fleet.in_line() == 1).await;
+    assert_eq!(holder.call("POST leave").await.status, 204);
+    waiter.screen.next_of("queue.turn").await;
 }
