@@ -220,7 +220,7 @@ impl Ticker {
         self.learn_again().await;
     }
 
-    /// Sessions that another edge saw end, and of which this one had not heard when the store forgot.
+    /// What other edges told a store that forgot: sessions that ended, and turns of visitors who wait here by now.
     async fn learn_again(&mut self) {
         let settles = |known: &Known| known.settling_until.is_some_and(|until| until > self.hall.now());
         if !self.forgot || self.hall.known().is_none_or(|known| settles(&known)) {
@@ -229,8 +229,9 @@ impl Ticker {
         self.forgot = false;
         if let Err(error) = self.survey(true).await {
             self.forgot = true;
-            self.failed(&error);
+            return self.failed(&error);
         }
+        self.hall.healing.ask_for_waiters();
     }
 
     fn store_is_back(&mut self) {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use room::ids::RoomName;
+use room::ids::{Incarnation, RoomName};
 use room::queue::{
     Arrival, Arrived, Change, Claim, Claimed, Control, Event, Leave, Renewal, Renewed, Report, Survey,
 };
@@ -29,6 +29,8 @@ struct Line {
     cut: AtomicBool,
     /// The next tick takes as long as [`SILENCE`].
     stalls: AtomicBool,
+    /// What the edge remembers does not get through.
+    mute: AtomicBool,
     /// How many times it is still refused to read back.
     refuses: AtomicU32,
     read_back: AtomicU32,
@@ -42,6 +44,7 @@ impl Line {
             silent: broadcast::channel(1).0,
             cut: AtomicBool::default(),
             stalls: AtomicBool::default(),
+            mute: AtomicBool::default(),
             refuses: AtomicU32::default(),
             read_back: AtomicU32::default(),
             presented: AtomicU32::default(),
@@ -84,6 +87,9 @@ impl Store for Line {
     }
 
     async fn restore(&self, call: Call<'_>, report: &Report) -> Result<Answer<()>, StoreError> {
+        if self.mute.load(Ordering::Relaxed) {
+            return Err(refused());
+        }
         self.through()?.restore(call, report).await
     }
 
@@ -155,4 +161,39 @@ async fn an_edge_that_was_silent_for_long_presents_its_people_again() {
     line.stalls.store(true, Ordering::Relaxed);
     until_within("its people are presented", HEALED, || presented() > before).await;
     assert_eq!(edge.hall().reach(), Reach::Here, "the store was never away");
+}
+
+#[tokio::test]
+async fn a_turn_that_one_edge_tells_a_store_that_forgot_reaches_the_visitor_at_another() {
+    let memory = Arc::new(Memory::default());
+    let store: Arc<dyn Store> = Arc::clone(&memory) as _;
+    let line = Line::to(&store);
+    let room = format!("{ROOM}\n{MANY}");
+    let (edge, other) = (Site::over(Arc::clone(&line) as _, &room).await, Site::over(store, &room).await);
+    let mut holder = other.visitor();
+    assert_eq!(holder.visit("/").await.shows(), "GET /");
+    let Waiter { mut visitor, mut screen } = Waiter::at(&edge).await;
+    let earlier = memory.snapshot(&name());
+    assert_eq!(holder.call("POST leave").await.status, 204);
+    screen.next_of("queue.turn").await;
+    screen.close().await;
+
+    line.mute.store(true, Ordering::Relaxed);
+    let before = life(&other);
+    memory.set_back(&name(), earlier);
+    until("the store's next life", || life(&other) != before).await;
+    visitor.edge = other.address;
+    let mut screen = visitor.watch().await;
+    assert!(!other.is_settled(), "the first edge has still to tell of the turn");
+    line.mute.store(false, Ordering::Relaxed);
+    screen.next_of("queue.turn").await;
+    assert_eq!(visitor.visit("/in").await.shows(), "GET /in");
+}
+
+fn name() -> RoomName {
+    "e1".parse().unwrap()
+}
+
+fn life(edge: &Site) -> Incarnation {
+    edge.hall().known().unwrap().head.incarnation
 }
