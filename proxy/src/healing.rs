@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use room::queue::{Report, Restore};
+use room::ids::VisitorId;
+use room::queue::{Event, Report, Restore};
 use store::StoreError;
 use store::batch::MOST;
 use tokio::sync::Notify;
@@ -30,6 +31,8 @@ struct State {
     wish: Option<Wish>,
     /// Something is being told at this moment.
     telling: bool,
+    /// Turns of the life before, of which this edge heard late.
+    late: Vec<Restore>,
 }
 
 /// The greater includes the lesser.
@@ -89,19 +92,36 @@ impl Healing {
         wish
     }
 
+    fn take_late(&self) -> Vec<Restore> {
+        std::mem::take(&mut self.state().late)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// A word of a former life that comes when the store has begun another: visitors who wait here have turns by it, which
+/// the store is told of as long as it gathers what was forgotten.
+pub fn recall(hall: &Hall, event: &Event) {
+    if event.turns.is_empty() || event.head.incarnation == hall.link.incarnation() {
+        return;
+    }
+    let named: Vec<VisitorId> = event.turns.iter().map(|(visitor, _)| *visitor).collect();
+    let here = hall.hub.seen_here(&named, hall.now());
+    let turns = here.iter().map(|at| Restore::Turn { visitor: at.visitor, ticket: at.ticket });
+    hall.healing.state().late.extend(turns);
+    hall.healing.ask_for_waiters();
+}
+
 /// Tells the store of one room what is asked for, until it is dropped.
 pub async fn run(hall: Arc<Hall>) {
     let mut retry = RETRY_LEAST;
-    // Sessions that were extended by this edge alone, and of which the store does not know.
-    let mut lent = Vec::new();
+    // Sessions that were extended by this edge alone, and turns heard of late: the store does not know of them.
+    let mut owed = Vec::new();
     loop {
         while let Some(wish) = hall.healing.take() {
-            match tell(&hall, wish, &mut lent).await {
+            match tell(&hall, wish, &mut owed).await {
                 Ok(()) => retry = RETRY_LEAST,
                 Err(error) => {
                     tracing::debug!(room = %hall.name, %error, "the store is told again what this edge knows");
@@ -115,21 +135,27 @@ pub async fn run(hall: Arc<Hall>) {
     }
 }
 
-async fn tell(hall: &Hall, wish: Wish, lent: &mut Vec<Restore>) -> Result<(), StoreError> {
-    lent.extend(hall.link.note(|node| node.take_lent(hall.now())));
-    restore(hall, lent).await?;
-    lent.clear();
+async fn tell(hall: &Hall, wish: Wish, owed: &mut Vec<Restore>) -> Result<(), StoreError> {
+    tell_owed(hall, owed).await?;
     match wish {
         Wish::Lent => Ok(()),
         Wish::Waiters if hall.healing.is_leaving() => Ok(()),
         Wish::Waiters => present_all(hall).await,
-        Wish::All => tell_all(hall).await,
+        Wish::All => tell_all(hall, owed).await,
     }
+}
+
+async fn tell_owed(hall: &Hall, owed: &mut Vec<Restore>) -> Result<(), StoreError> {
+    owed.extend(hall.link.note(|node| node.take_lent(hall.now())));
+    owed.extend(hall.healing.take_late());
+    restore(hall, owed).await?;
+    owed.clear();
+    Ok(())
 }
 
 /// The room settles when every edge has done this. Another life that begins meanwhile is heard, and asks for all of it
 /// again.
-async fn tell_all(hall: &Hall) -> Result<(), StoreError> {
+async fn tell_all(hall: &Hall, owed: &mut Vec<Restore>) -> Result<(), StoreError> {
     let life = hall.link.incarnation();
     let mut items = hall.link.ask(|node| node.report(hall.now()));
     items.extend(hall.hub.turns());
@@ -140,6 +166,7 @@ async fn tell_all(hall: &Hall) -> Result<(), StoreError> {
         return Ok(());
     }
     present_all(hall).await?;
+    tell_owed(hall, owed).await?;
     hall.link.restore(&Report { items: Vec::new(), complete: Some(life) }).await
 }
 

@@ -131,7 +131,7 @@ impl Ticker {
     /// An event, ours or another edge's; a tick puts off our own.
     async fn heard(&mut self, event: &Event) {
         match self.hall.hear(event) {
-            Heard::Old => return,
+            Heard::Old => return healing::recall(&self.hall, event),
             Heard::Gap { after, before } => self.read_back(after, before).await,
             Heard::Anew => self.forgot = true,
             Heard::Next => {}

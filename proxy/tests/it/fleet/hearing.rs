@@ -15,6 +15,7 @@ use tokio::sync::broadcast;
 use vestibule::hall::Reach;
 
 use super::{HEALED, MANY, Waiter};
+use crate::rig::soon;
 use crate::site::{Site, until, until_within};
 
 const ROOM: &str = "total_active_users = 1\nsettle_window = \"0s\"\nnew_users_per_minute = 6000";
@@ -188,6 +189,48 @@ async fn a_turn_that_one_edge_tells_a_store_that_forgot_reaches_the_visitor_at_a
     line.mute.store(false, Ordering::Relaxed);
     screen.next_of("queue.turn").await;
     assert_eq!(visitor.visit("/in").await.shows(), "GET /in");
+}
+
+#[tokio::test]
+async fn a_turn_of_the_life_before_that_is_heard_of_late_is_kept() {
+    let memory = Arc::new(Memory::default());
+    let store: Arc<dyn Store> = Arc::clone(&memory) as _;
+    let line = Line::to(&store);
+    let room = format!("{ROOM}\n{MANY}");
+    let (edge, other) = (Site::over(Arc::clone(&line) as _, &room).await, Site::over(store, &room).await);
+    let mut holder = other.visitor();
+    assert_eq!(holder.visit("/").await.shows(), "GET /");
+    let Waiter { mut visitor, mut screen } = Waiter::at(&edge).await;
+    until("the other edge knows of the place", || other.counts().waiting == 1).await;
+    let earlier = memory.snapshot(&name());
+    line.cut.store(true, Ordering::Relaxed);
+    until("the edge noticed", || edge.hall().reach() == Reach::Away).await;
+    let mut events = other.hall().link.listen();
+    assert_eq!(holder.call("POST leave").await.status, 204);
+    let given = async {
+        loop {
+            let event = events.recv().await.unwrap();
+            if !event.turns.is_empty() {
+                return event;
+            }
+        }
+    };
+    let given = soon("the turn", given).await;
+
+    let before = life(&other);
+    memory.set_back(&name(), earlier);
+    until("the store's next life", || life(&other) != before).await;
+    // It goes on settling while this edge cannot tell all.
+    line.mute.store(true, Ordering::Relaxed);
+    line.cut.store(false, Ordering::Relaxed);
+    until_within("the edge is in that life too", HEALED, || life(&edge) == life(&other)).await;
+    line.silent.send(given).unwrap();
+    let recalled = || edge.hall().healing.is_telling();
+    until("it has something to tell", recalled).await;
+    line.mute.store(false, Ordering::Relaxed);
+    screen.next_of("queue.turn").await;
+    assert_eq!(visitor.visit("/in").await.shows(), "GET /in");
+    assert_eq!(other.survey().await.admitted, 1, "the turn of before, not another");
 }
 
 fn name() -> RoomName {
