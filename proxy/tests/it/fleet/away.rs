@@ -105,10 +105,10 @@ fn ends_of(fleet: &Fleet, visitors: &[Visitor]) -> Vec<u64> {
 async fn an_edge_extends_a_session_by_one_duration_and_no_further() {
     let mut fleet = Fleet::open(2, &format!("total_active_users = 1\n{SHORT}\n{MANY}")).await;
     let mut inside = shopper(&fleet.edges[0]).await;
+    let granted = pass_of(&fleet.edges[0], &inside).expires_at_secs;
     Outage::Stopped.begin(&mut fleet);
     fleet.reach(Reach::Away).await;
     let edge = &fleet.edges[0];
-    let granted = pass_of(edge, &inside).expires_at_secs;
     let mut last = granted;
     let ended = tokio::time::timeout(Duration::from_secs(20), async {
         // At the edges in turn: what one extended, the other does not extend once more.
