@@ -35,6 +35,16 @@ def metrics(tree: Tree) -> Iterator[str]:
                     yield f"{variant}: HorizontalPodAutoscaler {item['metadata']['name']}: unknown metric {metric['pods']['metric']['name']}"
 
 
+def adapter(tree: Tree) -> Iterator[str]:
+    """The values for the metrics adapter serve what the plain autoscalers ask for."""
+    served = {rule["name"]["as"] for rule in yaml.safe_load(tree.text("k8s/platform/prometheus-adapter.yaml"))["rules"]["custom"]}
+    for variant in VARIANTS:
+        for item in tree.of_kind(variant, "HorizontalPodAutoscaler"):
+            for metric in item["spec"]["metrics"]:
+                if metric["type"] == "Pods" and metric["pods"]["metric"]["name"] not in served:
+                    yield f"{variant}: k8s/platform/prometheus-adapter.yaml does not serve {metric['pods']['metric']['name']}"
+
+
 def queries(tree: Tree, variant: str) -> Iterator[tuple[str, str]]:
     for item in tree.of_kind(variant, "PrometheusRule"):
         for group in item["spec"]["groups"]:

@@ -18,6 +18,7 @@ import schemas
 import seeds
 import supply
 import terraform
+import walls
 from facts import Facts
 from tree import VARIANTS, Tree
 
@@ -47,12 +48,15 @@ CHECKS: dict[str, Callable[[Tree], Iterator[str]]] = {
     "there is time to linger and drain": pods.endings,
     "policies close everything and speak of every pod": network.policies_cover,
     "pods reach whom they should, and nobody else": network.flows,
+    "policies open to the outside what is meant": walls.outside,
+    "Cilium's policies open the same": walls.cilium,
     "ports exist where somebody names them": network.ports,
     "names lead to services, visitors' host to a room": network.names,
     "the edge accepts the settings": code.settings,
     "an edge starts on the local overlay's Redis": live.edge_starts,
     "variables and flags are some that programs read": code.arguments,
     "metrics and labels are some that programs have": code.metrics,
+    "the metrics adapter serves the autoscalers": code.adapter,
     "edges are added before they are full": code.scaling,
     "every ConfigMap and Secret is made by somebody": code.references,
     "local secrets are fresh and complete": code.local_keys,
@@ -69,6 +73,8 @@ CHECKS: dict[str, Callable[[Tree], Iterator[str]]] = {
     "workflows pass an audit of their security": supply.workflow_audit,
     "workflows have bounds and run what everybody runs": supply.workflow_habits,
     "YAML is tidy": supply.yaml_style,
+    "shell scripts pass shellcheck": supply.shell,
+    "links in the guides lead somewhere": supply.links,
     "the changelog knows the version": supply.changelog,
     "Argo CD finds the overlay": supply.argo,
     "HAProxy accepts the sidecar's file": supply.haproxy,

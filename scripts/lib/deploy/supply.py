@@ -12,6 +12,7 @@ from tree import Tree, run
 
 HERE = Path(__file__).parent
 DOCKERFILE = "k8s/images/Dockerfile"
+GUIDES = ("k8s/README.md", "docs/EKS.md", "docs/OPERATIONS.md", "CHANGELOG.md")
 
 
 def dockerfile_lint(tree: Tree) -> Iterator[str]:
@@ -103,6 +104,31 @@ def yaml_style(tree: Tree) -> Iterator[str]:
 braces: {max-spaces-inside: 1}, comments: {min-spaces-from-content: 1}, octal-values: disable}}"
     told = run(tree.program("yamllint"), "--format=parsable", "-d", rules, tree.root / "k8s", tree.root / ".github")
     yield from (line.replace(str(tree.root) + "/", "") for line in told.stdout.splitlines())
+
+
+def shell(tree: Tree) -> Iterator[str]:
+    if shutil.which("shellcheck"):
+        told = run("shellcheck", "--format=gcc", tree.root / "k8s/overlays/local/secrets")
+        yield from (line.replace(str(tree.root) + "/", "") for line in told.stdout.splitlines())
+
+
+def links(tree: Tree) -> Iterator[str]:
+    """Files exist, and headings; what lies outside the copy is looked for in the project."""
+    for guide in GUIDES:
+        for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", tree.text(guide)):
+            path, _, anchor = target.partition("#")
+            file = ((tree.root / guide).parent / path).resolve() if path else tree.root / guide
+            if not file.exists():
+                file = tree.facts.root / file.relative_to(tree.root.resolve())
+            if not file.exists():
+                yield f"{guide}: {target} does not exist"
+            elif anchor and anchor not in {slug(heading) for heading in re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)}:
+                yield f"{guide}: {target} is no heading there"
+
+
+def slug(heading: str) -> str:
+    """As GitHub makes one."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def changelog(tree: Tree) -> Iterator[str]:

@@ -96,6 +96,8 @@ def overlay(tree: Tree) -> Iterator[str]:
         ("database_subnets", f"{OVERLAY}/network-policies.yaml"),
         ("public_subnets", "k8s/components/nlb/kustomization.yaml"),
         ("public_subnets", "k8s/components/nlb/network-policy.yaml"),
+        ("public_subnets", "k8s/components/cilium/policies.yaml"),
+        ("public_subnets", "k8s/platform/traefik.yaml"),
     ):
         meant = set(re.findall(r"[\d.]+/\d+", defaults.get(subnets, "")))
         if meant != set(re.findall(r"\d+\.\d+\.\d+\.\d+/\d+", tree.text(path))):
