@@ -47,7 +47,7 @@ impl Redis {
             "port {port}\nbind 127.0.0.1\n\
              sentinel monitor {MASTER} 127.0.0.1 {primary} 2\n\
              sentinel down-after-milliseconds {MASTER} 1000\n\
-             sentinel failover-timeout {MASTER} 4000\n"
+             sentinel failover-timeout {MASTER} {NEVER}\n"
         );
         let file = home.join("sentinel.conf");
         std::fs::write(&file, config).map_err(Trouble::io(file.display().to_string()))?;
@@ -116,6 +116,12 @@ impl Redis {
 /// The name that sentinels know the primary by.
 pub(crate) const MASTER: &str = "vestibule";
 
+/// `failover-timeout` of the sentinels, in milliseconds. After as long they make a replica follow its primary by the
+/// address that they know: past our link, and then no write would be lost.
+const NEVER: u32 = 3_600_000;
+/// What it is once the primary is gone: a vote without a winner is repeated soon.
+const VOTE_AGAIN: &str = "4000";
+
 /// A primary, its replica, and three sentinels.
 #[derive(Debug)]
 pub(crate) struct Watched {
@@ -163,17 +169,32 @@ impl Watched {
         true
     }
 
-    /// Bytes of writes that the replica has not got.
+    /// Bytes of writes that the replica has not got; trouble while one of them does not say.
     pub(crate) async fn lag(&self) -> Result<u64, Trouble> {
-        let primary: u64 = self.primary.info("master_repl_offset").await?.parse().unwrap_or_default();
-        let replica: u64 = self.replica.info("slave_repl_offset").await?.parse().unwrap_or_default();
+        let primary = offset(&self.primary, "master_repl_offset").await?;
+        let replica = offset(&self.replica, "slave_repl_offset").await?;
         Ok(primary.saturating_sub(replica))
+    }
+
+    /// The primary dies, for good.
+    pub(crate) async fn kill_primary(&mut self) -> Result<(), Trouble> {
+        self.primary.kill().await;
+        for sentinel in &self.sentinels {
+            sentinel.cli(&["SENTINEL", "SET", MASTER, "failover-timeout", VOTE_AGAIN]).await?;
+        }
+        Ok(())
     }
 
     /// Whether the sentinels have made the replica the primary.
     pub(crate) async fn has_failed_over(&self) -> bool {
         self.replica.info("role").await.is_ok_and(|role| role == "master")
     }
+}
+
+async fn offset(redis: &Redis, field: &str) -> Result<u64, Trouble> {
+    let told = redis.info(field).await?;
+    told.parse()
+        .map_err(|_| Trouble::Refused { command: format!("INFO {field} of {}", redis.name), answer: told })
 }
 
 /// Three nodes that share the slots, and a replica of the one that has the room's.
