@@ -1,5 +1,6 @@
 //! The zeros of a trial, from the visitors' stories alone.
 
+mod bridged;
 mod sockets;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +21,8 @@ pub(crate) use sockets::{MOMENT, RESUMED_WITHIN, Sockets};
 /// Judges a trial. Offenders' stories are written beside its logs.
 pub(crate) fn judge(played: &Played, report: &mut Report) {
     let stories: Vec<&Story> = played.stories.iter().filter(|story| story.part == Part::Visitor).collect();
-    let (facts, _) = facts::establish(&stories, Some(CLAIM_WINDOW));
+    let (mut facts, clock) = facts::establish(&stories, Some(CLAIM_WINDOW));
+    bridged::widen(&stories, &mut facts, clock);
     let mut offenders = BTreeSet::new();
 
     let lost = lost(&stories, &facts);

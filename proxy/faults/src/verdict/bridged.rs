@@ -1,0 +1,93 @@
+//! Turns that were open while no tick came: their deadlines were moved by as much, so they look younger than they are
+//! to who hears of them late.
+
+use std::time::Duration;
+
+use crowd::clock::Span;
+use crowd::proof::facts::{Facts, ServerClock};
+use crowd::story::Story;
+use room::queue::TICK_GAP;
+use room::time::Micros;
+
+/// Widens when turns were given to what is certain. `facts` are those of `stories`, in their order.
+pub(super) fn widen(stories: &[&Story], facts: &mut [Facts], clock: ServerClock) {
+    let gaps = gaps(facts);
+    for (story, person) in stories.iter().zip(facts) {
+        let (Some(turn), Some(given)) = (story.turn, person.given) else { continue };
+        let seen = clock.of(Span::at(turn.seen)).to;
+        let moved: Duration = gaps
+            .iter()
+            .filter(|gap| gap.to >= given.to && gap.to <= seen)
+            .map(|gap| gap.to.since(gap.from))
+            .sum();
+        let waited = person.last_waiting.unwrap_or_default();
+        person.given = Some(Span::new((given.from - moved).max(waited).min(given.from), given.to));
+    }
+}
+
+/// Stretches in which nobody got a turn.
+fn gaps(facts: &[Facts]) -> Vec<Span> {
+    let mut given: Vec<Micros> = facts.iter().filter_map(|person| Some(person.given?.to)).collect();
+    given.sort_unstable();
+    let pairs = given.iter().zip(given.iter().skip(1));
+    pairs.filter(|(from, to)| to.since(**from) > TICK_GAP).map(|(from, to)| Span::new(*from, *to)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crowd::proof::order;
+    use crowd::story::Turn;
+
+    use super::*;
+
+    fn ms(millis: u64) -> Micros {
+        Micros(millis * 1000)
+    }
+
+    /// Came at `came`, was last told to wait at `waited`, heard at `seen` of a turn that seems to be of `given`.
+    fn person(id: u64, came: u64, waited: u64, given: u64, seen: u64) -> (Story, Facts) {
+        let turn = Turn { seen: ms(seen), expires: Some(ms(given + 20_000)) };
+        let facts = Facts {
+            id,
+            arrival: Some(Span::at(ms(came))),
+            joined: Some(Span::at(ms(came + 10))),
+            given: Some(Span::at(ms(given))),
+            last_waiting: Some(ms(waited)),
+            ordinary: true,
+            ..Facts::default()
+        };
+        (Story { id, turn: Some(turn), ..Story::default() }, facts)
+    }
+
+    fn inversions(people: Vec<(Story, Facts)>) -> Vec<(u64, u64)> {
+        let (stories, mut facts): (Vec<Story>, Vec<Facts>) = people.into_iter().unzip();
+        let stories: Vec<&Story> = stories.iter().collect();
+        // Stamps that are exact: both clocks are one.
+        let exact = [(Span::at(ms(1)), ms(1))];
+        widen(&stories, &mut facts, ServerClock::calibrate(exact.into_iter()));
+        order::inversions(&facts)
+    }
+
+    #[test]
+    fn a_turn_heard_of_late_may_be_of_the_last_tick_before_the_pause() {
+        let early = person(1, 0, 2000, 5500, 8000);
+        let late = person(2, 100, 2000, 3000, 3100);
+        assert_eq!(inversions(vec![early, late]), []);
+    }
+
+    #[test]
+    fn whoever_was_told_to_wait_after_the_pause_began_was_overtaken() {
+        let early = person(1, 0, 3500, 5500, 8000);
+        let late = person(2, 100, 2000, 3000, 3100);
+        assert_eq!(inversions(vec![early, late]), [(1, 2)]);
+    }
+
+    #[test]
+    fn without_a_pause_a_turn_is_of_its_own_tick() {
+        let steady =
+            (0..40).map(|tick| person(100 + tick, 500 + tick, 2000, 2000 + tick * 100, 2050 + tick * 100));
+        let early = person(1, 0, 2000, 5500, 8000);
+        let late = person(2, 100, 2000, 3000, 3100);
+        assert!(inversions(steady.chain([early, late]).collect()).iter().any(|(late, _)| *late == 1));
+    }
+}
