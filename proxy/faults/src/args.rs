@@ -8,13 +8,13 @@ use clap::Parser;
 #[derive(Debug, Clone, Parser)]
 #[command(name = "faults", version, about, after_help = EXIT_CODES)]
 pub(crate) struct Args {
-    /// Rows to play; default: all. See --list.
+    /// Rows or whole trials, in the order in which they play; default: all. See --list.
     #[arg(value_name = "ROW")]
     pub rows: Vec<String>,
     /// Print the rows and stop.
     #[arg(long)]
     pub list: bool,
-    /// Go on for so many minutes with random seeds, in random order.
+    /// Go on for so many minutes with random seeds, in random order, until something does not hold.
     #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub long: Option<u64>,
     /// The same people and moments again.
@@ -23,7 +23,7 @@ pub(crate) struct Args {
     /// Write the table of promises there, as Markdown.
     #[arg(long, value_name = "FILE")]
     pub write: Option<PathBuf>,
-    /// Leave logs and data where they are, also when everything held.
+    /// Leave logs and data where they are, also when everything held, and write down all that visitors saw.
     #[arg(long)]
     pub keep: bool,
     /// How many wait, with live sockets, while it happens.
@@ -35,6 +35,9 @@ pub(crate) struct Args {
     /// Where the programs of the fleet are; default: beside this one.
     #[arg(long, value_name = "FOLDER")]
     pub programs: Option<PathBuf>,
+    /// The edge of the release before, for the trial `skew`.
+    #[arg(long, value_name = "FILE")]
+    pub previous: Option<PathBuf>,
 }
 
 const EXIT_CODES: &str =

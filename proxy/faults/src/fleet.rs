@@ -15,14 +15,22 @@ use crate::link::Link;
 use crate::ports::Ports;
 use crate::trouble::Trouble;
 use config::{Limits, ROOM, ROOM_KEY, Secrets, StoreTable};
-use edge::{Edge, Plan};
+use edge::{Beginning, Edge};
 use redis::{Cluster, Redis, Watched};
 use shop::Shop;
+
+/// The programs that an edge may run.
+#[derive(Debug, Clone)]
+pub(crate) struct Releases {
+    pub this: PathBuf,
+    /// The one that is upgraded; the same if there is no other.
+    pub previous: PathBuf,
+}
 
 /// What all fleets of a run share: the programs, the shop, ports and secrets. Fleets come and go.
 #[derive(Debug)]
 pub(crate) struct Grounds {
-    programs: PathBuf,
+    releases: Releases,
     folder: PathBuf,
     pub secrets: Secrets,
     pub shop: Shop,
@@ -51,50 +59,71 @@ pub(crate) enum Store {
     Cluster(Cluster),
 }
 
+/// What a fleet is made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    pub kind: Kind,
+    /// By how many seconds the wall clock of each edge is wrong.
+    pub clocks: [Option<i64>; EDGES],
+    /// Every other edge is of the release before.
+    pub mixed: bool,
+}
+
 #[derive(Debug)]
 pub(crate) struct Fleet {
     pub edges: Vec<Edge>,
+    pub releases: Releases,
     pub store: Store,
     operator: String,
     pub folder: PathBuf,
 }
 
 impl Grounds {
-    pub(crate) async fn open(programs: &Path, folder: &Path) -> Result<Self, Trouble> {
+    /// `previous` is the edge of the release before, if there is one.
+    pub(crate) async fn open(
+        programs: &Path,
+        previous: Option<&Path>,
+        folder: &Path,
+    ) -> Result<Self, Trouble> {
         let mut ports = Ports::new();
         let secrets = Secrets::make(programs, folder).await?;
         let doors = [(); EDGES].map(|()| (ports.free(), ports.free()));
         let shop_port = ports.free();
         let shop = Shop::start(programs, folder, shop_port, doors[0].0).await?;
-        let (programs, folder) = (programs.to_owned(), folder.to_owned());
-        Ok(Self { programs, folder, secrets, shop, ports, doors, fleets: 0 })
+        let this = programs.join("vestibule");
+        let previous = previous.map_or_else(|| this.clone(), Path::to_owned);
+        let releases = Releases { this, previous };
+        let folder = folder.to_owned();
+        Ok(Self { releases, folder, secrets, shop, ports, doors, fleets: 0 })
     }
 
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// A fleet in perfect health. `clocks` says by how many seconds the clock of each edge is wrong.
-    pub(crate) async fn fleet(&mut self, kind: Kind, clocks: [Option<i64>; EDGES]) -> Result<Fleet, Trouble> {
+    /// A fleet in perfect health.
+    pub(crate) async fn fleet(&mut self, plan: Plan) -> Result<Fleet, Trouble> {
         self.fleets += 1;
         let folder = self.folder.join(format!("fleet-{}", self.fleets));
         std::fs::create_dir(&folder).map_err(Trouble::io(folder.display().to_string()))?;
-        let (store, tables) = self.store(kind, &folder).await?;
+        let (store, tables) = self.store(plan.kind, &folder).await?;
         let mut edges = Vec::new();
         for (index, ((port, operator), table)) in self.doors.into_iter().zip(&tables).enumerate() {
             let settings = config::settings(port, operator, self.shop.port, table, &self.secrets);
-            let plan = Plan {
+            let is_old = plan.mixed && index % 2 == 0;
+            let beginning = Beginning {
                 name: format!("edge-{}", index + 1),
                 port,
                 operator,
                 settings,
-                clock_off_by: clocks.get(index).copied().flatten(),
-                programs: &self.programs,
+                clock_off_by: plan.clocks.get(index).copied().flatten(),
+                file: if is_old { &self.releases.previous } else { &self.releases.this },
                 folder: &folder,
             };
-            edges.push(Edge::start(plan).await?);
+            edges.push(Edge::start(beginning).await?);
         }
-        Ok(Fleet { edges, store, operator: self.secrets.operator.clone(), folder })
+        let (releases, operator) = (self.releases.clone(), self.secrets.operator.clone());
+        Ok(Fleet { edges, releases, store, operator, folder })
     }
 
     async fn store(&mut self, kind: Kind, folder: &Path) -> Result<(Store, [StoreTable; EDGES]), Trouble> {

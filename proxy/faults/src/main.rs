@@ -81,7 +81,7 @@ async fn whole_run(args: &Args) -> ExitCode {
     };
     let outcomes = match run::play(args, &programs, folder.path()).await {
         Ok(outcomes) => outcomes,
-        Err(error @ Trouble::NoSuchRow(_)) => return fail(USAGE, &error),
+        Err(error @ (Trouble::NoSuchRow(_) | Trouble::NoPrevious(_))) => return fail(USAGE, &error),
         Err(error) => {
             keep(folder);
             return fail(INTERNAL, &error);

@@ -56,7 +56,7 @@ const PROMISES: &[Promise] = &[
         text: "an admitted visitor is not dropped by a deploy",
         figure: "0 failed requests; ≥ 99.9 % of sockets in 10 s; no herd",
         shown: Shown::Here {
-            rows: &["deploy"],
+            rows: &["deploy", "upgrade", "roll-back"],
             checks: &["failed requests", "sockets resumed", "most reconnects", "edges ended"],
         },
     },

@@ -7,7 +7,7 @@ mod store;
 
 use crowd::clock::Span;
 
-use crate::fleet::{EDGES, Grounds, Kind};
+use crate::fleet::{EDGES, Grounds, Kind, Plan};
 use crate::report::Report;
 use crate::stage::{Played, Scale, Stage};
 use crate::trouble::Trouble;
@@ -35,26 +35,29 @@ pub(crate) enum Row {
     Tickets,
     Flood,
     BadClients,
+    Mixed,
+    Upgrade,
+    RollBack,
 }
 
 /// Rows that share a fleet and a crowd, in the order in which they play.
 #[derive(Debug)]
 pub(crate) struct Trial {
     pub name: &'static str,
-    pub kind: Kind,
-    /// By how many seconds the wall clock of each edge is wrong.
-    pub clocks: [Option<i64>; EDGES],
+    pub fleet: Plan,
     pub rows: &'static [Row],
     /// Of the crowd, where it is not what the rows are about.
     share: f64,
 }
 
-const RIGHT: [Option<i64>; EDGES] = [None; EDGES];
 const HOUR: i64 = 3600;
 
-/// With the whole crowd, and clocks that are right.
+/// One server, clocks that are right, edges of one release.
+const ALIKE: Plan = Plan { kind: Kind::Linked, clocks: [None; EDGES], mixed: false };
+
+/// With the whole crowd.
 const fn trial(name: &'static str, kind: Kind, rows: &'static [Row]) -> Trial {
-    Trial { name, kind, clocks: RIGHT, rows, share: 1.0 }
+    Trial { name, fleet: Plan { kind, ..ALIKE }, rows, share: 1.0 }
 }
 
 pub(crate) const TRIALS: &[Trial] = &[
@@ -76,9 +79,16 @@ pub(crate) const TRIALS: &[Trial] = &[
     trial("failover", Kind::Sentinel, &[Row::Failover]),
     trial("cluster", Kind::Cluster, &[Row::NodeKilled]),
     trial("edges", Kind::Linked, &[Row::EdgeKilled, Row::Deploy]),
-    Trial { clocks: [Some(HOUR), Some(-HOUR), None], ..trial("clocks", Kind::Linked, &[Row::Clocks]) },
+    Trial {
+        fleet: Plan { clocks: [Some(HOUR), Some(-HOUR), None], ..ALIKE },
+        ..trial("clocks", Kind::Linked, &[Row::Clocks])
+    },
     Trial { share: 0.15, ..trial("database", Kind::Linked, &[Row::DatabaseKilled, Row::DatabasePaused]) },
     Trial { share: 0.15, ..trial("attackers", Kind::Linked, &[Row::Flood, Row::BadClients, Row::Tickets]) },
+    Trial {
+        fleet: Plan { mixed: true, ..ALIKE },
+        ..trial("skew", Kind::Linked, &[Row::Mixed, Row::Upgrade, Row::RollBack])
+    },
 ];
 
 impl Row {
@@ -104,6 +114,9 @@ impl Row {
             Self::Tickets => "tickets",
             Self::Flood => "flood",
             Self::BadClients => "bad-clients",
+            Self::Mixed => "releases-mixed",
+            Self::Upgrade => "upgrade",
+            Self::RollBack => "roll-back",
         }
     }
 
@@ -129,6 +142,9 @@ impl Row {
             Self::Tickets => "tickets are shared, hoarded, spent and replayed, before and after FLUSHALL",
             Self::Flood => "first contacts without cookies while others wait",
             Self::BadClients => "stalled readers, slow heads, huge heads, endless bodies",
+            Self::Mixed => "edges of this release and of the one before serve one line",
+            Self::Upgrade => "edges of the release before are told to stop (SIGTERM) and start as this one",
+            Self::RollBack => "every edge in turn is told to stop (SIGTERM) and starts as the release before",
         }
     }
 
@@ -153,12 +169,14 @@ impl Row {
             Self::NodeKilled => store::node_killed(stage, report).await,
             Self::EdgeKilled => edges::killed(stage, report).await,
             Self::Deploy => edges::deploy(stage, report).await,
-            Self::Clocks => edges::clocks(stage, report).await,
+            Self::Clocks | Self::Mixed => edges::watched(stage, report).await,
             Self::DatabaseKilled => database::killed(stage, grounds, report).await,
             Self::DatabasePaused => database::paused(stage, grounds, report).await,
             Self::Tickets => attack::tickets(stage, report).await,
             Self::Flood => attack::flood(stage, report).await,
             Self::BadClients => attack::bad_clients(stage, report).await,
+            Self::Upgrade => edges::upgrade(stage, report).await,
+            Self::RollBack => edges::roll_back(stage, report).await,
         }
     }
 
@@ -166,7 +184,7 @@ impl Row {
     pub(crate) fn judge(self, played: &Played, window: Span, report: &mut Report) {
         match self {
             Self::EdgeKilled => edges::judge_kill(played, window, report),
-            Self::Deploy => edges::judge_deploy(played, window, report),
+            Self::Deploy | Self::Upgrade | Self::RollBack => edges::judge_deploy(played, window, report),
             Self::DatabaseKilled | Self::DatabasePaused => database::judge(played, window, report),
             _ => edges::note_sockets(played, window, report),
         }
@@ -174,6 +192,10 @@ impl Row {
 }
 
 impl Trial {
+    pub(crate) fn needs_previous(&self) -> bool {
+        self.fleet.mixed
+    }
+
     pub(crate) fn row(&self, name: &str) -> Option<Row> {
         self.rows.iter().copied().find(|row| row.name() == name)
     }

@@ -9,7 +9,7 @@ use crate::args::Args;
 use crate::fleet::Grounds;
 use crate::report::{Report, seconds};
 use crate::rows::{Row, TRIALS, Trial};
-use crate::stage::{Scale, Stage};
+use crate::stage::{Scale, Setting, Stage};
 use crate::trouble::Trouble;
 use crate::verdict;
 
@@ -48,71 +48,89 @@ impl Outcomes {
     }
 }
 
-/// The rows asked for, as trials.
-pub(crate) fn chosen(names: &[String]) -> Result<Vec<(&'static Trial, Vec<Row>)>, Trouble> {
-    let known = |name: &String| TRIALS.iter().any(|trial| trial.name == name || trial.row(name).is_some());
-    if let Some(unknown) = names.iter().find(|name| !known(name)) {
-        return Err(Trouble::NoSuchRow(unknown.clone()));
+/// A trial, and those of its rows that play.
+type Part = (&'static Trial, Vec<Row>);
+
+/// What was asked for: the trials, and the rows of each, in the order in which they were named.
+fn chosen(args: &Args) -> Result<Vec<Part>, Trouble> {
+    let mut parts: Vec<Part> = Vec::new();
+    let all = TRIALS.iter().filter(|trial| args.previous.is_some() || !trial.needs_previous());
+    if args.rows.is_empty() {
+        return Ok(all.map(|trial| (trial, trial.rows.to_vec())).collect());
     }
-    let wanted = |trial: &Trial, row: Row| {
-        names.is_empty() || names.iter().any(|name| name == trial.name || name == row.name())
-    };
-    let rows = |trial: &'static Trial| trial.rows.iter().copied().filter(|row| wanted(trial, *row)).collect();
-    let trials = TRIALS.iter().map(|trial| (trial, rows(trial)));
-    Ok(trials.filter(|(_, rows): &(_, Vec<Row>)| !rows.is_empty()).collect())
+    for name in &args.rows {
+        let (trial, rows) = named(name).ok_or_else(|| Trouble::NoSuchRow(name.clone()))?;
+        if trial.needs_previous() && args.previous.is_none() {
+            return Err(Trouble::NoPrevious(name.clone()));
+        }
+        match parts.iter_mut().find(|(known, _)| known.name == trial.name) {
+            Some((_, known)) => known.extend(rows),
+            None => parts.push((trial, rows)),
+        }
+    }
+    Ok(parts)
 }
 
-/// Plays the trials one after the other; what goes wrong in one does not keep the next from playing.
+/// A whole trial or one row of one.
+fn named(name: &str) -> Option<Part> {
+    let whole = TRIALS.iter().find(|trial| trial.name == name).map(|trial| (trial, trial.rows.to_vec()));
+    whole.or_else(|| TRIALS.iter().find_map(|trial| Some((trial, vec![trial.row(name)?]))))
+}
+
+/// Plays the trials one after the other; what goes wrong in one does not keep the next from playing. With `--long` they
+/// play again and again, in random order and with random seeds, until the time is up or something does not hold.
 pub(crate) async fn play(args: &Args, programs: &Path, folder: &Path) -> Result<Outcomes, Trouble> {
-    let trials = chosen(&args.rows)?;
-    eprintln!("faults: seed {}, logs in {}", args.seed, folder.display());
-    let mut grounds = Grounds::open(programs, folder).await?;
+    let mut parts = chosen(args)?;
+    eprintln!("faults: logs in {}", folder.display());
+    let mut grounds = Grounds::open(programs, args.previous.as_deref(), folder).await?;
     let mut outcomes = Outcomes::default();
-    for (trial, rows) in &trials {
-        play_trial(args, &mut grounds, trial, rows, args.seed, &mut outcomes).await;
-    }
-    if let Some(minutes) = args.long {
-        play_on(args, &mut grounds, trials, Duration::from_secs(60 * minutes), &mut outcomes).await;
+    let time = args.long.map(|minutes| Duration::from_secs(60 * minutes));
+    let started = Instant::now();
+    let is_over = || time.is_none_or(|time| started.elapsed() >= time);
+    let mut dice = fastrand::Rng::with_seed(args.seed);
+    let mut seed = args.seed;
+    for round in 1.. {
+        eprintln!("── round {round}, seed {seed}");
+        for part in &parts {
+            play_trial(args, &mut grounds, part, seed, &mut outcomes).await;
+            if time.is_some() && (outcomes.failed() > 0 || is_over()) {
+                return Ok(outcomes);
+            }
+        }
+        if is_over() {
+            break;
+        }
+        dice.shuffle(&mut parts);
+        for (_, rows) in &mut parts {
+            dice.shuffle(rows);
+        }
+        seed = dice.u64(..1_000_000);
     }
     Ok(outcomes)
 }
 
-/// Again and again, in random order, with seeds that are printed.
-async fn play_on(
-    args: &Args,
-    grounds: &mut Grounds,
-    mut trials: Vec<(&'static Trial, Vec<Row>)>,
-    time: Duration,
-    outcomes: &mut Outcomes,
-) {
-    let started = Instant::now();
-    let mut dice = fastrand::Rng::with_seed(args.seed);
-    while started.elapsed() < time {
-        dice.shuffle(&mut trials);
-        for (trial, rows) in &mut trials {
-            if started.elapsed() >= time {
-                return;
-            }
-            dice.shuffle(rows);
-            let seed = dice.u64(..1_000_000);
-            play_trial(args, grounds, trial, rows, seed, outcomes).await;
-        }
-    }
+/// What plays this part again: rows play in the order in which they are named.
+fn replay(args: &Args, (trial, rows): &Part, seed: u64) -> String {
+    let all = rows[..] == *trial.rows;
+    let names: Vec<&str> = if all { vec![trial.name] } else { rows.iter().map(|row| row.name()).collect() };
+    let program = std::env::args().next().unwrap_or_else(|| "faults".into());
+    let Args { waiting, inside, .. } = args;
+    let previous = args.previous.as_ref().map(|file| format!(" --previous {}", file.display()));
+    format!(
+        "{program} {} --seed {seed} --waiting {waiting} --inside {inside}{}",
+        names.join(" "),
+        previous.unwrap_or_default()
+    )
 }
 
-async fn play_trial(
-    args: &Args,
-    grounds: &mut Grounds,
-    trial: &'static Trial,
-    rows: &[Row],
-    seed: u64,
-    outcomes: &mut Outcomes,
-) {
-    eprintln!("── {} (seed {seed})", trial.name);
-    let started = Instant::now();
+async fn play_trial(args: &Args, grounds: &mut Grounds, part: &Part, seed: u64, outcomes: &mut Outcomes) {
+    let (trial, rows) = part;
+    eprintln!("── {}", trial.name);
+    let (started, failed_before) = (Instant::now(), outcomes.failed());
     let scale = trial.scale(Scale { waiting: args.waiting, inside: args.inside });
     let mut whole = Report::default();
-    match Stage::set(grounds, trial.kind, trial.clocks, scale, seed).await {
+    let mut logs = None;
+    match Stage::set(grounds, Setting { fleet: trial.fleet, scale, seed, journal: args.keep }).await {
         Ok(stage) => {
             eprintln!(
                 "   {} wait, {} are inside, after {}",
@@ -120,6 +138,7 @@ async fn play_trial(
                 stage.crew.inside(),
                 seconds(started.elapsed())
             );
+            logs = Some(stage.fleet.folder.clone());
             act(stage, grounds, trial, rows, outcomes, &mut whole).await;
         }
         Err(trouble) => whole.trouble(&trouble),
@@ -127,6 +146,12 @@ async fn play_trial(
     whole.note(format!("took {}", seconds(started.elapsed())));
     show(trial.name, &whole);
     outcomes.all.push(Outcome { trial: trial.name, row: None, report: whole });
+    if outcomes.failed() > failed_before {
+        eprintln!("   once more: {}", replay(args, part, seed));
+    } else if let Some(logs) = logs.filter(|_| !args.keep) {
+        // Hours of logs of what held would fill a disk. What cannot be removed now goes with the whole folder.
+        let _ = std::fs::remove_dir_all(logs);
+    }
 }
 
 async fn act(
@@ -176,4 +201,45 @@ fn show(name: &str, report: &Report) {
 /// The folder this program is in, where cargo puts the others too.
 pub(crate) fn beside_us() -> Option<PathBuf> {
     Some(std::env::current_exe().ok()?.parent()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    fn parts(words: &[&str]) -> Result<Vec<(&'static str, Vec<&'static str>)>, Trouble> {
+        let args = Args::parse_from([&["faults"], words].concat());
+        let parts = chosen(&args)?;
+        Ok(parts
+            .into_iter()
+            .map(|(trial, rows)| (trial.name, rows.into_iter().map(Row::name).collect()))
+            .collect())
+    }
+
+    #[test]
+    fn rows_play_in_the_order_in_which_they_are_named() {
+        let named = parts(&["store-killed", "edges", "flushed"]).unwrap();
+        assert_eq!(
+            named,
+            [("losses", vec!["store-killed", "flushed"]), ("edges", vec!["edge-killed", "deploy"])]
+        );
+    }
+
+    #[test]
+    fn a_release_before_plays_only_when_there_is_one() {
+        let trials = |words: &[&str]| parts(words).unwrap().len();
+        assert_eq!(trials(&["--previous", "edge"]), trials(&[]) + 1);
+        assert!(matches!(parts(&["upgrade"]), Err(Trouble::NoPrevious(_))));
+        assert!(matches!(parts(&["nonsense"]), Err(Trouble::NoSuchRow(_))));
+    }
+
+    #[test]
+    fn what_is_played_again_is_played_in_the_same_order() {
+        let args = Args::parse_from(["faults", "store-killed", "flushed", "--waiting", "50"]);
+        let part = &chosen(&args).unwrap()[0];
+        let command = replay(&args, part, 7);
+        assert!(command.ends_with(" store-killed flushed --seed 7 --waiting 50 --inside 300"), "{command}");
+    }
 }

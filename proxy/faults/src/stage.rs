@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use crate::crew::Crew;
 use crate::fleet::config::Limits;
 use crate::fleet::shop::{Books, Shop};
-use crate::fleet::{EDGES, Fleet, Grounds, Kind};
+use crate::fleet::{Fleet, Grounds, Plan};
 use crate::report::Report;
 use crate::trouble::Trouble;
 use crate::wait::until;
@@ -27,6 +27,16 @@ pub(crate) struct Scale {
     pub waiting: u64,
     /// Inside, all through, asking for something every other second.
     pub inside: u64,
+}
+
+/// How a stage is set.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setting {
+    pub fleet: Plan,
+    pub scale: Scale,
+    pub seed: u64,
+    /// Write down every instant of every visitor.
+    pub journal: bool,
 }
 
 /// What happens on stage.
@@ -68,6 +78,10 @@ const REGULARS_PER_SECOND: f64 = 120.0;
 /// While the line is emptied.
 const EMPTYING_PER_MINUTE: u64 = 60_000;
 const NEWCOMERS_PER_SECOND: f64 = 220.0;
+/// So many of them, and then a look at how far they got.
+const AT_ONCE: u64 = 50;
+/// So many may be about to open their sockets.
+const OPENING: u64 = 100;
 /// As many come as are let in.
 const TRICKLE_PER_SECOND: f64 = 10.0;
 /// A busy machine takes its time.
@@ -84,15 +98,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 impl Stage {
     /// A fleet, people inside, and a line whose sockets are open.
-    pub(crate) async fn set(
-        grounds: &mut Grounds,
-        kind: Kind,
-        clocks: [Option<i64>; EDGES],
-        scale: Scale,
-        seed: u64,
-    ) -> Result<Self, Trouble> {
-        let fleet = grounds.fleet(kind, clocks).await?;
-        let crew = Crew::gather(&fleet, seed, None)?;
+    pub(crate) async fn set(grounds: &mut Grounds, setting: Setting) -> Result<Self, Trouble> {
+        let Setting { fleet, scale, seed, journal } = setting;
+        let fleet = grounds.fleet(fleet).await?;
+        let journal = journal.then(|| fleet.folder.join("visitors.ndjson"));
+        let crew = Crew::gather(&fleet, seed, journal.as_deref())?;
         let dice = fastrand::Rng::with_seed(seed);
         let stock = grounds.shop.stock().await?;
         let mut stage = Self { fleet, crew, scale, dice, steady_since: Micros::ZERO, stock };
@@ -112,8 +122,12 @@ impl Stage {
         self.crew.trickle(TRICKLE_PER_SECOND);
         let waiting = async || {
             // Some of the line poll, leave or are just away: more are sent until there are enough.
-            let missing = self.scale.waiting.saturating_sub(self.crew.sockets());
-            self.crew.line_up(missing, NEWCOMERS_PER_SECOND).await;
+            let sockets = self.crew.sockets();
+            let missing = self.scale.waiting.saturating_sub(sockets);
+            // Who has come is first given the time to open a socket: a slow machine would get ever more to do.
+            if self.crew.waiting() <= sockets + sockets / 10 + OPENING {
+                self.crew.line_up(missing.min(AT_ONCE), NEWCOMERS_PER_SECOND).await;
+            }
             missing == 0
         };
         until(&format!("{} wait with open sockets", self.scale.waiting), FILL, waiting).await?;

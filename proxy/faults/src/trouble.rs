@@ -19,6 +19,8 @@ pub(crate) enum Trouble {
     Refused { command: String, answer: String },
     #[error("no row is called `{0}`; see --list")]
     NoSuchRow(String),
+    #[error("`{0}` needs the edge of the release before: --previous FILE; ./scripts/test skew builds one")]
+    NoPrevious(String),
 }
 
 impl Trouble {

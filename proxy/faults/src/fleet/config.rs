@@ -117,7 +117,6 @@ upstream = ["http://127.0.0.1:{shop}"]
 new_users_per_minute = {per_minute}
 total_active_users = {active}
 session_duration = "{session}s"
-settle_window = "2s"
 claim_window = "{claim}s"
 
 [store]

@@ -25,7 +25,7 @@ const START: Duration = Duration::from_secs(30);
 
 /// What one edge is started with.
 #[derive(Debug)]
-pub(crate) struct Plan<'a> {
+pub(crate) struct Beginning<'a> {
     pub name: String,
     pub port: u16,
     pub operator: u16,
@@ -33,21 +33,21 @@ pub(crate) struct Plan<'a> {
     pub settings: String,
     /// By how many seconds its wall clock is wrong.
     pub clock_off_by: Option<i64>,
-    pub programs: &'a Path,
+    /// The program.
+    pub file: &'a Path,
     pub folder: &'a Path,
 }
 
 impl Edge {
-    pub(crate) async fn start(plan: Plan<'_>) -> Result<Self, Trouble> {
-        let file = plan.folder.join(format!("{}.toml", plan.name));
-        std::fs::write(&file, &plan.settings).map_err(Trouble::io(file.display().to_string()))?;
-        let config = file.display().to_string();
-        let mut program = Program::new(plan.programs.join("vestibule"), &["run", "--config", &config]);
-        if let Some(seconds) = plan.clock_off_by {
+    pub(crate) async fn start(beginning: Beginning<'_>) -> Result<Self, Trouble> {
+        let Beginning { name, port, operator, settings, clock_off_by, file, folder } = beginning;
+        let config = folder.join(format!("{name}.toml")).display().to_string();
+        std::fs::write(&config, settings).map_err(Trouble::io(config.clone()))?;
+        let mut program = Program::new(file, &["run", "--config", &config]);
+        if let Some(seconds) = clock_off_by {
             program.env = wrong_clock(seconds).await?;
         }
-        let process = Process::start(&plan.name, &program, plan.folder)?;
-        let Plan { name, port, operator, folder, .. } = plan;
+        let process = Process::start(&name, &program, folder)?;
         let mut edge = Self { name, port, operator, program, logs: folder.to_owned(), process };
         edge.ready().await?;
         Ok(edge)
@@ -88,6 +88,16 @@ impl Edge {
     pub(crate) async fn start_again(&mut self) -> Result<Duration, Trouble> {
         self.process = Process::start(&self.name, &self.program, &self.logs)?;
         self.ready().await
+    }
+
+    /// Whether it runs this program, or will when it starts again.
+    pub(crate) fn is_of(&self, release: &Path) -> bool {
+        self.program.file == release
+    }
+
+    /// What it runs when it starts again.
+    pub(crate) fn becomes(&mut self, release: &Path) {
+        release.clone_into(&mut self.program.file);
     }
 
     pub(crate) fn check(&mut self) -> Result<(), Trouble> {

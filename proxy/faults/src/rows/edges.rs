@@ -1,10 +1,12 @@
 //! Edges end, by order or by accident, or have wrong clocks.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use crowd::clock::Span;
 
+use crate::fleet::edge::Edge;
 use crate::report::{GENEROSITY, Report};
 use crate::stage::{Played, Stage};
 use crate::trouble::Trouble;
@@ -33,28 +35,51 @@ pub(super) async fn killed(stage: &mut Stage, report: &mut Report) -> Result<(),
     Ok(())
 }
 
-/// A deploy: one after the other is told to stop, ends by itself, and starts again.
+/// A deploy of the same release.
 pub(super) async fn deploy(stage: &mut Stage, report: &mut Report) -> Result<(), Trouble> {
+    restart(stage, report, None).await
+}
+
+pub(super) async fn upgrade(stage: &mut Stage, report: &mut Report) -> Result<(), Trouble> {
+    let release = stage.fleet.releases.this.clone();
+    restart(stage, report, Some(&release)).await
+}
+
+pub(super) async fn roll_back(stage: &mut Stage, report: &mut Report) -> Result<(), Trouble> {
+    let release = stage.fleet.releases.previous.clone();
+    restart(stage, report, Some(&release)).await
+}
+
+/// One edge after the other is told to stop, ends by itself, and starts again; with a release all that are not of it,
+/// and as that.
+async fn restart(stage: &mut Stage, report: &mut Report, release: Option<&Path>) -> Result<(), Trouble> {
     let before = stage.mark();
-    let (mut well, mut longest) = (0, Duration::ZERO);
-    for index in 0..stage.fleet.edges.len() {
-        let Some(edge) = stage.fleet.edges.get_mut(index) else { break };
+    let (mut edges, mut well, mut longest) = (0, 0, Duration::ZERO);
+    let affected = |edge: &&mut Edge| release.is_none_or(|release| !edge.is_of(release));
+    for edge in stage.fleet.edges.iter_mut().filter(affected) {
         let started = std::time::Instant::now();
         edge.terminate();
+        edges += 1;
         well += usize::from(edge.ended_well(STOPPED).await);
         longest = longest.max(started.elapsed());
+        if let Some(release) = release {
+            edge.becomes(release);
+        }
         edge.start_again().await?;
     }
-    let edges = stage.fleet.edges.len();
-    report.check("edges ended by themselves, with code 0", format!("{well} of {edges}"), well == edges);
+    report.check(
+        "edges ended by themselves, with code 0",
+        format!("{well} of {edges}"),
+        edges > 0 && well == edges,
+    );
     report.note(format!("the slowest took {:.1} s to end", longest.as_secs_f64()));
     stage.breathe(WATCHED).await;
     stage.service(report, before);
     Ok(())
 }
 
-/// The clocks are wrong from the start: nothing is to be noticed.
-pub(super) async fn clocks(stage: &mut Stage, report: &mut Report) -> Result<(), Trouble> {
+/// What is odd was so from the start: nothing is to be noticed.
+pub(super) async fn watched(stage: &mut Stage, report: &mut Report) -> Result<(), Trouble> {
     let before = stage.mark();
     stage.breathe(WATCHED).await;
     let turns = stage.turns_again(TURNS * GENEROSITY).await;
