@@ -6,7 +6,8 @@
 //! | [`connection`] | one connection: head, plan, answer |
 //! | [`head`], [`fields`], [`path`], [`hops`], [`framed`] | bytes to facts; pure |
 //! | [`answer`], [`refusal`], [`failure`] | what the edge says itself |
-//! | [`websocket`] | the socket of one waiter |
+//! | [`plain`] | a connection without TLS, as Pingora's code sees it |
+//! | [`websocket`] | the opening handshake of a waiter's socket |
 //! | [`forward`], [`dress`], [`one_request`], [`trip`] | requests that Pingora carries to an origin |
 //! | [`tunnel`] | WebSockets of admitted visitors |
 //! | [`upstream`] | origin servers and their health |
@@ -23,6 +24,7 @@ mod hops;
 mod listener;
 mod one_request;
 pub mod path;
+mod plain;
 mod proxy_protocol;
 pub mod refusal;
 pub mod tls;

@@ -205,8 +205,7 @@ impl Hall {
         self.metrics.store_away.set(f64::from(u8::from(reach != Reach::Here)));
         self.metrics.alone.set(f64::from(u8::from(reach == Reach::Alone)));
         if (before == Reach::Away) != (reach == Reach::Away) {
-            let (settings, known) = (self.settings(), self.known());
-            self.hub.tell_all(self.view(&settings, known.as_deref()));
+            self.hub.tell_all();
         }
         before
     }

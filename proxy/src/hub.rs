@@ -1,51 +1,61 @@
 //! The visitors of one room who wait at this edge: by socket, by polling, or by a page that reloads.
 //!
-//! A tick comes in, everybody concerned is told; once a second the due ones are placed by the ruler. The hub never
-//! waits: what it says goes into mailboxes.
+//! A tick comes in, everybody whom it names is told; once a second the due ones are placed by the ruler. The hub never
+//! waits: what it says goes into mailboxes. It has a part for each core, with a lock of its own; work is in proportion
+//! to those who are due, never to those who wait.
 
+mod calendar;
+mod part;
+mod pulse;
+pub mod pump;
+mod sheet;
 mod turns;
 mod waiter;
 
-use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use room::ids::{RoomName, TicketId, VisitorId};
-use room::queue::{Arrival, Arrived, Event, Place, Restore};
+use room::queue::{Arrival, Arrived, Event, Restore};
 use room::rules::Rules;
 use room::time::Micros;
 use room::wire::{ServerMessage, Standing, close};
+use tokio::sync::Notify;
 
 use crate::mailbox::Mailbox;
 use crate::metrics::WsType;
-use crate::standing::{Known, Shown, Who, compose};
+use crate::socket::frames::FrameBuffer;
+use crate::standing::{Known, Shown, Who, compose, facts};
 
-use self::turns::RecentTurns;
-use self::waiter::{Told, Waiter, encode};
+use self::part::Part;
+pub(crate) use self::waiter::encode;
+use self::waiter::{AWAY_AT_LEAST, Waiter};
 
 /// Nothing is left to say (RFC 6455 §7.4.1).
 const NORMAL: u16 = 1000;
-/// More than this many screens of one ticket: the oldest is told that another took over.
-const MAX_SCREENS: usize = 3;
-/// Nobody is away before this, however often they look.
-const AWAY_AT_LEAST: Duration = Duration::from_secs(15);
 /// Whoever only asks is presented again after this long: the store holds that edge for the one that looks after the
 /// place which presented it last, and another may have done so since.
 const LOOKS_AFTER: Duration = Duration::from_secs(5);
-/// A turn is remembered this long after its deadline, for the visitor who asks late.
-const AFTER_TURN: Duration = Duration::from_secs(30);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Hub {
-    here: Mutex<Here>,
+    parts: Box<[Shared]>,
+    hasher: RandomState,
 }
 
 #[derive(Debug, Default)]
-struct Here {
-    waiters: HashMap<VisitorId, Waiter>,
-    turns: RecentTurns,
-    /// Whom the store has not heard of: it was away when they came.
-    unheard: HashSet<VisitorId>,
+struct Shared {
+    part: Mutex<Part>,
+    /// Somebody may be due.
+    news: Notify,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Self::of_parts(available_parallelism().map_or(1, usize::from))
+    }
 }
 
 /// What the store says of one visitor.
@@ -77,188 +87,180 @@ pub struct View<'a> {
     pub now: Micros,
 }
 
+/// What looking after those who wait has found.
+#[derive(Debug, Default, PartialEq)]
+pub struct Swept {
+    /// They are no longer here: their places are given back.
+    pub away: Vec<VisitorId>,
+    /// Their place may be over without this edge having heard of it: they are presented again.
+    pub doubtful: Vec<Arrival>,
+}
+
 impl Hub {
+    pub fn of_parts(parts: usize) -> Self {
+        Self { parts: (0..parts.max(1)).map(|_| Shared::default()).collect(), hasher: RandomState::new() }
+    }
+
     /// Keeps a visitor who waits or whose turn it is. Others are not kept.
     pub fn keep(&self, arrival: Arrival, stamp: Micros, said: Said<'_>, now: Micros) {
         // Whom the edge presents again by itself is not there to be let in.
         let arrival = Arrival { may_enter: false, ..arrival };
-        let mut here = self.here();
-        here.unheard.remove(&arrival.visitor);
-        let Some(who) = here.stands(&arrival, stamp, said) else { return };
-        let new = || Waiter::new(arrival, stamp, who, now);
-        let waiter = here.waiters.entry(arrival.visitor).or_insert_with(new);
-        waiter.arrival = arrival;
-        waiter.who = who;
-        (waiter.seen, waiter.presented) = (now, now);
+        self.part(arrival.visitor).keep(arrival, stamp, said, now);
     }
 
     /// Keeps a visitor of whom the store could not be told, unless as many as `most` are here. Whoever was here stays
     /// what they were.
     pub fn keep_unheard(&self, arrival: Arrival, stamp: Micros, most: usize, now: Micros) -> bool {
         let arrival = Arrival { may_enter: false, ..arrival };
-        let mut here = self.here();
-        if let Some(waiter) = here.waiters.get_mut(&arrival.visitor) {
-            waiter.seen = now;
-        } else if here.waiters.len() < most {
-            let who = Who::InLine { score: arrival.score, stamp, returning: false };
-            let mut waiter = Waiter::new(arrival, stamp, who, now);
-            waiter.presented = Micros::ZERO;
-            here.waiters.insert(arrival.visitor, waiter);
-        } else {
+        let is_full = self.len() >= most;
+        let mut part = self.part(arrival.visitor);
+        if is_full && !part.waiters.contains_key(&arrival.visitor) {
             return false;
         }
-        here.unheard.insert(arrival.visitor);
+        part.keep_unheard(arrival, stamp, now);
         true
     }
 
     /// The tickets that the store has still to be shown.
     pub fn unheard(&self) -> Vec<Arrival> {
-        let here = self.here();
-        in_order(here.unheard.iter().filter_map(|visitor| here.waiters.get(visitor)).map(|w| w.arrival))
+        in_order(self.gather(|part| {
+            let waiters = part.unheard.iter().filter_map(|visitor| part.waiters.get(visitor));
+            waiters.map(|waiter| waiter.arrival).collect()
+        }))
     }
 
     /// What a visitor who waits here is to be told, without asking the store; counts as presence.
     pub fn look(&self, visitor: VisitorId, view: View<'_>) -> Option<Standing> {
-        let mut here = self.here();
-        let waiter = here.waiters.get_mut(&visitor)?;
+        let mut part = self.part(visitor);
+        let waiter = part.waiters.get_mut(&visitor)?;
         waiter.seen = view.now;
         Some(waiter.standing(view))
     }
 
     /// Whether the place is surely looked after by this edge: by an open screen, or because it was just presented.
     pub fn looks_after(&self, visitor: VisitorId, now: Micros) -> bool {
-        self.here()
-            .waiters
-            .get(&visitor)
-            .is_some_and(|waiter| !waiter.screens.is_empty() || now.since(waiter.presented) <= LOOKS_AFTER)
+        let looks = |waiter: &Waiter| waiter.has_screens() || now.since(waiter.presented) <= LOOKS_AFTER;
+        self.part(visitor).waiters.get(&visitor).is_some_and(|waiter| looks(waiter))
     }
 
     /// The tickets of those among `visitors` who are seen here.
     pub fn seen_here(&self, visitors: &[VisitorId], now: Micros) -> Vec<Arrival> {
-        let here = self.here();
-        let waiters = visitors.iter().filter_map(|visitor| here.waiters.get(visitor));
-        let seen = |waiter: &&Waiter| !waiter.screens.is_empty() || now.since(waiter.seen) < AWAY_AT_LEAST;
-        waiters.filter(seen).map(|waiter| waiter.arrival).collect()
+        let seen = |waiter: &Waiter| waiter.has_screens() || now.since(waiter.seen) < AWAY_AT_LEAST;
+        let here = |visitor: &VisitorId| {
+            self.part(*visitor)
+                .waiters
+                .get(visitor)
+                .filter(|waiter| seen(waiter))
+                .map(|waiter| waiter.arrival)
+        };
+        visitors.iter().filter_map(here).collect()
     }
 
     /// Opens a screen of a visitor who was noted, and sends the first standing.
     pub fn attach(&self, visitor: VisitorId, mailbox: &Arc<Mailbox>, view: View<'_>) -> bool {
-        let mut here = self.here();
-        let Some(waiter) = here.waiters.get_mut(&visitor) else { return false };
-        waiter.screens.push(Arc::clone(mailbox));
-        if waiter.screens.len() > MAX_SCREENS {
-            waiter.screens.remove(0).close(close::REPLACED);
-        }
-        let message = waiter.message(view);
-        message.post(mailbox);
-        true
+        self.part(visitor).attach(visitor, mailbox, view)
     }
 
     pub fn detach(&self, visitor: VisitorId, mailbox: &Arc<Mailbox>, now: Micros) {
-        if let Some(waiter) = self.here().waiters.get_mut(&visitor) {
-            waiter.screens.retain(|screen| !Arc::ptr_eq(screen, mailbox));
+        if let Some(waiter) = self.part(visitor).waiters.get_mut(&visitor) {
+            waiter.close(mailbox);
             waiter.seen = now;
         }
     }
 
     /// The visitor claimed, left, or is spent: every screen is told, nothing is kept.
     pub fn forget(&self, visitor: VisitorId, who: Who, view: View<'_>) {
-        let mut here = self.here();
-        here.turns.forget(visitor);
-        here.unheard.remove(&visitor);
-        if let Some(waiter) = here.waiters.remove(&visitor) {
-            let standing = view.tell(who, &mut Shown::default());
-            let told = Told::update(standing);
-            for screen in &waiter.screens {
-                told.post(screen);
-                screen.close(NORMAL);
-            }
-        }
+        self.part(visitor).forget(visitor, who, view);
     }
 
-    /// Tells everybody whom an event names; with a ruler, everybody who is due.
+    /// Tells everybody whom an event names. With a ruler, those who are due are told soon: see [`Self::tell_some`].
     pub fn hear(&self, event: &Event, view: View<'_>) -> Called {
-        let mut here = self.here();
         let mut called = Called::default();
-        for (visitor, deadline) in &event.turns {
-            here.turns.note(*visitor, event.head.seq, *deadline, view.now);
-            if let Some(waiter) = here.waiters.get_mut(visitor) {
-                waiter.who = Who::Turn { deadline: *deadline };
-                waiter.post(view);
+        for &(visitor, deadline) in &event.turns {
+            let mut part = self.part(visitor);
+            part.turns.note(visitor, event.head.seq, deadline, view.now);
+            if let Some(waiter) = part.waiters.get_mut(&visitor) {
+                waiter.who = Who::Turn { deadline };
                 called.turns += 1;
                 called.estimate_errors.extend(waiter.estimate_error(view.now));
+                part.post(visitor, view);
             }
         }
-        drop(here);
-        for visitor in &event.lapsed {
-            self.forget(*visitor, Who::Expired, view);
+        for &visitor in &event.lapsed {
+            self.forget(visitor, Who::Expired, view);
         }
         if event.ruler.is_some() {
-            for waiter in self.here().waiters.values_mut().filter(|waiter| waiter.is_due(view)) {
-                waiter.post(view);
-            }
+            self.rouse(|part| part.begin_round(view.now));
         }
         called
     }
 
     /// Says one thing to everybody, before any update that waits.
     pub fn announce(&self, kind: WsType, message: &ServerMessage) {
-        let text = encode(message);
-        for screen in self.here().waiters.values().flat_map(|waiter| &waiter.screens) {
-            screen.urgent(kind, text.clone());
-        }
-    }
-
-    /// Tells everybody at once: the room was paused, resumed, changed.
-    pub fn tell_all(&self, view: View<'_>) {
-        for waiter in self.here().waiters.values_mut() {
-            waiter.post(view);
-        }
-    }
-
-    /// Takes out those who are away: their places are given back. Also drops what is over.
-    pub fn absent(&self, now: Micros) -> Vec<VisitorId> {
-        let mut away = Vec::new();
-        let mut here = self.here();
-        here.waiters.retain(|visitor, waiter| {
-            if let Who::Turn { deadline } = waiter.who {
-                let is_open = now < deadline + AFTER_TURN;
-                if !is_open {
-                    // Claimed at another edge.
-                    waiter.screens.iter().for_each(|screen| screen.close(NORMAL));
-                }
-                return is_open;
-            }
-            let is_away = waiter.screens.is_empty()
-                && now.since(waiter.seen) > AWAY_AT_LEAST.max(waiter.next_update * 2);
-            if is_away {
-                away.push(*visitor);
-            }
-            !is_away
+        let mut buffer = FrameBuffer::default();
+        let frame = encode(message, &mut buffer);
+        self.each_part(|part| {
+            part.waiters
+                .values()
+                .flat_map(|waiter| waiter.screens())
+                .for_each(|screen| screen.urgent(kind, frame));
         });
-        for visitor in &away {
-            here.unheard.remove(visitor);
+    }
+
+    /// Everybody is to be told soon: the room was paused, resumed, changed.
+    pub fn tell_all(&self) {
+        self.rouse(Part::tell_all);
+    }
+
+    /// Tells at most so many of one part who are due; whether there are more.
+    pub fn tell_some(&self, part: usize, most: usize, view: View<'_>) -> bool {
+        self.parts.get(part).is_some_and(|shared| shared.lock().tell_some(most, view))
+    }
+
+    /// Waits until somebody of one part may be due.
+    pub async fn news(&self, part: usize) {
+        match self.parts.get(part) {
+            Some(shared) => shared.news.notified().await,
+            None => std::future::pending().await,
         }
-        away
+    }
+
+    /// Asks those sockets of one part whose time has come whether anybody is there.
+    pub fn beat(&self, part: usize, now_secs: u32) {
+        let asked = self.parts.get(part).map(|shared| shared.lock().pulse.beat(now_secs));
+        asked.iter().flatten().for_each(|mailbox| mailbox.ask(now_secs));
+    }
+
+    /// How many parts there are: those of [`Self::tell_some`], [`Self::news`] and [`Self::beat`] are counted from 0.
+    pub fn parts(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Takes out those who are away, and what is over. `front`: how far the line has moved.
+    pub fn sweep(&self, now: Micros, front: u64) -> Swept {
+        let mut swept = Swept::default();
+        self.each_part(|part| part.sweep(now, front, &mut swept));
+        swept
     }
 
     /// Everybody's ticket, to be presented to a store that forgot.
     pub fn arrivals(&self) -> Vec<Arrival> {
-        in_order(self.here().waiters.values().map(|waiter| waiter.arrival))
+        in_order(self.gather(|part| part.waiters.values().map(|waiter| waiter.arrival).collect()))
     }
 
     /// The turns that visitors here were told of, and that are not known to be over. Their deadlines say nothing: an
     /// outage extends them.
     pub fn turns(&self) -> Vec<Restore> {
-        let here = self.here();
-        let open = here.waiters.values().filter(|waiter| matches!(waiter.who, Who::Turn { .. }));
-        open.map(|waiter| Restore::Turn { visitor: waiter.arrival.visitor, ticket: waiter.arrival.ticket })
-            .collect()
+        let restore = |waiter: &Waiter| {
+            let Arrival { visitor, ticket, .. } = waiter.arrival;
+            matches!(waiter.who, Who::Turn { .. }).then_some(Restore::Turn { visitor, ticket })
+        };
+        self.gather(|part| part.waiters.values().filter_map(|waiter| restore(waiter)).collect())
     }
 
     /// Whether it is this ticket's turn, as far as is known here.
     pub fn has_turn(&self, visitor: VisitorId, ticket: TicketId) -> bool {
-        self.here()
+        self.part(visitor)
             .waiters
             .get(&visitor)
             .is_some_and(|waiter| waiter.arrival.ticket == ticket && matches!(waiter.who, Who::Turn { .. }))
@@ -271,80 +273,70 @@ impl Hub {
             Arrived::Spent | Arrived::Void => self.forget(visitor, Who::Expired, view),
             // The line is full: the visitor keeps the ticket, and asks again by the page.
             Arrived::Full | Arrived::Busy => {}
-            Arrived::Waiting(_) | Arrived::Turn(_) => {
-                let mut here = self.here();
-                here.unheard.remove(&visitor);
-                let waiter = here.waiters.get(&visitor).map(|waiter| (waiter.arrival, waiter.stamp));
-                let Some((arrival, stamp)) = waiter else { return };
-                let stands = here.stands(&arrival, stamp, said);
-                if let (Some(who), Some(waiter)) = (stands, here.waiters.get_mut(&visitor))
-                    && who != waiter.who
-                {
-                    waiter.who = who;
-                    waiter.post(view);
-                }
-            }
+            Arrived::Waiting(_) | Arrived::Turn(_) => self.part(visitor).restate(visitor, said, view),
         }
     }
 
     /// Says goodbye to every screen; `spread` gives each its own moment to come back.
     pub fn bye(&self, mut spread: impl FnMut() -> Duration) {
-        for screen in self.here().waiters.values().flat_map(|waiter| &waiter.screens) {
-            let reconnect_in_ms = spread().as_millis() as u64;
-            let bye = ServerMessage::Bye { reconnect_in_ms };
-            screen.urgent(WsType::Bye, encode(&bye));
-            screen.close(close::RESTART);
-        }
+        let mut buffer = FrameBuffer::default();
+        self.each_part(|part| {
+            for screen in part.waiters.values().flat_map(|waiter| waiter.screens()) {
+                let reconnect_in_ms = spread().as_millis() as u64;
+                screen.urgent(WsType::Bye, encode(&ServerMessage::Bye { reconnect_in_ms }, &mut buffer));
+                screen.close(close::RESTART);
+            }
+        });
     }
 
     pub fn len(&self) -> usize {
-        self.here().waiters.len()
+        self.parts.iter().map(|shared| shared.lock().waiters.len()).sum()
     }
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    fn here(&self) -> MutexGuard<'_, Here> {
-        self.here.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The part that a visitor belongs to.
+    fn part(&self, visitor: VisitorId) -> MutexGuard<'_, Part> {
+        let at = self.hasher.hash_one(visitor) as usize % self.parts.len();
+        #[expect(clippy::indexing_slicing, reason = "there is at least one part, and a remainder is less")]
+        self.parts[at].lock()
+    }
+
+    fn each_part(&self, mut act: impl FnMut(&mut Part)) {
+        self.parts.iter().for_each(|shared| act(&mut shared.lock()));
+    }
+
+    /// What all parts together have.
+    fn gather<T>(&self, list: impl Fn(&Part) -> Vec<T>) -> Vec<T> {
+        self.parts.iter().flat_map(|shared| list(&shared.lock())).collect()
+    }
+
+    /// After it somebody may be due.
+    fn rouse(&self, mut act: impl FnMut(&mut Part)) {
+        for shared in &self.parts {
+            act(&mut shared.lock());
+            shared.news.notify_one();
+        }
     }
 }
 
-impl Here {
-    /// What an answer of the store makes of a visitor, if they still wait. A turn given since wins, and so does one
-    /// that a store forgot.
-    fn stands(&self, arrival: &Arrival, stamp: Micros, said: Said<'_>) -> Option<Who> {
-        match *said.arrived {
-            Arrived::Waiting(Place { score, returning, .. }) => {
-                let kept = self.forgotten_turn(arrival).filter(|_| !said.knows_all);
-                Some(match kept.or_else(|| self.turns.after(arrival.visitor, said.number)) {
-                    Some(deadline) => Who::Turn { deadline },
-                    None => Who::InLine { score, stamp, returning },
-                })
-            }
-            Arrived::Turn(turn) => Some(Who::Turn { deadline: turn.deadline }),
-            _ => None,
-        }
-    }
-
-    fn forgotten_turn(&self, arrival: &Arrival) -> Option<Micros> {
-        let waiter = self.waiters.get(&arrival.visitor)?;
-        match waiter.who {
-            Who::Turn { deadline } if waiter.arrival.ticket == arrival.ticket => Some(deadline),
-            _ => None,
-        }
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Part> {
+        self.part.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// By place, so that a line with a cap takes the first.
-fn in_order(arrivals: impl Iterator<Item = Arrival>) -> Vec<Arrival> {
-    let mut arrivals: Vec<Arrival> = arrivals.collect();
+fn in_order(mut arrivals: Vec<Arrival>) -> Vec<Arrival> {
     arrivals.sort_unstable_by_key(|arrival| (arrival.score, arrival.visitor));
     arrivals
 }
 
 impl View<'_> {
     pub fn tell(&self, who: Who, shown: &mut Shown) -> Standing {
-        compose(self, who, shown)
+        let facts = facts(self, who, shown);
+        compose(self, who, facts)
     }
 }

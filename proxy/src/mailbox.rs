@@ -1,138 +1,319 @@
-//! What one waiting socket has still to be sent. Updates coalesce: a slow reader gets the newest. Turns never do.
+//! What one waiting socket has still to be sent. A frame goes straight to the connection while that takes it; behind a
+//! slow reader updates coalesce to the newest. Turns never do.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::io;
+use std::net::Shutdown;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll};
 
-use tokio::sync::Notify;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
+use futures_util::task::AtomicWaker;
+use tokio::net::TcpStream;
 
-use crate::metrics::{self, WsType};
+use crate::metrics::{self, Direction, WsType};
+use crate::socket::frames::{Opcode, frame};
 
 /// Messages that are never dropped; there are only a few kinds, so this many mean that nobody reads.
 const MAX_URGENT: usize = 16;
+/// A phone that fell off the network does not say so: it is gone when it was silent for this long.
+const SILENT_FOR_SECS: u32 = 60;
 
-/// Between the hub, which never waits, and the socket's task.
+/// Between the hub, which never waits, and one socket.
+///
+/// Whoever has a frame writes it here and now, without waiting. What the connection does not take is kept, and the
+/// socket's task sends it when there is room. A connection that cannot be shared (TLS) is the task's alone: for that
+/// one everything is kept.
 #[derive(Debug, Default)]
 pub struct Mailbox {
-    pending: Mutex<Pending>,
-    filled: Notify,
+    outbox: Mutex<Outbox>,
+    line: OnceLock<TcpStream>,
+    /// The socket's task.
+    task: AtomicWaker,
+    /// When the client was last heard, in seconds.
+    heard_secs: AtomicU32,
 }
 
 #[derive(Debug, Default)]
-struct Pending {
-    urgent: VecDeque<(WsType, Utf8Bytes)>,
-    update: Option<Utf8Bytes>,
-    close: Option<u16>,
+struct Outbox {
+    flow: Flow,
+    /// What the connection has not taken of a frame that it has begun.
+    rest: Box<[u8]>,
+    urgent: VecDeque<(WsType, Box<[u8]>)>,
+    update: Option<Box<[u8]>>,
+    /// A ping or a pong: only the newest counts (RFC 6455 §5.5.3).
+    control: Option<Box<[u8]>>,
+    farewell: Option<Farewell>,
 }
 
-/// What to do next.
+/// How a socket is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Farewell {
+    /// By us: the client answers.
+    Ours(u16),
+    /// By the client: we answer the same.
+    Answer(Option<u16>),
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    /// Frames are kept for the task.
+    #[default]
+    Kept,
+    /// Frames go to the connection; nothing is kept.
+    Direct,
+    /// The connection is full: frames are kept until the task has found room.
+    Full,
+    /// The connection is lost.
+    Over,
+}
+
+/// What the socket's task has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Errand {
+    /// To wait for the client.
+    Nothing,
+    /// To wait for room, then [`Mailbox::flush`].
+    Flush,
+    /// Everything is sent: to close.
+    Close(Farewell),
+    /// To end: the connection is lost.
+    End,
+}
+
+/// A frame for the task of a connection that is not shared.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Mail {
-    Text(WsType, Utf8Bytes),
-    /// Nothing more will come: close with this code.
-    Close(u16),
+    Frame(Box<[u8]>),
+    /// Nothing more will come: to close.
+    Close(Farewell),
+    End,
+}
+
+/// A frame that is replaced by a newer one, that is kept in order, or that says nothing.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Update,
+    Urgent(WsType),
+    Control,
 }
 
 impl Mailbox {
     /// Replaces an update that was not sent yet.
-    pub fn update(&self, text: Utf8Bytes) {
-        let replaced = self.with(|pending| pending.close.is_none() && pending.update.replace(text).is_some());
-        if replaced {
-            metrics::edge().ws_dropped(WsType::Update);
-        }
+    pub fn update(&self, frame: &[u8]) {
+        self.post(Kind::Update, frame);
     }
 
     /// Goes out before any update, in order.
-    pub fn urgent(&self, kind: WsType, text: Utf8Bytes) {
-        self.with(|pending| {
-            if pending.close.is_some() {
-                return;
-            }
-            if pending.urgent.len() >= MAX_URGENT {
-                pending.close = Some(room::wire::close::FULL);
-            } else {
-                pending.urgent.push_back((kind, text));
-            }
-        });
+    pub fn urgent(&self, kind: WsType, frame: &[u8]) {
+        self.post(Kind::Urgent(kind), frame);
+    }
+
+    pub fn pong(&self, payload: &[u8]) {
+        self.post(Kind::Control, &frame(Opcode::Pong, payload));
+    }
+
+    /// Asks whether anybody is there; ends the socket if nobody was for long.
+    pub fn ask(&self, now_secs: u32) {
+        if now_secs.saturating_sub(self.heard_secs.load(Ordering::Relaxed)) > SILENT_FOR_SECS {
+            self.end();
+        } else {
+            self.post(Kind::Control, &frame(Opcode::Ping, b""));
+        }
+    }
+
+    /// The client gave a sign of life.
+    pub fn hears(&self, now_secs: u32) {
+        self.heard_secs.store(now_secs, Ordering::Relaxed);
     }
 
     /// Closes after what is pending was sent. The first code counts, and nothing is taken after it.
     pub fn close(&self, code: u16) {
-        self.with(|pending| {
-            pending.close.get_or_insert(code);
-        });
+        self.outbox().farewell.get_or_insert(Farewell::Ours(code));
+        self.task.wake();
     }
 
-    /// Waits for the next thing to do. Safe to drop half-way.
-    pub async fn next(&self) -> Mail {
-        loop {
-            if let Some(mail) = self.lock().take() {
-                return mail;
-            }
-            self.filled.notified().await;
+    /// Closes although something is pending: only a frame that has begun is sent to its end.
+    pub fn close_now(&self, farewell: Farewell) {
+        let mut outbox = self.outbox();
+        let (flow, rest) = (outbox.flow, std::mem::take(&mut outbox.rest));
+        *outbox = Outbox { flow, rest, farewell: Some(farewell), ..Outbox::default() };
+        drop(outbox);
+        self.task.wake();
+    }
+
+    /// Nobody is there any more: nothing is taken, and the connection is closed although others may still hold it.
+    pub fn end(&self) {
+        *self.outbox() = Outbox { flow: Flow::Over, ..Outbox::default() };
+        if let Some(line) = self.line.get() {
+            // One that is lost already is as good as closed.
+            let _ = socket2::SockRef::from(line).shutdown(Shutdown::Both);
+        }
+        self.task.wake();
+    }
+
+    /// From now on frames go straight to this connection; what has waited for it goes first.
+    pub fn connect(&self, line: TcpStream) -> &TcpStream {
+        let line = self.line.get_or_init(|| line);
+        self.outbox().send_kept(line);
+        line
+    }
+
+    /// Sends what is kept, as far as the connection takes it; whether it took anything.
+    pub fn flush(&self) -> bool {
+        self.line.get().is_some_and(|line| self.outbox().send_kept(line))
+    }
+
+    /// What is to be done now. The task is woken when that may have changed.
+    pub fn poll_errand(&self, cx: &Context<'_>) -> Errand {
+        self.task.register(cx.waker());
+        self.outbox().errand()
+    }
+
+    /// The next frame, for a connection that is not shared.
+    pub fn poll_mail(&self, cx: &Context<'_>) -> Poll<Mail> {
+        self.task.register(cx.waker());
+        let mut outbox = self.outbox();
+        if let Some((kind, frame)) = outbox.take() {
+            kind.sent();
+            return Poll::Ready(Mail::Frame(frame));
+        }
+        match outbox.errand() {
+            Errand::Nothing | Errand::Flush => Poll::Pending,
+            Errand::Close(farewell) => Poll::Ready(Mail::Close(farewell)),
+            Errand::End => Poll::Ready(Mail::End),
         }
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut Pending) -> T) -> T {
-        let result = act(&mut self.lock());
-        self.filled.notify_one();
-        result
+    fn post(&self, kind: Kind, frame: &[u8]) {
+        let mut outbox = self.outbox();
+        if outbox.farewell.is_some() || outbox.flow == Flow::Over {
+            return;
+        }
+        match self.line.get() {
+            Some(line) if outbox.flow == Flow::Direct => outbox.send(line, kind, frame),
+            _ => outbox.keep(kind, frame.into()),
+        }
+        if outbox.flow != Flow::Direct {
+            drop(outbox);
+            self.task.wake();
+        }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Pending> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Pending {
-    fn take(&mut self) -> Option<Mail> {
-        if let Some((kind, text)) = self.urgent.pop_front() {
-            return Some(Mail::Text(kind, text));
+impl Outbox {
+    /// Sends a frame while nothing is kept; keeps it if the connection is full.
+    fn send(&mut self, line: &TcpStream, kind: Kind, frame: &[u8]) {
+        if self.begin(line, frame) {
+            kind.sent();
+        } else {
+            self.keep(kind, frame.into());
         }
-        if let Some(text) = self.update.take() {
-            return Some(Mail::Text(WsType::Update, text));
+    }
+
+    /// Sends what is kept, until the connection is full; whether it took anything.
+    fn send_kept(&mut self, line: &TcpStream) -> bool {
+        if self.flow == Flow::Over {
+            return false;
         }
-        self.close.map(Mail::Close)
+        self.flow = Flow::Direct;
+        let rest = std::mem::take(&mut self.rest);
+        let mut took = !rest.is_empty() && self.begin(line, &rest);
+        if !rest.is_empty() && !took {
+            self.rest = rest;
+        }
+        while self.flow == Flow::Direct
+            && let Some((kind, frame)) = self.take()
+        {
+            if !self.begin(line, &frame) {
+                self.put_back(kind, frame);
+                break;
+            }
+            kind.sent();
+            took = true;
+        }
+        took
+    }
+
+    /// Hands over as much of a frame as the connection takes; `false`: none of it.
+    fn begin(&mut self, line: &TcpStream, frame: &[u8]) -> bool {
+        match line.try_write(frame) {
+            Ok(taken) => {
+                let rest = frame.get(taken..).unwrap_or_default();
+                if !rest.is_empty() {
+                    self.rest = rest.into();
+                    self.flow = Flow::Full;
+                }
+                true
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.flow = Flow::Full;
+                false
+            }
+            Err(_) => {
+                *self = Self { flow: Flow::Over, ..Self::default() };
+                true
+            }
+        }
+    }
+
+    fn keep(&mut self, kind: Kind, frame: Box<[u8]>) {
+        match kind {
+            Kind::Update => {
+                if self.update.replace(frame).is_some() {
+                    metrics::edge().ws_dropped(WsType::Update);
+                }
+            }
+            Kind::Control => self.control = Some(frame),
+            Kind::Urgent(_) if self.urgent.len() >= MAX_URGENT => {
+                self.farewell = Some(Farewell::Ours(room::wire::close::FULL));
+            }
+            Kind::Urgent(kind) => self.urgent.push_back((kind, frame)),
+        }
+    }
+
+    fn take(&mut self) -> Option<(Kind, Box<[u8]>)> {
+        if let Some((kind, frame)) = self.urgent.pop_front() {
+            return Some((Kind::Urgent(kind), frame));
+        }
+        if self.urgent.capacity() > 0 {
+            self.urgent = VecDeque::new();
+        }
+        let control = self.control.take().map(|frame| (Kind::Control, frame));
+        control.or_else(|| Some((Kind::Update, self.update.take()?)))
+    }
+
+    /// Undoes a [`Self::take`].
+    fn put_back(&mut self, kind: Kind, frame: Box<[u8]>) {
+        match kind {
+            Kind::Update => self.update = Some(frame),
+            Kind::Control => self.control = Some(frame),
+            Kind::Urgent(kind) => self.urgent.push_front((kind, frame)),
+        }
+    }
+
+    fn errand(&self) -> Errand {
+        match self.flow {
+            Flow::Over => Errand::End,
+            Flow::Full => Errand::Flush,
+            Flow::Kept | Flow::Direct => self.farewell.map_or(Errand::Nothing, Errand::Close),
+        }
+    }
+}
+
+impl Kind {
+    fn sent(self) {
+        match self {
+            Self::Update => metrics::edge().ws_message(Direction::Out, WsType::Update),
+            Self::Urgent(kind) => metrics::edge().ws_message(Direction::Out, kind),
+            Self::Control => {}
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_slow_reader_gets_the_turn_then_only_the_newest_update_then_the_close() {
-        let mailbox = Mailbox::default();
-        mailbox.update("old".into());
-        mailbox.update("new".into());
-        mailbox.urgent(WsType::Turn, "turn".into());
-        mailbox.close(1012);
-        assert_eq!(mailbox.next().await, Mail::Text(WsType::Turn, "turn".into()));
-        assert_eq!(mailbox.next().await, Mail::Text(WsType::Update, "new".into()));
-        assert_eq!(mailbox.next().await, Mail::Close(1012));
-    }
-
-    #[tokio::test]
-    async fn nothing_is_said_after_the_goodbye() {
-        let mailbox = Mailbox::default();
-        for code in [1012, 1013] {
-            mailbox.urgent(WsType::Bye, "bye".into());
-            mailbox.close(code);
-            mailbox.update("late".into());
-        }
-        assert_eq!(mailbox.next().await, Mail::Text(WsType::Bye, "bye".into()));
-        assert_eq!(mailbox.next().await, Mail::Close(1012));
-    }
-
-    #[tokio::test]
-    async fn a_reader_who_never_reads_is_closed_instead_of_growing() {
-        let mailbox = Mailbox::default();
-        for _ in 0..100 {
-            mailbox.urgent(WsType::Turn, "turn".into());
-        }
-        for _ in 0..MAX_URGENT {
-            assert!(matches!(mailbox.next().await, Mail::Text(..)));
-        }
-        assert_eq!(mailbox.next().await, Mail::Close(1013));
-    }
-}
+mod tests;

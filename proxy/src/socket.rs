@@ -1,22 +1,24 @@
-//! One waiter's WebSocket: sends what the mailbox holds, answers pings, notices when nobody is there.
+//! One waiter's WebSocket: listens to the client, sends what the mailbox could not, closes in order.
+//!
+//! What waiters are told is written by those who tell it (see [`crate::mailbox`]). The task of a socket is asleep
+//! until the client speaks or there is room again for what is kept, so it holds no buffer and no timer.
 
-use std::sync::Arc;
-use std::time::Duration;
+pub mod frames;
+mod sealed;
+mod shared;
 
-use futures_util::{SinkExt as _, StreamExt as _};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
 use room::wire::ClientMessage;
-use tokio::time::{Instant, timeout};
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::edge::websocket::WaiterSocket;
-use crate::mailbox::{Mail, Mailbox};
+use crate::mailbox::{Farewell, Mailbox};
 use crate::metrics::{self, Direction, WsType};
 
-/// A phone that fell off the network does not say so: it is asked this often, and gone after two questions.
-const PING_EVERY: Duration = Duration::from_secs(25);
-const SILENT_FOR: Duration = Duration::from_secs(60);
-/// A send that takes longer meets a reader who does not read.
+use self::frames::{Heard, Opcode, Reader, close_frame, frame};
+
+/// A connection that takes nothing for so long belongs to a reader who does not read.
 const SEND_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the client's half of the closing handshake is waited for.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
@@ -25,94 +27,113 @@ const MAX_FRAMES_A_MINUTE: u32 = 240;
 
 /// Serves the socket until either side closes it.
 pub async fn run(socket: WaiterSocket, mailbox: Arc<Mailbox>) {
-    metrics::edge().ws_connections.increment(1);
-    Session { socket, heard: Instant::now(), minute: Instant::now(), frames: 0 }.serve(&mailbox).await;
-    metrics::edge().ws_connections.decrement(1);
+    let _counted = Counted::new();
+    let _ended = Ended(&mailbox);
+    mailbox.hears(now_secs());
+    match socket {
+        WaiterSocket::Plain(line, arrived) => shared::run(line, arrived, &mailbox).await,
+        WaiterSocket::Sealed(stream, arrived) => Box::pin(sealed::run(stream, arrived, &mailbox)).await,
+    }
 }
 
-struct Session {
-    socket: WaiterSocket,
-    heard: Instant,
-    minute: Instant,
-    frames: u32,
+/// Seconds that this process has run: the clock of silence.
+pub fn now_secs() -> u32 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    START.elapsed().as_secs() as u32
 }
 
 /// The socket is over.
 struct Over;
 
-impl Session {
-    async fn serve(mut self, mailbox: &Mailbox) {
-        let mut ping = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
-        loop {
-            let step = tokio::select! {
-                mail = mailbox.next() => self.send(mail).await,
-                message = self.socket.next() => self.receive(message),
-                _ = ping.tick() => self.ask().await,
-            };
-            if let Err(Over) = step {
-                return;
+/// What is kept of a client between two of its frames.
+#[derive(Default)]
+struct Client {
+    reader: Reader,
+    minute_secs: u32,
+    frames: u32,
+}
+
+impl Client {
+    /// Takes in what the client sent. A client that closes, or breaks the rules, is parted from by the mailbox.
+    fn take(&mut self, bytes: &mut [u8], mailbox: &Mailbox) -> Result<(), Over> {
+        let now = now_secs();
+        mailbox.hears(now);
+        if now.saturating_sub(self.minute_secs) > 60 {
+            (self.minute_secs, self.frames) = (now, 0);
+        }
+        let frames = &mut self.frames;
+        let taken = self.reader.take(bytes, |heard| {
+            *frames += 1;
+            match heard {
+                Heard::Text(text) => metrics::edge().ws_message(Direction::In, kind(text)),
+                Heard::Ping(payload) => mailbox.pong(payload),
+                Heard::Close(code) => mailbox.close_now(Farewell::Answer(code)),
+                Heard::Binary | Heard::Fragment | Heard::Pong => {}
             }
+        });
+        if let Err(violation) = taken {
+            mailbox.close_now(Farewell::Ours(violation.close_code()));
+        }
+        if self.frames > MAX_FRAMES_A_MINUTE { Err(Over) } else { Ok(()) }
+    }
+}
+
+fn kind(text: &str) -> WsType {
+    match serde_json::from_str(text) {
+        Ok(ClientMessage::Ping) => WsType::Ping,
+        Ok(ClientMessage::Ack) => WsType::Ack,
+        Err(_) => WsType::Unknown,
+    }
+}
+
+impl Farewell {
+    fn frame(self) -> Box<[u8]> {
+        match self {
+            Self::Ours(code) | Self::Answer(Some(code)) => close_frame(code),
+            Self::Answer(None) => frame(Opcode::Close, b""),
         }
     }
 
-    async fn send(&mut self, mail: Mail) -> Result<(), Over> {
-        match mail {
-            Mail::Text(kind, text) => {
-                metrics::edge().ws_message(Direction::Out, kind);
-                self.write(Message::Text(text)).await
-            }
-            Mail::Close(code) => {
-                self.close(code).await;
-                Err(Over)
-            }
-        }
+    /// Closed before the client has done the same, the connection could be reset, and the last words lost with it.
+    fn awaits_answer(self) -> bool {
+        matches!(self, Self::Ours(_))
     }
+}
 
-    /// Says goodbye and reads on until the client has done the same: closed before, the connection could be reset,
-    /// and the last words lost with it.
-    async fn close(&mut self, code: u16) {
-        let frame = CloseFrame { code: code.into(), reason: "".into() };
-        // The connection ends either way.
-        if let Ok(Ok(())) = timeout(SEND_PATIENCE, self.socket.close(Some(frame))).await {
-            let answered = async { while let Some(Ok(_)) = self.socket.next().await {} };
-            let _ = timeout(CLOSE_PATIENCE, answered).await;
-        }
+/// Reads on until the client has closed.
+#[derive(Default)]
+struct LastWords(Reader);
+
+impl LastWords {
+    /// Whether these bytes were the last.
+    fn end_with(&mut self, bytes: &mut [u8]) -> bool {
+        let mut is_over = bytes.is_empty();
+        let taken = self.0.take(bytes, |heard| is_over |= matches!(heard, Heard::Close(_)));
+        is_over || taken.is_err()
     }
+}
 
-    fn receive(&mut self, message: Option<Result<Message, tungstenite::Error>>) -> Result<(), Over> {
-        let Some(Ok(message)) = message else {
-            return Err(Over);
-        };
-        self.heard = Instant::now();
-        if self.heard - self.minute > Duration::from_secs(60) {
-            (self.minute, self.frames) = (self.heard, 0);
-        }
-        self.frames += 1;
-        if self.frames > MAX_FRAMES_A_MINUTE {
-            return Err(Over);
-        }
-        if let Message::Text(text) = message {
-            let kind = match serde_json::from_str(&text) {
-                Ok(ClientMessage::Ping) => WsType::Ping,
-                Ok(ClientMessage::Ack) => WsType::Ack,
-                Err(_) => WsType::Unknown,
-            };
-            metrics::edge().ws_message(Direction::In, kind);
-        }
-        Ok(())
+/// One open socket, in the metrics.
+struct Counted;
+
+impl Counted {
+    fn new() -> Self {
+        metrics::edge().ws_connections.increment(1);
+        Self
     }
+}
 
-    async fn ask(&mut self) -> Result<(), Over> {
-        if self.heard.elapsed() > SILENT_FOR {
-            return Err(Over);
-        }
-        self.write(Message::Ping(Vec::new().into())).await
+impl Drop for Counted {
+    fn drop(&mut self) {
+        metrics::edge().ws_connections.decrement(1);
     }
+}
 
-    async fn write(&mut self, message: Message) -> Result<(), Over> {
-        match timeout(SEND_PATIENCE, self.socket.send(message)).await {
-            Ok(Ok(())) => Ok(()),
-            _ => Err(Over),
-        }
+/// However the task of a socket ends, nothing is written any more.
+struct Ended<'a>(&'a Mailbox);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }

@@ -8,7 +8,7 @@ use room::queue::{Control, Counts, Head, Mode};
 use room::ruler::Ruler;
 use room::rules::{Phase, Rules};
 use room::time::Micros;
-use room::wire::{Paused, PublicRoom, RoomStatus, Standing, State};
+use room::wire::{Estimate, Paused, PublicRoom, RoomStatus, Standing, State};
 
 use crate::hub::View;
 
@@ -54,34 +54,56 @@ pub struct Shown {
 /// What those who wait are told while the store is away, if the operator says nothing.
 pub const STANDS_STILL: &str = "The queue stands still for a moment. Your place is kept.";
 
-/// Composes what a visitor is told, and notes what was shown.
-pub fn compose(view: &View<'_>, who: Who, shown: &mut Shown) -> Standing {
-    let View { room, rules, known, away, now } = *view;
+/// What differs between one who waits and the next; all else they are told is the same for the whole line.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Facts {
+    pub state: State,
+    pub position: Option<u64>,
+    pub estimate: Option<Estimate>,
+    pub progress: Option<f64>,
+    pub next_update_seconds: u32,
+}
+
+/// Finds out where a visitor stands, and notes what is shown.
+pub fn facts(view: &View<'_>, who: Who, shown: &mut Shown) -> Facts {
+    let View { rules, known, away, now, .. } = *view;
     let phase = rules.schedule.phase(now);
     let closed = phase == Phase::Closed || known.is_some_and(|known| known.control.mode == Mode::Closed);
-    let rate = known.map_or(rules.new_users_per_minute, |known| known.control.new_users_per_minute);
     let position = place(known, rules, who, now).map(|rank| shown.clamp(rank));
     let ahead = position.map(|position| position - 1);
-    let paused = known.and_then(|known| paused(&known.control));
     let estimate = match (known, ahead) {
-        (Some(known), Some(ahead)) if paused.is_none() && phase == Phase::Open && !away => {
+        (Some(known), Some(ahead)) if known.control.paused.is_none() && phase == Phase::Open && !away => {
             Some(known.forecast.wait(ahead, limits(known, rules)))
         }
         _ => None,
     };
+    let progress = |(first, at): (u64, u64)| first.saturating_sub(at) as f64 / first.max(1) as f64;
+    Facts {
+        state: state(who, phase, closed, position.is_some()),
+        position,
+        estimate,
+        progress: shown.first.zip(position).map(progress),
+        next_update_seconds: estimate
+            .map_or(2, |estimate| next_update_secs(estimate.p50_seconds, ahead.unwrap_or(0))),
+    }
+}
+
+/// Composes what a visitor is told.
+pub fn compose(view: &View<'_>, who: Who, facts: Facts) -> Standing {
+    let View { room, rules, known, away, now } = *view;
+    let Facts { state, position, estimate, progress, next_update_seconds } = facts;
+    let rate = known.map_or(rules.new_users_per_minute, |known| known.control.new_users_per_minute);
     let words = known.and_then(|known| known.control.message.clone());
     Standing {
         room: room.clone(),
-        state: state(who, phase, closed, position.is_some()),
+        state,
         position,
-        ahead,
+        ahead: position.map(|position| position - 1),
         waiting: known.map_or(0, |known| known.waiting),
-        progress: shown
-            .first
-            .zip(position)
-            .map(|(first, at)| first.saturating_sub(at) as f64 / first.max(1) as f64),
+        estimate,
+        progress,
         rate_per_minute: rate.into(),
-        paused,
+        paused: known.and_then(|known| paused(&known.control)),
         message: words.or_else(|| away.then(|| STANDS_STILL.to_owned())),
         claim_expires_at: match who {
             Who::Turn { deadline } => Some(deadline.to_rfc3339()),
@@ -89,9 +111,7 @@ pub fn compose(view: &View<'_>, who: Who, shown: &mut Shown) -> Standing {
         },
         opens_at: rules.schedule.opens_at.filter(|&at| at > now).map(Micros::to_rfc3339),
         close_reason: None,
-        next_update_seconds: estimate
-            .map_or(2, |estimate| next_update_secs(estimate.p50_seconds, ahead.unwrap_or(0))),
-        estimate,
+        next_update_seconds,
         ticket: None,
         as_of: as_of(known, who, now).to_rfc3339(),
     }

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use crate::hall::{Hall, Reach};
+use crate::hub::{Swept, pump};
 use crate::standing::Known;
 use crate::{healing, random};
 
@@ -49,9 +50,11 @@ pub async fn run(hall: Arc<Hall>, mut stop: watch::Receiver<bool>) {
     let events = hall.link.listen();
     let mut ticker = Ticker::new(hall);
     let healing = healing::run(Arc::clone(&ticker.hall));
+    let pump = pump::run(Arc::clone(&ticker.hall));
     tokio::select! {
         () = ticker.serve(events) => {}
         () = healing => {}
+        () = pump => {}
         _ = stop.wait_for(|stop| *stop) => {}
     }
 }
@@ -350,7 +353,11 @@ impl Ticker {
         if let Err(error) = self.present_late().await {
             tracing::debug!(room = %self.hall.name, %error, "some tickets are presented later");
         }
-        let away: Vec<VisitorId> = self.hall.hub.absent(self.hall.now());
+        let front = self.hall.known().map_or(0, |known| known.head.front);
+        let Swept { away, doubtful } = self.hall.hub.sweep(self.hall.now(), front);
+        if let Err(error) = self.hall.present(&doubtful).await {
+            tracing::debug!(room = %self.hall.name, %error, "doubtful places are looked at again");
+        }
         for batch in away.chunks(MOST) {
             let leaves: Vec<Leave> = batch.iter().copied().map(Leave::Absent).collect();
             self.hall.metrics.abandoned.increment(leaves.len() as u64);

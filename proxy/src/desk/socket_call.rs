@@ -10,10 +10,11 @@ use room::wire::{ServerMessage, Standing, close};
 
 use crate::config::settings::HostPattern;
 use crate::hall::Hall;
+use crate::hub::encode;
 use crate::mailbox::Mailbox;
 use crate::metrics::WsType;
 use crate::request::{Answer, Plan, SocketPlan};
-use crate::socket;
+use crate::socket::{self, frames::FrameBuffer};
 
 use super::turnstile::Outcome;
 use super::{Visit, answers};
@@ -82,20 +83,35 @@ impl Visit<'_> {
         let (hall, visitor) = (Arc::clone(self.hall), ticket.visitor);
         let run = move |socket| -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
             Box::pin(async move {
-                attach(&hall, visitor, &mailbox);
-                socket::run(socket, Arc::clone(&mailbox)).await;
-                hall.hub.detach(visitor, &mailbox, hall.now());
+                let _screen = Screen::open(hall, visitor, &mailbox);
+                socket::run(socket, mailbox).await;
             })
         };
         Plan::Socket(SocketPlan { headers, run: Box::new(run) })
     }
 }
 
-fn attach(hall: &Hall, visitor: VisitorId, mailbox: &Arc<Mailbox>) {
-    let (settings, known) = (hall.settings(), hall.known());
-    if !hall.hub.attach(visitor, mailbox, hall.view(&settings, known.as_deref())) {
-        // Left or claimed between the request and the socket.
-        mailbox.close(NORMAL);
+/// An open screen of somebody who waits; closed however its socket ends.
+struct Screen {
+    hall: Arc<Hall>,
+    visitor: VisitorId,
+    mailbox: Arc<Mailbox>,
+}
+
+impl Screen {
+    fn open(hall: Arc<Hall>, visitor: VisitorId, mailbox: &Arc<Mailbox>) -> Self {
+        let (settings, known) = (hall.settings(), hall.known());
+        if !hall.hub.attach(visitor, mailbox, hall.view(&settings, known.as_deref())) {
+            // Left or claimed between the request and the socket.
+            mailbox.close(NORMAL);
+        }
+        Self { hall, visitor, mailbox: Arc::clone(mailbox) }
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        self.hall.hub.detach(self.visitor, &self.mailbox, self.hall.now());
     }
 }
 
@@ -113,7 +129,7 @@ fn said_and_closed(standing: Option<Standing>, code: u16) -> Plan {
 }
 
 fn post(mailbox: &Mailbox, kind: WsType, message: &ServerMessage) {
-    mailbox.urgent(kind, serde_json::to_string(message).unwrap_or_default().into());
+    mailbox.urgent(kind, encode(message, &mut FrameBuffer::default()));
 }
 
 fn without_port(authority: &str) -> &str {

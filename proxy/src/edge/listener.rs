@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::connection::Connection;
+use super::plain::Plain;
 use super::refusal::Refusal;
 use super::{Shared, answer, proxy_protocol};
 
@@ -119,11 +120,11 @@ async fn handshake(
     if shared.proxy_protocol && shared.trusted_proxies.trusts(peer.ip().to_canonical()) {
         peer = proxy_protocol::read(&mut stream, &mut arrived).await?.unwrap_or(peer);
     }
-    // Pingora's stream has no buffers of its own this way.
-    let mut stream = L4Stream::from(stream);
     match &shared.tls {
-        None => Ok((Box::new(stream), peer, arrived)),
+        None => Ok((Box::new(Plain::new(stream)), peer, arrived)),
         Some(identity) => {
+            // Pingora's stream has no buffers of its own this way.
+            let mut stream = L4Stream::from(stream);
             stream.rewind(&arrived);
             let encrypted = identity.acceptor().tls_handshake(stream).await.map_err(io::Error::other)?;
             Ok((Box::new(encrypted), peer, BytesMut::new()))

@@ -1,4 +1,4 @@
-//! The WebSocket of one waiter: the handshake, and small buffers, because a hundred thousand of them are held.
+//! The opening handshake of a waiter's WebSocket.
 
 use std::io::{self, Write as _};
 use std::time::Duration;
@@ -9,20 +9,38 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora::protocols::Stream;
 use room::wire::SUBPROTOCOL;
 use tokio::io::AsyncWriteExt as _;
-use tokio_tungstenite::WebSocketStream;
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
+use super::plain::Plain;
 use super::refusal::Refusal;
 
-/// The socket that a waiter's task holds: straight on the connection, plain or TLS.
-pub type WaiterSocket = WebSocketStream<Stream>;
+/// The connection of one waiter behind the handshake, with what has come on it already.
+#[derive(Debug)]
+pub enum WaiterSocket {
+    /// Whoever has something to say may write to it.
+    Plain(TcpStream, Vec<u8>),
+    /// Under TLS one task must own it.
+    Sealed(Stream, Vec<u8>),
+}
 
-const READ_BUFFER_BYTES: usize = 512;
-/// Clients send pings and acks only.
-const MAX_MESSAGE_BYTES: usize = 4 * 1024;
-/// A waiter that does not read loses its socket when this much is unsent.
-const MAX_UNSENT_BYTES: usize = 64 * 1024;
+impl WaiterSocket {
+    fn new(stream: Stream, arrived: Vec<u8>) -> io::Result<Self> {
+        if !Plain::is(&stream) {
+            return Ok(Self::Sealed(stream, arrived));
+        }
+        let socket = Plain::socket_of(stream).ok_or(io::ErrorKind::NotConnected)?;
+        Ok(Self::Plain(socket, arrived))
+    }
+
+    /// As one stream, for those who speak to the client in another way.
+    pub fn into_parts(self) -> (Stream, Vec<u8>) {
+        match self {
+            Self::Plain(socket, arrived) => (Box::new(Plain::new(socket)), arrived),
+            Self::Sealed(stream, arrived) => (stream, arrived),
+        }
+    }
+}
 
 /// What a valid opening handshake (RFC 6455 §4.2.1) asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,17 +77,7 @@ impl Handshake {
             stream.flush().await
         })
         .await??;
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER_BYTES)
-            .write_buffer_size(0)
-            .max_write_buffer_size(MAX_UNSENT_BYTES)
-            .max_message_size(Some(MAX_MESSAGE_BYTES))
-            .max_frame_size(Some(MAX_MESSAGE_BYTES));
-        Ok(if arrived.is_empty() {
-            WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await
-        } else {
-            WebSocketStream::from_partially_read(stream, arrived.to_vec(), Role::Server, Some(config)).await
-        })
+        WaiterSocket::new(stream, arrived.to_vec())
     }
 
     fn answer(&self, headers: &[(HeaderName, HeaderValue)]) -> io::Result<Vec<u8>> {

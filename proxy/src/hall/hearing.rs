@@ -9,7 +9,6 @@ use room::ruler::Ruler;
 use room::time::Micros;
 use room::wire::ServerMessage;
 
-use crate::hub::View;
 use crate::metrics::{self, WsType};
 use crate::standing::{self, Known};
 
@@ -43,13 +42,13 @@ impl Hall {
             self.metrics.estimate_error.record(ratio);
         }
         if let Some(before) = before {
-            self.announce(&before.control, &known.control, view);
+            self.announce(&before.control, &known.control);
         }
         heard
     }
 
     /// Tells those who wait what the operator changed.
-    fn announce(&self, before: &Control, now: &Control, view: View<'_>) {
+    fn announce(&self, before: &Control, now: &Control) {
         if before.paused != now.paused {
             let paused = standing::paused(now);
             self.hub.announce(WsType::Paused, &ServerMessage::Paused { paused });
@@ -58,7 +57,7 @@ impl Hall {
             self.hub.announce(WsType::Message, &ServerMessage::Message { message: now.message.clone() });
         }
         if (&before.paused, &before.message, before.mode) != (&now.paused, &now.message, now.mode) {
-            self.hub.tell_all(view);
+            self.hub.tell_all();
         }
     }
 

@@ -6,14 +6,22 @@ use std::time::Duration;
 use room::estimate::EXACT_PLACES;
 use room::queue::Arrival;
 use room::time::Micros;
-use room::wire::{ServerMessage, Standing};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
+use room::wire::{ServerMessage, Standing, State};
 
 use crate::mailbox::Mailbox;
 use crate::metrics::WsType;
-use crate::standing::{Shown, Who};
+use crate::socket::frames::{FrameBuffer, Opcode};
+use crate::standing::{Facts, Shown, Who, compose, facts};
 
 use super::View;
+use super::sheet::{Sheet, json};
+
+/// How far the line is measured apart. An update that would be due before half of it is over comes now.
+const ROUND: Duration = Duration::from_secs(1);
+/// Nobody is away before this, however often they look.
+pub(super) const AWAY_AT_LEAST: Duration = Duration::from_secs(15);
+/// More than this many screens of one ticket: the oldest is told that another took over.
+const MAX_SCREENS: usize = 3;
 
 #[derive(Debug)]
 pub(super) struct Waiter {
@@ -28,11 +36,15 @@ pub(super) struct Waiter {
     pub(super) seen: Micros,
     /// When the visitor's ticket was last presented by this edge.
     pub(super) presented: Micros,
-    pub(super) next_update: Duration,
-    /// The first wait that was shown, and when.
-    promised: Option<(Micros, Duration)>,
-    pub(super) screens: Vec<Arc<Mailbox>>,
+    next_update_secs: u32,
+    /// The first wait that was shown, in seconds, and when.
+    promised: Option<(Micros, u64)>,
+    screens: Screens,
 }
+
+/// The open screens, the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Screens([Option<Arc<Mailbox>>; MAX_SCREENS]);
 
 impl Waiter {
     pub(super) fn new(arrival: Arrival, stamp: Micros, who: Who, now: Micros) -> Self {
@@ -44,77 +56,157 @@ impl Waiter {
             due: now,
             seen: now,
             presented: now,
-            next_update: Duration::ZERO,
+            next_update_secs: 0,
             promised: None,
-            screens: Vec::new(),
+            screens: Screens::default(),
         }
     }
 
-    /// Whether a new ruler is to be told: it is time, or the waiter is one of the first and moved.
+    pub(super) fn screens(&self) -> impl Iterator<Item = &Mailbox> {
+        self.screens.0.iter().flatten().map(Arc::as_ref)
+    }
+
+    pub(super) fn has_screens(&self) -> bool {
+        self.screens().next().is_some()
+    }
+
+    /// Opens a screen; the one that has to go for it.
+    pub(super) fn open(&mut self, screen: Arc<Mailbox>) -> Option<Arc<Mailbox>> {
+        let Screens(screens) = &mut self.screens;
+        if let Some(free) = screens.iter_mut().find(|place| place.is_none()) {
+            *free = Some(screen);
+            return None;
+        }
+        screens.rotate_left(1);
+        screens.last_mut()?.replace(screen)
+    }
+
+    pub(super) fn close(&mut self, screen: &Arc<Mailbox>) {
+        let Screens(screens) = &mut self.screens;
+        let open = std::mem::take(screens).into_iter().flatten();
+        let mut left = open.filter(|open| !Arc::ptr_eq(open, screen));
+        *screens = std::array::from_fn(|_| left.next());
+    }
+
+    /// Whether to be told when the line was measured now: it is time, or the place is one of the first and moved.
     pub(super) fn is_due(&self, view: View<'_>) -> bool {
-        let Who::InLine { score, .. } = self.who else { return false };
+        let Who::InLine { score, .. } = self.who else { return self.is_due_anyway() };
         let moved = || {
             let ruler = view.known.and_then(|known| known.ruler.as_ref());
-            self.shown.least.is_some_and(|least| {
-                least <= EXACT_PLACES && ruler.is_some_and(|ruler| ruler.place(score) < least)
-            })
+            let place = ruler.map(|ruler| ruler.place(score));
+            self.shown.least.zip(place).is_some_and(|(least, place)| place < least)
         };
-        !self.screens.is_empty() && (view.now >= self.due || moved())
+        self.due <= soon(view.now) || (self.is_at_front() && moved())
+    }
+
+    /// Asks to be told whatever comes.
+    pub(super) fn is_due_anyway(&self) -> bool {
+        self.due == Micros::ZERO
+    }
+
+    pub(super) fn tell_anyway(&mut self) {
+        self.due = Micros::ZERO;
+    }
+
+    /// When to ask [`Self::is_due`] again.
+    pub(super) fn look_at(&self, now: Micros) -> Micros {
+        if self.is_at_front() { now + ROUND } else { self.due }
+    }
+
+    /// Each change is told here; the first has none left to come.
+    fn is_at_front(&self) -> bool {
+        self.shown.least.is_some_and(|least| 1 < least && least <= EXACT_PLACES)
+    }
+
+    /// When the visitor, not being seen until then, is away.
+    pub(super) fn away_at(&self) -> Micros {
+        self.seen + AWAY_AT_LEAST.max(2 * Duration::from_secs(self.next_update_secs.into()))
     }
 
     pub(super) fn standing(&mut self, view: View<'_>) -> Standing {
-        let standing = view.tell(self.who, &mut self.shown);
-        self.next_update = Duration::from_secs(standing.next_update_seconds.into());
-        self.due = view.now + self.next_update;
-        if let (None, Some(estimate)) = (self.promised, standing.estimate) {
-            self.promised = Some((view.now, Duration::from_secs(estimate.p50_seconds)));
-        }
-        standing
+        let facts = self.facts(view);
+        compose(&view, self.who, facts)
     }
 
+    fn facts(&mut self, view: View<'_>) -> Facts {
+        let facts = facts(&view, self.who, &mut self.shown);
+        self.next_update_secs = facts.next_update_seconds;
+        if let (None, Some(estimate)) = (self.promised, facts.estimate) {
+            self.promised = Some((view.now, estimate.p50_seconds));
+        }
+        facts
+    }
+
+    /// Real wait over the first that was shown.
     pub(super) fn estimate_error(&self, now: Micros) -> Option<f64> {
-        let (told_at, wait) = self.promised?;
-        (!wait.is_zero()).then(|| now.since(told_at).as_secs_f64() / wait.as_secs_f64())
+        let (told_at, wait_secs) = self.promised?;
+        (wait_secs > 0).then(|| now.since(told_at).as_secs_f64() / wait_secs as f64)
     }
 
-    pub(super) fn message(&mut self, view: View<'_>) -> Told {
-        let standing = self.standing(view);
-        if matches!(self.who, Who::Turn { .. }) { Told::turn(standing) } else { Told::update(standing) }
+    /// Tells every screen where the visitor stands.
+    pub(super) fn post(&mut self, buffer: &mut FrameBuffer, view: View<'_>) {
+        let facts = self.facts_told(view);
+        let told = Told::new(compose(&view, self.who, facts), buffer);
+        self.screens().for_each(|screen| told.post(screen));
     }
 
-    pub(super) fn post(&mut self, view: View<'_>) {
-        let message = self.message(view);
-        for screen in &self.screens {
-            message.post(screen);
+    /// The same by a sheet, which is for this waiter.
+    pub(super) fn post_by(&mut self, sheet: &Sheet, buffer: &mut FrameBuffer, view: View<'_>) {
+        let facts = self.facts_told(view);
+        let frame = buffer.build(Opcode::Text, |bytes| sheet.fill(&facts, bytes));
+        self.screens().for_each(|screen| screen.update(frame));
+    }
+
+    /// Tells one screen.
+    pub(super) fn post_to(&mut self, screen: &Mailbox, buffer: &mut FrameBuffer, view: View<'_>) {
+        let facts = self.facts_told(view);
+        Told::new(compose(&view, self.who, facts), buffer).post(screen);
+    }
+
+    fn facts_told(&mut self, view: View<'_>) -> Facts {
+        let facts = self.facts(view);
+        self.due = view.now + Duration::from_secs(facts.next_update_seconds.into());
+        facts
+    }
+
+    /// Tells every screen something for the last time, and closes it.
+    pub(super) fn end(&self, last: Standing, code: u16, buffer: &mut FrameBuffer) {
+        let told = Told::new(last, buffer);
+        for screen in self.screens() {
+            told.post(screen);
+            screen.close(code);
         }
     }
+}
+
+/// Until when a time counts as come: the line is measured again a round later.
+pub(super) fn soon(now: Micros) -> Micros {
+    now + ROUND / 2
 }
 
 /// A message, encoded once for all screens of a visitor.
-pub(super) struct Told {
+struct Told<'a> {
     is_turn: bool,
-    text: Utf8Bytes,
+    frame: &'a [u8],
 }
 
-impl Told {
-    pub(super) fn update(standing: Standing) -> Self {
-        Self { is_turn: false, text: encode(&ServerMessage::Update(Box::new(standing))) }
+impl<'a> Told<'a> {
+    fn new(standing: Standing, buffer: &'a mut FrameBuffer) -> Self {
+        let is_turn = standing.state == State::Turn;
+        let standing = Box::new(standing);
+        let message = if is_turn { ServerMessage::Turn(standing) } else { ServerMessage::Update(standing) };
+        Self { is_turn, frame: encode(&message, buffer) }
     }
 
-    pub(super) fn turn(standing: Standing) -> Self {
-        Self { is_turn: true, text: encode(&ServerMessage::Turn(Box::new(standing))) }
-    }
-
-    pub(super) fn post(&self, screen: &Mailbox) {
+    fn post(&self, screen: &Mailbox) {
         if self.is_turn {
-            screen.urgent(WsType::Turn, self.text.clone());
+            screen.urgent(WsType::Turn, self.frame);
         } else {
-            screen.update(self.text.clone());
+            screen.update(self.frame);
         }
     }
 }
 
-pub(super) fn encode(message: &ServerMessage) -> Utf8Bytes {
-    // Our own plain data: serialising it cannot fail. An empty frame would be ignored by every client.
-    serde_json::to_string(message).unwrap_or_default().into()
+pub(crate) fn encode<'a>(message: &ServerMessage, buffer: &'a mut FrameBuffer) -> &'a [u8] {
+    buffer.build(Opcode::Text, |bytes| json(bytes, message))
 }

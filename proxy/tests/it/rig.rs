@@ -16,6 +16,8 @@ use http::{HeaderValue, StatusCode};
 use room::ids::{RoomName, VisitorId};
 use room::time::Micros;
 use tokio::sync::watch;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::Role;
 use vestibule::edge::upstream::{Upstream, UpstreamSettings};
 use vestibule::edge::websocket::WaiterSocket;
 use vestibule::edge::{EdgeHandle, EdgeLimits, EdgeOptions, bind, serve};
@@ -92,8 +94,10 @@ pub(crate) const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nS
 
 /// Echoes, and says at first what it is.
 pub(crate) fn echo() -> Plan {
-    let run = |mut socket: WaiterSocket| {
+    let run = |socket: WaiterSocket| {
         let work: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move {
+            let (stream, arrived) = socket.into_parts();
+            let mut socket = WebSocketStream::from_partially_read(stream, arrived, Role::Server, None).await;
             while let Some(Ok(message)) = socket.next().await {
                 if !message.is_text() || socket.send(message).await.is_err() {
                     return;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::TcpListener;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
-use vestibule::request::Plan;
+use vestibule::mailbox::Mailbox;
+use vestibule::metrics::WsType;
+use vestibule::request::{Plan, SocketPlan};
+use vestibule::socket;
 
 use crate::rig::{Client, Origin, Rig, UPGRADE, echo, forward, nobody, pass, reply, soon, upstream};
 
@@ -52,22 +52,94 @@ async fn a_waiter_without_a_whole_handshake_is_told_what_is_missing() {
     }
 }
 
-#[tokio::test]
-async fn a_waiter_that_says_too_much_is_closed() {
-    let rig = Rig::start(|_, _| echo());
+/// Waits, as a waiter does, for what is put into the mailbox.
+fn waits(mailbox: &Arc<Mailbox>) -> Plan {
+    let mailbox = Arc::clone(mailbox);
+    Plan::Socket(SocketPlan {
+        headers: Vec::new(),
+        run: Box::new(|socket| Box::pin(socket::run(socket, mailbox))),
+    })
+}
+
+/// A client behind its handshake.
+async fn waiter(rig: &Rig) -> Client {
     let mut client = Client::connect(rig.address).await;
     client.send(format!("GET /_queue/ws HTTP/1.1\r\nHost: a\r\n{UPGRADE}\r\n")).await;
     assert_eq!(client.head().await.status, 101);
-    // A text frame that announces 8 KiB.
-    client.send([0x81, 0xfe, 0x20, 0x00, 1, 2, 3, 4]).await;
-    client.rest().await;
+    client
+}
+
+#[tokio::test]
+async fn a_waiter_that_breaks_the_rules_is_told_which_and_closed() {
+    for (what, said, code) in [
+        ("a text frame that announces 8 KiB", vec![0x81, 0xfe, 0x20, 0x00, 1, 2, 3, 4], 1009_u16),
+        ("a frame without a mask", vec![0x81, 0x01, b'x'], 1002),
+        ("a binary message that is called text", vec![0x81, 0x81, 0, 0, 0, 0, 0xff], 1007),
+    ] {
+        let rig = Rig::start(|_, _| waits(&Arc::default()));
+        let mut client = waiter(&rig).await;
+        client.send(said).await;
+        assert_eq!(client.exactly(4).await, [&[0x88, 2][..], &code.to_be_bytes()].concat(), "{what}");
+        client.send([0x88, 0x80, 0, 0, 0, 0]).await;
+        assert!(client.is_closed().await, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_waiter_that_pings_is_answered_and_one_that_closes_is_closed_with_the_same_code() {
+    let rig = Rig::start(|_, _| waits(&Arc::default()));
+    let mut client = waiter(&rig).await;
+    client.send([0x89, 0x82, 0, 0, 0, 0, b'h', b'i']).await;
+    assert_eq!(client.exactly(4).await, b"\x8a\x02hi");
+    client.send([0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9]).await;
+    assert_eq!(client.exactly(4).await, [0x88, 2, 0x03, 0xe9]);
+    assert!(client.is_closed().await);
+}
+
+#[tokio::test]
+async fn a_waiter_that_talks_all_the_time_is_cut_off() {
+    let rig = Rig::start(|_, _| waits(&Arc::default()));
+    let mut client = waiter(&rig).await;
+    client.send(frame("x").repeat(300)).await;
+    assert!(client.is_closed().await);
+}
+
+#[tokio::test]
+async fn what_is_said_to_a_waiter_arrives_while_the_client_is_silent_and_so_does_the_goodbye() {
+    let mailbox = Arc::new(Mailbox::default());
+    let plan = Arc::clone(&mailbox);
+    let rig = Rig::start(move |_, _| waits(&plan));
+    mailbox.urgent(WsType::Ticket, b"before the socket ");
+    let mut client = waiter(&rig).await;
+    assert_eq!(client.exactly(18).await, b"before the socket ");
+    mailbox.update(b"an update");
+    assert_eq!(client.exactly(9).await, b"an update");
+    mailbox.close(1012);
+    assert_eq!(client.exactly(4).await, [0x88, 2, 0x03, 0xf4]);
+    client.send([0x88, 0x80, 0, 0, 0, 0]).await;
+    assert!(client.is_closed().await);
+}
+
+#[tokio::test]
+async fn a_waiter_whose_client_is_gone_is_over() {
+    let mailbox = Arc::new(Mailbox::default());
+    let plan = Arc::clone(&mailbox);
+    let rig = Rig::start(move |_, _| waits(&plan));
+    drop(waiter(&rig).await);
+    // The plan and this test hold it, and as long as it lives the task.
+    soon("the end of the task", async {
+        while Arc::strong_count(&mailbox) > 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_waiter_costs_little() {
     // Two descriptors each: within the usual limit of 1024.
     const WAITERS: usize = 200;
-    let rig = Rig::start(|_, _| echo());
+    let rig = Rig::start(|_, _| waits(&Arc::default()));
     let resident = || {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -90,14 +162,9 @@ async fn a_waiter_costs_little() {
         "{:.1} KiB a waiter, its client included (rough, and only if run alone)",
         resident().saturating_sub(before) as f64 / WAITERS as f64
     );
-    let last = tokio_tungstenite::WebSocketStream::from_raw_socket(
-        waiters.pop().unwrap(),
-        Role::Client,
-        Some(WebSocketConfig::default()),
-    );
-    let mut last = last.await;
-    last.send(Message::text("there")).await.unwrap();
-    assert_eq!(soon("the echo", last.next()).await.unwrap().unwrap(), Message::text("there"));
+    let mut last = Client::of(waiters.pop().unwrap());
+    last.send([0x89, 0x80, 0, 0, 0, 0]).await;
+    assert_eq!(last.exactly(2).await, [0x8a, 0]);
 }
 
 /// An origin that upgrades, sends `greeting` in the same write as its 101, and echoes.

@@ -72,6 +72,23 @@ async fn a_screen_whose_turn_was_claimed_at_another_edge_does_not_stay_open_for_
 }
 
 #[tokio::test]
+async fn a_screen_whose_place_was_given_back_at_another_edge_ends_once_the_line_has_passed_it() {
+    let (one, mut holder) = full("").await;
+    let two = one.beside("total_active_users = 1").await;
+    let mut leaver = one.visitor();
+    leaver.join().await;
+    let mut screen = leaver.watch().await;
+    one.visitor().join().await;
+    leaver.edge = two.address;
+    assert_eq!(leaver.call("POST leave").await.status, 204);
+    holder.call("POST leave").await;
+    pass_time_at(&[&one, &two], Duration::from_secs(20)).await;
+    screen.standing("that it is over", |standing| standing.state == State::Expired).await;
+    assert_eq!(screen.closed().await, 1000);
+    assert_eq!(one.survey().await.waiting, 0, "nobody takes the place again");
+}
+
+#[tokio::test]
 async fn a_turn_is_known_wherever_the_visitor_asks() {
     let (one, mut holder) = full("claim_window = \"1h\"").await;
     let two = one.beside("total_active_users = 1\nclaim_window = \"1h\"").await;

@@ -1,0 +1,134 @@
+//! Whose time comes when: taking those costs nothing for all the others. Pure: time is an argument.
+
+use room::ids::VisitorId;
+use room::time::Micros;
+
+const SLOT_MICROS: u64 = 250_000;
+/// 64 s: a little more than the longest time between two updates. What is later is looked at after these.
+const SLOTS: u64 = 256;
+
+/// A ring of slots of a quarter of a second. An entry stands for "look then": whoever takes it decides whether it still
+/// counts, so nothing is ever searched for or taken out.
+#[derive(Debug)]
+pub(super) struct Calendar {
+    slots: Box<[Vec<VisitorId>]>,
+    /// The first slot that was not taken.
+    next: u64,
+    entries: usize,
+}
+
+impl Default for Calendar {
+    fn default() -> Self {
+        Self { slots: (0..SLOTS).map(|_| Vec::new()).collect(), next: 0, entries: 0 }
+    }
+}
+
+impl Calendar {
+    /// At `at`, or somewhat before.
+    pub(super) fn note(&mut self, visitor: VisitorId, at: Micros, now: Micros) {
+        if self.entries == 0 {
+            self.next = slot(now);
+        }
+        let slot = slot(at).clamp(self.next, self.next + SLOTS - 1);
+        if let Some(entries) = self.slots.get_mut((slot % SLOTS) as usize) {
+            entries.push(visitor);
+            self.entries += 1;
+        }
+    }
+
+    /// Everybody up to `until`, and with a clock that was set back by far, everybody.
+    pub(super) fn take(&mut self, until: Micros) -> Vec<VisitorId> {
+        let mut taken = Vec::new();
+        let last = slot(until);
+        let was_set_back = last + SLOTS < self.next;
+        let end = if was_set_back { self.next + SLOTS } else { (last + 1).min(self.next + SLOTS) };
+        for slot in self.next..end {
+            if let Some(entries) = self.slots.get_mut((slot % SLOTS) as usize) {
+                taken.append(&mut std::mem::take(entries));
+            }
+        }
+        self.entries -= taken.len();
+        self.next = if was_set_back { last + 1 } else { self.next.max(last + 1) };
+        taken
+    }
+}
+
+fn slot(instant: Micros) -> u64 {
+    instant.0 / SLOT_MICROS
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const START: Micros = Micros(1_767_225_600_000_000);
+
+    fn visitor(number: u64) -> VisitorId {
+        let mut id = [0; 12];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        VisitorId::from_random(id)
+    }
+
+    fn at(millis: u64) -> Micros {
+        Micros(START.0 + millis * 1000)
+    }
+
+    #[test]
+    fn each_is_taken_when_its_time_has_come_and_once() {
+        let mut calendar = Calendar::default();
+        for (number, millis) in [(1, 0), (2, 1000), (3, 60_000)] {
+            calendar.note(visitor(number), at(millis), START);
+        }
+        assert_eq!(calendar.take(at(999)), [visitor(1)]);
+        assert_eq!(calendar.take(at(1000)), [visitor(2)]);
+        assert_eq!(calendar.take(at(59_000)), []);
+        assert_eq!(calendar.take(at(60_000)), [visitor(3)]);
+        assert_eq!(calendar.take(at(1_000_000)), []);
+    }
+
+    #[test]
+    fn what_is_overdue_or_further_than_the_ring_is_looked_at_early_rather_than_never() {
+        let mut calendar = Calendar::default();
+        calendar.note(visitor(1), at(0), at(5000));
+        calendar.note(visitor(2), at(1_000_000), at(5000));
+        assert_eq!(calendar.take(at(5000)), [visitor(1)]);
+        assert_eq!(calendar.take(at(70_000)), [visitor(2)]);
+    }
+
+    #[test]
+    fn a_clock_that_leaps_loses_nobody() {
+        let mut calendar = Calendar::default();
+        calendar.note(visitor(1), at(1000), START);
+        assert_eq!(calendar.take(at(100_000_000)), [visitor(1)], "forward");
+        calendar.note(visitor(2), at(100_001_000), at(100_000_000));
+        assert_eq!(calendar.take(at(0)), [visitor(2)], "back");
+        calendar.note(visitor(3), at(1000), at(0));
+        assert_eq!(calendar.take(at(1000)), [visitor(3)]);
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_is_taken_more_than_a_slot_early_or_ever_late(
+            waits in prop::collection::vec(0_u64..60_000, 1..200),
+            steps in prop::collection::vec(1_u64..3_000, 1..100),
+        ) {
+            let mut calendar = Calendar::default();
+            let mut left: Vec<u64> = waits.clone();
+            for (number, &wait) in waits.iter().enumerate() {
+                calendar.note(visitor(number as u64), at(wait), START);
+            }
+            let mut now = 0;
+            for step in steps {
+                now += step;
+                for taken in calendar.take(at(now)) {
+                    let wait = (0..waits.len()).find(|&number| visitor(number as u64) == taken).map(|n| waits[n]).unwrap();
+                    prop_assert!(wait < now + SLOT_MICROS / 1000);
+                    left.remove(left.iter().position(|&left| left == wait).unwrap());
+                }
+                prop_assert!(left.iter().all(|&left| left > now));
+            }
+        }
+    }
+}
