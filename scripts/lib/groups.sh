@@ -2,13 +2,13 @@
 # The groups of ./scripts/test: what each runs, how long it may take, and how its results are counted.
 
 # shellcheck disable=SC2034 # scripts/test reads it
-all_groups=(lint deploy core store edge backend crowd demo e2e load)
-# Only when asked for: what breaks a whole fleet of thousands wants a machine for itself.
+all_groups=(lint deploy core store edge backend crowd demo e2e load faults)
+# Only when asked for: two releases on one store, of which one has to be built first.
 # shellcheck disable=SC2034 # scripts/test reads it
-more_groups=(faults)
+more_groups=(skew)
 
 # On two cores, from a clean clone. Together under the half hour that continuous integration allows.
-declare -A budget_minutes=([build]=8 [lint]=6 [deploy]=2 [core]=4 [store]=3 [edge]=4 [backend]=5 [crowd]=2 [demo]=4 [e2e]=5 [load]=3 [faults]=12)
+declare -A budget_minutes=([build]=8 [lint]=6 [deploy]=2 [core]=4 [store]=3 [edge]=4 [backend]=5 [crowd]=2 [demo]=4 [e2e]=5 [load]=3 [faults]=12 [skew]=25)
 
 # shellcheck disable=SC2154 # common.sh sets it
 logs=$root/target/test
@@ -71,7 +71,7 @@ group_build() {
         backend) need_postgres ;;
         load) need_postgres && need_k6 ;;
         e2e) need_postgres && need_browser && need_node ;;
-        faults) need_redis && need_postgres && need_commands faketime:faketime ;;
+        faults | skew) need_redis && need_postgres && need_commands faketime:faketime ;;
         esac
     done
     cargo build --workspace --all-targets --locked --message-format=json-render-diagnostics >"$logs/artifacts.json"
@@ -91,7 +91,19 @@ group_crowd() {
 group_demo() { scripts/lib/demo-test; }
 group_e2e() { proxy/e2e/run; }
 group_load() { scripts/lib/load-test; }
-group_faults() { target/debug/faults --write docs/PROMISES.md; }
+
+# Asked for by itself: every trial with thousands, which wants a machine for itself. Among others: the short ones, with
+# a few hundred.
+group_faults() {
+    # shellcheck disable=SC2154 # scripts/test sets it
+    if ((${#wanted[@]} == 1)); then
+        target/debug/faults --write docs/PROMISES.md
+    else
+        target/debug/faults losses failover cluster edges clocks --waiting 200 --inside 40
+    fi
+}
+# shellcheck disable=SC2154 # scripts/test sets it
+group_skew() { scripts/lib/skew "$release"; }
 
 # Runs the compiled tests of one crate, each where cargo would run it; goes on after a failure.
 run_tests_of() {
