@@ -73,8 +73,6 @@ def query_problems(tree: Tree, query: str, recorded: set[str]) -> Iterator[str]:
 
 def settings(tree: Tree) -> Iterator[str]:
     """`vestibule check` of each variant's settings, with its variables and fresh keys."""
-    if not tree.facts.vestibule:
-        return
     for variant in VARIANTS:
         with tempfile.TemporaryDirectory(dir=tree.work) as folder:
             told = run(tree.facts.vestibule, "check", prepared(tree, variant, Path(folder)), env=variables(tree, variant, folder))

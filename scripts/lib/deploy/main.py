@@ -81,6 +81,22 @@ CHECKS: dict[str, Callable[[Tree], Iterator[str]]] = {
 }
 
 
+# What a check cannot do without; it is skipped, and so are its mistakes, where that is missing.
+NEEDS: dict[str, tuple[str, ...]] = {
+    "the edge accepts the settings": ("target/debug/vestibule",),
+    "an edge starts on the local overlay's Redis": ("target/debug/vestibule", "redis-server"),
+    "shell scripts pass shellcheck": ("shellcheck",),
+    "HAProxy accepts the sidecar's file": ("haproxy",),
+}
+
+
+def missing(name: str, tree: Tree) -> str | None:
+    for need in NEEDS.get(name, ()):
+        if not ((tree.facts.root / need).exists() if "/" in need else shutil.which(need)):
+            return need
+    return None
+
+
 class Report:
     def __init__(self) -> None:
         self.passed = self.failed = 0
@@ -109,20 +125,22 @@ def problems_of(name: str, tree: Tree) -> list[str]:
 
 def check_all(tree: Tree, report: Report) -> None:
     for name in CHECKS:
-        report.line(name, problems_of(name, tree))
+        if need := missing(name, tree):
+            say(f"skipped {name}: there is no {need}")
+        else:
+            report.line(name, problems_of(name, tree))
 
 
 def check_seeds(tree: Tree, report: Report) -> None:
     """Each mistake in a copy of its own: the check it is meant for finds it, for the right reason."""
     for seed in seeds.SEEDS:
-        if seed.needs and not shutil.which(seed.needs):
-            say(f"skipped {seed.title}: there is no {seed.needs}")
+        if missing(seed.check, tree):
             continue
         spoilt = tree.copy()
-        missing = seed.plant(spoilt.root)
-        found = [] if missing else problems_of(seed.check, spoilt)
+        unplanted = seed.plant(spoilt.root)
+        found = [] if unplanted else problems_of(seed.check, spoilt)
         seen = any(seed.reason in problem for problem in found)
-        what = missing or ([] if seen else [f"`{seed.check}` says {found or 'nothing'}, not {seed.reason!r}"])
+        what = unplanted or ([] if seen else [f"`{seed.check}` says {found or 'nothing'}, not {seed.reason!r}"])
         report.line(f"finds {seed.title}", what)
         shutil.rmtree(spoilt.root)
     unseeded = CHECKS.keys() - {seed.check for seed in seeds.SEEDS}
@@ -134,12 +152,6 @@ def notes(tree: Tree) -> None:
         say(f"note    {note}")
     if not render.have_kubectl():
         say("note    there is no kubectl 1.21 or newer: rendered by the small renderer alone")
-    if not tree.facts.vestibule:
-        say("note    target/debug/vestibule is not built: settings are not checked")
-    if not live.possible(tree):
-        say("note    target/debug/vestibule or redis-server is missing: no edge was started")
-    if not shutil.which("haproxy"):
-        say("note    there is no HAProxy: the sidecar's file is not checked")
     for program in ("vestibule", "box-office"):
         built = tree.facts.root / "target/release" / program
         if built.exists():

@@ -17,8 +17,6 @@ class Seed:
     new: str
     # The pattern is there twice.
     twice: bool = False
-    # A program without which the check has nothing to say.
-    needs: str = ""
 
     def plant(self, root: Path) -> list[str]:
         """Spoils the copy; says so when there was nothing to spoil."""
@@ -122,9 +120,9 @@ SEEDS = [
     Seed("a misspelt variable of a setting", "the edge accepts the settings", "TRUSTED_PROXY",
          "k8s/overlays/eks/edge.env", "TRUSTED_PROXIES", "TRUSTED_PROXY"),
     Seed("a Redis that gives the edge no right to scripts", "an edge starts on the local overlay's Redis", "the edge is not ready",
-         "k8s/overlays/local/secrets", r"\+@scripting ", "", needs="redis-server"),
+         "k8s/overlays/local/secrets", r"\+@scripting ", ""),
     Seed("a Redis that forgets places", "an edge starts on the local overlay's Redis", "it would evict places",
-         "k8s/overlays/local/redis.yaml", "- noeviction", "- allkeys-lru", needs="redis-server"),
+         "k8s/overlays/local/redis.yaml", "- noeviction", "- allkeys-lru"),
     Seed("a variable that nobody reads", "variables and flags are some that programs read", "reads no variable HOLD_TTL_SECONDS",
          "k8s/base/backend/backend.env", "HOLD_TTL_SEC", "HOLD_TTL_SECONDS"),
     Seed("a flag that is none", "variables and flags are some that programs read", "has no flag --check-book",
@@ -184,7 +182,7 @@ SEEDS = [
     Seed("untidy YAML", "YAML is tidy", "wrong indentation",
          "k8s/base/edge/service.yaml", r"^  selector:\n    app", "  selector:\n     app"),
     Seed("a careless script", "shell scripts pass shellcheck", "SC2086",
-         "k8s/overlays/local/secrets", r'"\$\(fresh\)" pass-1', '$store pass-1', needs="shellcheck"),
+         "k8s/overlays/local/secrets", r'"\$\(fresh\)" pass-1', '$store pass-1'),
     Seed("a link to nowhere", "links in the guides lead somewhere", "is no heading there",
          "docs/OPERATIONS.md", r"EDGE\.md\)", "EDGE.md#nowhere)"),
     Seed("a release that the changelog does not know", "the changelog knows the version", "has no section",
@@ -192,5 +190,5 @@ SEEDS = [
     Seed("an application that leads nowhere", "Argo CD finds the overlay", "is no kustomization",
          "k8s/argocd/application.yaml", "path: k8s/overlays/eks", "path: k8s/overlays/aws"),
     Seed("a sidecar that HAProxy refuses", "HAProxy accepts the sidecar's file", "verify",
-         "k8s/overlays/eks/haproxy.cfg", "ssl verify required", "ssl verify needed", needs="haproxy"),
+         "k8s/overlays/eks/haproxy.cfg", "ssl verify required", "ssl verify needed"),
 ]

@@ -2,10 +2,10 @@
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import certifi
 import yaml
 
 from tree import Tree, run
@@ -107,9 +107,8 @@ braces: {max-spaces-inside: 1}, comments: {min-spaces-from-content: 1}, octal-va
 
 
 def shell(tree: Tree) -> Iterator[str]:
-    if shutil.which("shellcheck"):
-        told = run("shellcheck", "--format=gcc", tree.root / "k8s/overlays/local/secrets")
-        yield from (line.replace(str(tree.root) + "/", "") for line in told.stdout.splitlines())
+    told = run("shellcheck", "--format=gcc", tree.root / "k8s/overlays/local/secrets")
+    yield from (line.replace(str(tree.root) + "/", "") for line in told.stdout.splitlines())
 
 
 def links(tree: Tree) -> Iterator[str]:
@@ -151,12 +150,8 @@ def argo(tree: Tree) -> Iterator[str]:
 
 def haproxy(tree: Tree) -> Iterator[str]:
     """The sidecar's file, where there is a HAProxy to read it."""
-    if not shutil.which("haproxy"):
-        return
-    bundle = next(iter(Path("/etc/ssl/certs").glob("ca-certificates.crt")), None)
-    if bundle is None:
-        return
-    text = tree.text("k8s/overlays/eks/haproxy.cfg").replace("/etc/rds/global-bundle.pem", str(bundle))
+    bundle = str(Path(certifi.where()))
+    text = tree.text("k8s/overlays/eks/haproxy.cfg").replace("/etc/rds/global-bundle.pem", bundle)
     told = run("haproxy", "-c", "-f", "/dev/stdin", input=text, env=os.environ | {"DATABASE_HOST": "localhost"})
     if told.returncode != 0:
         yield told.stderr.strip()
