@@ -20,7 +20,7 @@ use room::time::Micros;
 use crate::hall::Hall;
 use crate::house::House;
 use crate::metrics::{self, Verdict as Counted};
-use crate::request::{Command, Decide, Forward, ForwardPass, Head, Plan};
+use crate::request::{Command, Decide, Forward, ForwardPass, Head, Plan, Planned};
 
 use self::presented::Presented;
 
@@ -49,17 +49,38 @@ impl Desk {
 #[async_trait]
 impl Decide for Desk {
     async fn plan(&self, head: &Head, body: &[u8]) -> Plan {
-        let house = self.house.load_full();
-        if let Some(call) = house.reserved(&head.path) {
-            return calls::plan(&house, head, call, body).await;
+        match self.planned(head, body) {
+            Planned::Now(plan) => plan,
+            Planned::Later(plan) => plan.await,
+        }
+    }
+
+    fn planned<'a>(&'a self, head: &'a Head, body: &'a [u8]) -> Planned<'a> {
+        let house = self.house.load();
+        if house.reserved(&head.path).is_some() {
+            let house = Arc::clone(&house);
+            return Planned::Later(Box::pin(async move {
+                let call = house.reserved(&head.path).unwrap_or_default();
+                calls::plan(&house, head, call, body).await
+            }));
         }
         let Some(hall) = house.hall_at(&head.host, &head.path) else {
-            return unroomed(&house, head);
+            return Planned::Now(unroomed(&house, head));
         };
         let presented = presented::of_room(&house, head, hall);
         let settings = hall.settings();
-        let visit = Visit { head, house: &house, hall, settings, presented, now: hall.now() };
-        gated::plan(visit).await
+        let mut visit = Visit { head, house: &house, hall, settings, presented, now: hall.now() };
+        let task = match gated::begin(&mut visit) {
+            Ok(plan) => return Planned::Now(plan),
+            Err(task) => task,
+        };
+        // The same snapshot, owned: the store is asked now.
+        let Visit { settings, presented, now, .. } = visit;
+        let (house, hall) = (Arc::clone(&house), Arc::clone(hall));
+        Planned::Later(Box::pin(async move {
+            let visit = Visit { head, house: &house, hall: &hall, settings, presented, now };
+            gated::finish(visit, *task).await
+        }))
     }
 
     async fn command(&self, room: &RoomName, pass: &ForwardPass, command: Command) {

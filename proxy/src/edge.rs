@@ -6,9 +6,11 @@
 //! | [`connection`] | one connection: head, plan, answer |
 //! | [`head`], [`fields`], [`path`], [`hops`], [`framed`] | bytes to facts; pure |
 //! | [`answer`], [`refusal`], [`failure`] | what the edge says itself |
+//! | [`within`] | limits for what is mostly done at once |
 //! | [`plain`] | a connection without TLS, as Pingora's code sees it |
 //! | [`websocket`] | the opening handshake of a waiter's socket |
 //! | [`forward`], [`dress`], [`one_request`], [`trip`] | requests that Pingora carries to an origin |
+//! | [`relay`], [`kept`] | plain requests to plain origins, without Pingora's state machines |
 //! | [`tunnel`] | WebSockets of admitted visitors |
 //! | [`upstream`] | origin servers and their health |
 
@@ -21,17 +23,20 @@ mod forward;
 mod framed;
 mod head;
 mod hops;
+mod kept;
 mod listener;
 mod one_request;
 pub mod path;
 mod plain;
 mod proxy_protocol;
 pub mod refusal;
+mod relay;
 pub mod tls;
 mod trip;
 mod tunnel;
 pub mod upstream;
 pub mod websocket;
+mod within;
 
 use std::fmt;
 use std::future::Future;
@@ -61,6 +66,8 @@ pub struct EdgeOptions {
     /// PEM file of the authorities that origins are checked against, instead of the system's.
     pub upstream_ca_file: Option<String>,
     pub limits: EdgeLimits,
+    /// Whether plain requests take the short way to an origin. Otherwise all go through Pingora.
+    pub short_way: bool,
     /// Called once when the edge begins to stop: readiness goes off here.
     pub on_stop: Box<dyn FnOnce() + Send>,
 }
@@ -74,6 +81,7 @@ impl EdgeOptions {
             proxy_protocol: false,
             upstream_ca_file: None,
             limits: EdgeLimits::default(),
+            short_way: true,
             on_stop: Box::new(|| {}),
         }
     }
@@ -143,6 +151,7 @@ struct Shared {
     proxy_protocol: bool,
     tls: Option<TlsIdentity>,
     limits: EdgeLimits,
+    short_way: bool,
     places: Arc<Semaphore>,
     /// Each connection ends with the answer that it gets next.
     stopping: watch::Receiver<bool>,
@@ -197,6 +206,7 @@ pub fn serve(
         tls: options.tls,
         places: Arc::new(Semaphore::new(options.limits.connections)),
         limits: options.limits,
+        short_way: options.short_way,
         stopping,
         killed,
     });

@@ -5,8 +5,8 @@ use std::io::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use flate2::Compression;
 use flate2::write::GzEncoder;
+use flate2::{Compress, Compression, Crc, FlushCompress};
 use http::{HeaderName, HeaderValue, header};
 use room::ids::RoomName;
 use sha2::{Digest as _, Sha256};
@@ -19,8 +19,8 @@ const NEWCOMER: &str = "Your place is being kept. This page looks again by itsel
 /// One room's page.
 #[derive(Debug)]
 pub struct Page {
-    before: String,
-    after: String,
+    before: Part,
+    after: Part,
     newcomer: Bytes,
     newcomer_gzip: Bytes,
     policy: HeaderValue,
@@ -45,8 +45,8 @@ impl Page {
             newcomer_gzip: compress(newcomer.as_bytes()),
             newcomer: newcomer.into(),
             policy: policy(),
-            before: before.into(),
-            after: after.into(),
+            before: Part::new(before, FlushCompress::Full),
+            after: Part::new(after, FlushCompress::Finish),
         }
     }
 
@@ -58,8 +58,12 @@ impl Page {
 
     /// With words for one visitor, for browsers without scripts.
     pub fn with(&self, words: &str, accepts_gzip: bool) -> Shown {
-        let text = [&self.before, escape(words).as_str(), &self.after].concat();
-        let body = if accepts_gzip { compress(text.as_bytes()) } else { text.into() };
+        let (Self { before, after, .. }, words) = (self, escape(words));
+        let body = if accepts_gzip {
+            between(before, words.as_bytes(), after)
+        } else {
+            [before.text.as_str(), &words, &after.text].concat().into()
+        };
         Shown { body, gzip: accepts_gzip }
     }
 
@@ -98,8 +102,56 @@ fn policy() -> HeaderValue {
     HeaderValue::try_from(policy).unwrap_or_else(|_| HeaderValue::from_static("default-src 'none'"))
 }
 
+/// A piece of the page that is the same for everybody.
+#[derive(Debug)]
+struct Part {
+    text: String,
+    /// A piece of a deflate stream (RFC 1951) that ends on a whole byte and refers to nothing before it.
+    deflated: Vec<u8>,
+    checksum: Crc,
+}
+
+impl Part {
+    fn new(text: &str, end: FlushCompress) -> Self {
+        let mut deflated = Vec::with_capacity(text.len() + 64);
+        // Writing to memory does not fail.
+        let _ = Compress::new(Compression::best(), false).compress_vec(text.as_bytes(), &mut deflated, end);
+        let mut checksum = Crc::new();
+        checksum.update(text.as_bytes());
+        Self { text: text.to_owned(), deflated, checksum }
+    }
+}
+
+/// The largest stored block of a deflate stream.
+const MAX_STORED_BYTES: usize = u16::MAX as usize;
+
+/// A gzip file (RFC 1952) in which only the words between are new: they are stored, not compressed.
+fn between(before: &Part, words: &[u8], after: &Part) -> Bytes {
+    let length = before.deflated.len() + words.len() + after.deflated.len();
+    let mut gzip = Vec::with_capacity(length + 64);
+    gzip.extend_from_slice(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff]);
+    gzip.extend_from_slice(&before.deflated);
+    for block in words.chunks(MAX_STORED_BYTES) {
+        let length = block.len() as u16;
+        gzip.push(0);
+        gzip.extend_from_slice(&length.to_le_bytes());
+        gzip.extend_from_slice(&(!length).to_le_bytes());
+        gzip.extend_from_slice(block);
+    }
+    gzip.extend_from_slice(&after.deflated);
+    let mut checksum = Crc::new();
+    checksum.combine(&before.checksum);
+    let mut of_words = Crc::new();
+    of_words.update(words);
+    checksum.combine(&of_words);
+    checksum.combine(&after.checksum);
+    gzip.extend_from_slice(&checksum.sum().to_le_bytes());
+    gzip.extend_from_slice(&checksum.amount().to_le_bytes());
+    gzip.into()
+}
+
 fn compress(bytes: &[u8]) -> Bytes {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     // Writing to memory does not fail.
     let _ = encoder.write_all(bytes);
     encoder.finish().unwrap_or_default().into()
@@ -112,6 +164,8 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use super::*;
 
     fn page() -> Page {
@@ -133,6 +187,18 @@ mod tests {
         let shown = page().with("<script>alert(1)</script>", false);
         let text = String::from_utf8(shown.body.to_vec()).unwrap();
         assert!(text.contains("&lt;script&gt;alert(1)") && !text.contains("<script>alert"));
+    }
+
+    #[test]
+    fn a_compressed_page_is_the_page() {
+        let page = page();
+        for words in ["", "You are number 7 of 51,873 & <more>.", &"long ".repeat(40_000)] {
+            let (plain, gzip) = (page.with(words, false), page.with(words, true));
+            let mut text = Vec::new();
+            let read = flate2::read::GzDecoder::new(&gzip.body[..]).read_to_end(&mut text);
+            assert!(read.is_ok() && gzip.gzip && text == plain.body, "{} bytes of words", words.len());
+        }
+        assert!(page.with("You are number 7.", true).body.len() < 14 * 1024, "it still fits one round trip");
     }
 
     #[test]

@@ -81,7 +81,7 @@ pub struct Forward {
 #[derive(Debug, Clone)]
 pub struct ForwardPass {
     /// The signed pass, for `Vestibule-Pass`.
-    pub token: String,
+    pub token: Arc<str>,
     /// For `Vestibule-Visitor`.
     pub visitor: VisitorId,
     /// The ticket that bought the session.
@@ -114,11 +114,33 @@ pub enum Command {
     Revoke,
 }
 
+/// A plan, or the way to it.
+pub enum Planned<'a> {
+    /// Nearly always: what is known here is enough.
+    Now(Plan),
+    /// Somebody has to be asked.
+    Later(Pin<Box<dyn Future<Output = Plan> + Send + 'a>>),
+}
+
+impl fmt::Debug for Planned<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Now(plan) => plan.fmt(f),
+            Self::Later(_) => f.write_str("Later"),
+        }
+    }
+}
+
 /// Decides about requests. One implementation: `desk::Desk`; tests of the edge bring their own.
 #[async_trait]
 pub trait Decide: Send + Sync + 'static {
     /// `body` is empty except for calls of the reserved prefix, whose bodies the edge reads (at most 4 KiB).
     async fn plan(&self, head: &Head, body: &[u8]) -> Plan;
+
+    /// The same, without a future where nothing has to be waited for.
+    fn planned<'a>(&'a self, head: &'a Head, body: &'a [u8]) -> Planned<'a> {
+        Planned::Later(self.plan(head, body))
+    }
 
     /// Obeys the origin's word on the session that a request was forwarded with.
     async fn command(&self, room: &RoomName, pass: &ForwardPass, command: Command);

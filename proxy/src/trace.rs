@@ -23,11 +23,27 @@ impl Trace {
     }
 
     fn begin() -> Self {
+        let mut random: [u8; 24] = random::bytes();
         // All zeros would be invalid.
-        let id = format!("{:032x}", u128::from_ne_bytes(random::bytes()) | 1);
-        let span = format!("{:016x}", u64::from_ne_bytes(random::bytes()) | 1);
-        let begun = Some(format!("00-{id}-{span}-01"));
-        Self { id, begun }
+        random[15] |= 1;
+        random[23] |= 1;
+        let (id, span) = random.split_at(16);
+        let mut begun = String::with_capacity(55);
+        begun.push_str("00-");
+        push_hex(&mut begun, id);
+        let id = begun.get(3..).unwrap_or_default().to_owned();
+        begun.push('-');
+        push_hex(&mut begun, span);
+        begun.push_str("-01");
+        Self { id, begun: Some(begun) }
+    }
+}
+
+fn push_hex(text: &mut String, bytes: &[u8]) {
+    let digit = |half: u8| char::from(if half < 10 { b'0' + half } else { b'a' + half - 10 });
+    for byte in bytes {
+        text.push(digit(byte >> 4));
+        text.push(digit(byte & 15));
     }
 }
 

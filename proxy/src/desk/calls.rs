@@ -201,7 +201,7 @@ impl Visit<'_> {
         match self.present(self.charged(ticket)?, true, true).await {
             Outcome::In(minted) => {
                 let entered = Entered {
-                    token: minted.token.clone(),
+                    token: minted.token.to_string(),
                     expires_at: Micros::from_secs(minted.pass.expires_at_secs).to_rfc3339(),
                 };
                 Ok(answers::json(StatusCode::OK, &entered).with_cookies(self.pass_cookie(&minted)))

@@ -7,7 +7,7 @@ use room::gate::{self, Held, Verdict};
 use room::queue::Arrived;
 use room::rules::{Method, Phase};
 use room::time::Micros;
-use room::token::Ticket;
+use room::token::{Pass, Ticket};
 use room::wire::{Standing, State};
 
 use crate::limits::Wait;
@@ -21,36 +21,53 @@ use super::answers::{self, accepts_gzip, is_navigation, is_prefetch};
 use super::presented::Shown;
 use super::turnstile::{Minted, Outcome};
 
-pub(super) async fn plan(mut visit: Visit<'_>) -> Plan {
+/// What is left to do where the store has to be asked.
+pub(super) enum Task {
+    /// The session of this pass is extended, or introduced.
+    Renew(Shown),
+    /// Somebody wants in.
+    Stand(Verdict),
+}
+
+/// Decides by what is known here, which is enough for nearly all: for passes that were seen before, and for a crowd.
+pub(super) fn begin(visit: &mut Visit<'_>) -> Result<Plan, Box<Task>> {
     if let Err(wait) = visit.charge_client() {
-        return Plan::Answer(visit.limited(wait));
+        return Ok(Plan::Answer(visit.limited(wait)));
     }
     match visit.decide() {
-        Verdict::Aside => visit.forward(None, Vec::new()),
+        Verdict::Aside => Ok(visit.forward(None, Vec::new())),
         Verdict::Forward { renew, .. } => {
             let Some(shown) = visit.presented.pass.take() else {
-                return Plan::Answer(visit.closed());
+                return Ok(Plan::Answer(visit.closed()));
             };
             if shown.is_new {
                 visit.hall.saw(&shown.pass);
             }
-            if !renew && !visit.hall.is_strange(&shown.pass) {
-                return visit.forward_with(shown);
+            if renew || visit.hall.is_strange(&shown.pass) {
+                return Err(Box::new(Task::Renew(shown)));
             }
-            match visit.renew(&shown).await {
-                Some(minted) => visit.forward_minted(&minted, minted.token != shown.token),
-                // The session is over: the visitor stands before the gate like anybody else.
-                None => visit.without_pass().await,
-            }
+            Ok(visit.forward_with(shown))
         }
-        verdict => visit.stand(verdict).await,
+        verdict @ (Verdict::Present(_) | Verdict::Knock) => Err(Box::new(Task::Stand(verdict))),
+        verdict => Ok(visit.keep_out(&verdict)),
+    }
+}
+
+pub(super) async fn finish(visit: Visit<'_>, task: Task) -> Plan {
+    match task {
+        Task::Stand(verdict) => visit.stand(verdict).await,
+        Task::Renew(shown) => match visit.renew(&shown).await {
+            Some(minted) => visit.forward_minted(&minted, minted.token != shown.token),
+            // The session is over: the visitor stands before the gate like anybody else.
+            None => visit.without_pass().await,
+        },
     }
 }
 
 impl Visit<'_> {
     fn decide(&self) -> Verdict {
         let held = Held {
-            pass: self.presented.pass.as_ref().map(|shown| shown.pass.clone()),
+            pass: self.presented.pass.as_ref().map(|shown| Pass::clone(&shown.pass)),
             ticket: self.presented.ticket.clone(),
         };
         let is_revoked = |ticket| self.hall.is_revoked(ticket);
@@ -74,10 +91,17 @@ impl Visit<'_> {
         match verdict {
             Verdict::Present(ticket) => self.present_and_go(ticket).await,
             Verdict::Knock => self.knock().await,
-            Verdict::Wait => Plan::Answer(self.wait_unconfirmed(&self.fresh_ticket())),
-            Verdict::Glance => Plan::Answer(self.waiting(&self.tell(Who::Unconfirmed), None, None)),
-            Verdict::Closed | Verdict::Aside | Verdict::Forward { .. } => Plan::Answer(self.closed()),
+            verdict => self.keep_out(&verdict),
         }
+    }
+
+    /// Those for whom nobody need be asked.
+    fn keep_out(&self, verdict: &Verdict) -> Plan {
+        Plan::Answer(match verdict {
+            Verdict::Wait => self.wait_unconfirmed(&self.fresh_ticket()),
+            Verdict::Glance => self.waiting(&self.tell(Who::Unconfirmed), None, None),
+            _ => self.closed(),
+        })
     }
 
     /// Lets a newcomer in at once, if an entry is free.

@@ -1,5 +1,7 @@
 //! The tokens that came with a request: from cookies, from our headers, or as a bearer value of ours.
 
+use std::sync::Arc;
+
 use http::header;
 use room::ids::RoomName;
 use room::time::Micros;
@@ -8,6 +10,7 @@ use room::token::{Kind, Pass, Ticket, TokenError};
 use crate::hall::Hall;
 use crate::house::House;
 use crate::limits::{Quota, Wait};
+use crate::passes::Verified;
 use crate::request::Head;
 
 use super::cookies;
@@ -30,11 +33,11 @@ pub(super) struct Presented {
     pub(super) by_header: bool,
 }
 
-/// A pass and its text, which is forwarded as it is.
+/// A pass whose text is forwarded as it is.
 #[derive(Debug, Clone)]
 pub(super) struct Shown {
-    pub(super) pass: Pass,
-    pub(super) token: String,
+    pub(super) pass: Arc<Pass>,
+    pub(super) token: Arc<str>,
     /// This edge had not seen it before.
     pub(super) is_new: bool,
 }
@@ -66,8 +69,9 @@ fn read(house: &House, head: &Head, room: Option<&RoomName>, now: Micros) -> Pre
             },
         };
         match pass {
-            Ok(pass) if is_here(&pass.room) && presented.pass.is_none() => {
-                presented.pass = Some(Shown { pass, token: token.into(), is_new });
+            Ok(known) if is_here(&known.pass.room) && presented.pass.is_none() => {
+                let Verified { pass, token } = known;
+                presented.pass = Some(Shown { pass, token, is_new });
             }
             Ok(_) => {}
             Err(error) => presented.refused = presented.refused.or(Some(error)),
@@ -100,7 +104,7 @@ fn candidates<'a>(
     kind: Kind,
     room: Option<&'a RoomName>,
     by_header: &mut bool,
-) -> Vec<&'a str> {
+) -> impl Iterator<Item = &'a str> {
     let own_header = match kind {
         Kind::Ticket => "queue-ticket",
         Kind::Pass => "queue-pass",
@@ -111,7 +115,7 @@ fn candidates<'a>(
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| token.trim())
         .filter(|token| Kind::claimed_by(token) == Some(kind));
-    let outside: Vec<&str> = of(own_header).into_iter().chain(bearer).collect();
-    *by_header |= !outside.is_empty();
-    outside.into_iter().chain(cookies::values(&head.headers, kind, room)).collect()
+    let own = of(own_header);
+    *by_header |= own.is_some() || bearer.is_some();
+    own.into_iter().chain(bearer).chain(cookies::values(&head.headers, kind, room))
 }

@@ -1,5 +1,6 @@
 //! From ticket to session: stamps, presenting, claiming, minting. Shared by pages, calls and sockets.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -46,13 +47,13 @@ pub(super) enum Outcome {
 /// A pass, ready to be handed out.
 pub(super) struct Minted {
     pub(super) pass: Pass,
-    pub(super) token: String,
+    pub(super) token: Arc<str>,
 }
 
 impl Minted {
     pub(super) fn forward(&self) -> ForwardPass {
         ForwardPass {
-            token: self.token.clone(),
+            token: Arc::clone(&self.token),
             visitor: self.pass.visitor,
             ticket: self.pass.ticket,
             until: Micros::from_secs(self.pass.expires_at_secs),
@@ -200,7 +201,7 @@ impl Visit<'_> {
         let Shown { pass, .. } = shown;
         let Some(extended) = self.hall.extend_alone(pass) else { return as_it_was(shown) };
         let granted_secs = pass.granted_secs.or(Some(pass.expires_at_secs));
-        self.sign(Pass { expires_at_secs: extended.ends.as_secs(), granted_secs, ..pass.clone() })
+        self.sign(Pass { expires_at_secs: extended.ends.as_secs(), granted_secs, ..Pass::clone(pass) })
     }
 
     fn mint(&self, ticket: &Ticket, session: Session) -> Minted {
@@ -221,7 +222,7 @@ impl Visit<'_> {
     }
 
     fn sign(&self, pass: Pass) -> Minted {
-        let token = self.house.ring.sign_pass(&pass);
+        let token = self.house.ring.sign_pass(&pass).into();
         Minted { pass, token }
     }
 
@@ -263,7 +264,7 @@ impl Visit<'_> {
     }
 
     pub(super) fn with_view<T>(&self, act: impl FnOnce(View<'_>) -> T) -> T {
-        let known: Option<std::sync::Arc<Known>> = self.hall.known();
+        let known: Option<Arc<Known>> = self.hall.known();
         act(self.hall.view(&self.settings, known.as_deref()))
     }
 
@@ -297,7 +298,7 @@ impl Visit<'_> {
 }
 
 fn as_it_was(Shown { pass, token, .. }: &Shown) -> Minted {
-    Minted { pass: pass.clone(), token: token.clone() }
+    Minted { pass: Pass::clone(pass), token: Arc::clone(token) }
 }
 
 /// Whether the store could not be asked, rather than having refused.

@@ -3,13 +3,17 @@
 use std::io::{self, Write as _};
 use std::time::Duration;
 
+use bytes::Buf;
 use http::{Method, StatusCode};
 use pingora::protocols::Stream;
 use pingora::protocols::http::date::get_cached_date;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use super::within::within;
 use crate::request::Answer;
 
+/// Most heads are shorter.
+const HEAD_BYTES: usize = 1024;
 /// How much a client may still send to a connection that is being closed.
 const LINGER_BYTES: usize = 256 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
@@ -22,23 +26,29 @@ pub(super) async fn write(
     keep_alive: bool,
     patience: Duration,
 ) -> io::Result<()> {
-    let bytes = serialise(answer, method, keep_alive)?;
+    let (head, body) = (head(answer, keep_alive)?, body(answer, method));
     let written = async {
-        stream.write_all(&bytes).await?;
+        stream.write_all_buf(&mut Buf::chain(&head[..], body)).await?;
         stream.flush().await
     };
-    tokio::time::timeout(patience, written).await?
+    within(patience, written).await?
 }
 
 /// The bytes of an answer after which the connection is closed.
 pub(super) fn last_words(answer: &Answer) -> Vec<u8> {
     // Writing to memory does not fail.
-    serialise(answer, &Method::GET, false).unwrap_or_default()
+    let mut bytes = head(answer, false).unwrap_or_default();
+    bytes.extend_from_slice(body(answer, &Method::GET));
+    bytes
 }
 
-fn serialise(answer: &Answer, method: &Method, keep_alive: bool) -> io::Result<Vec<u8>> {
+fn body<'a>(answer: &'a Answer, method: &Method) -> &'a [u8] {
+    if method != Method::HEAD && has_length(answer.status) { &answer.body } else { &[] }
+}
+
+fn head(answer: &Answer, keep_alive: bool) -> io::Result<Vec<u8>> {
     let Answer { status, headers, body } = answer;
-    let mut bytes = Vec::with_capacity(512 + body.len());
+    let mut bytes = Vec::with_capacity(HEAD_BYTES);
     write!(
         bytes,
         "HTTP/1.1 {} {}\r\nDate: ",
@@ -62,9 +72,6 @@ fn serialise(answer: &Answer, method: &Method, keep_alive: bool) -> io::Result<V
         bytes.extend_from_slice(b"\r\n");
     }
     bytes.extend_from_slice(b"\r\n");
-    if method != Method::HEAD && has_length(*status) {
-        bytes.extend_from_slice(body);
-    }
     Ok(bytes)
 }
 
@@ -77,7 +84,8 @@ fn has_length(status: StatusCode) -> bool {
 pub(super) async fn close(mut stream: Stream) {
     let drained = async {
         stream.shutdown().await?;
-        let mut scrap = [0; 1024];
+        // Not in the future, which is a part of that of every connection.
+        let mut scrap = vec![0; 1024];
         let mut left = LINGER_BYTES;
         while left > 0 {
             match stream.read(&mut scrap).await? {
@@ -101,7 +109,8 @@ mod tests {
     fn text(status: StatusCode, method: &Method, keep_alive: bool) -> String {
         let headers = vec![(header::RETRY_AFTER, HeaderValue::from_static("5"))];
         let answer = Answer { status, headers, body: Bytes::from_static(b"wait") };
-        String::from_utf8(serialise(&answer, method, keep_alive).unwrap()).unwrap()
+        let whole = [&head(&answer, keep_alive).unwrap()[..], body(&answer, method)].concat();
+        String::from_utf8(whole).unwrap()
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! One visitor's connection: heads are read and checked here, the plan is asked for, and carried out.
 
-use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -9,20 +9,20 @@ use pingora::apps::HttpServerApp as _;
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use tokio::io::AsyncReadExt as _;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::fields::Framing;
 use super::framed::Body;
 use super::head::{MAX_HEAD_BYTES, RawHead, find_end};
-use super::hops::Hops;
+use super::hops::{Hops, Peer};
 use super::one_request::OneRequest;
 use super::refusal::Refusal;
 use super::trip::{Cut, Trip};
 use super::websocket::Handshake;
-use super::{Shared, answer, tunnel};
+use super::{Shared, answer, relay, tunnel};
 use crate::metrics::{self, Verdict};
-use crate::request::{Answer, Forward, Head, Plan, SocketPlan};
+use crate::request::{Answer, Forward, Head, Plan, Planned, SocketPlan};
 use crate::trace::Trace;
 
 /// The largest body of a call to the edge itself.
@@ -31,13 +31,34 @@ const READ_BYTES: usize = 2048;
 
 pub(super) struct Connection {
     pub(super) shared: Arc<Shared>,
-    pub(super) peer: SocketAddr,
+    pub(super) peer: Peer,
     pub(super) tls: bool,
     pub(super) stream: Stream,
     /// What was read and not used yet.
     pub(super) arrived: BytesMut,
     /// Its place among the connections that the edge holds.
     pub(super) permit: OwnedSemaphorePermit,
+    pub(super) stop: Stop,
+}
+
+/// The order to stop, as one connection waits for it: listened for once, however often the connection is idle.
+pub(super) struct Stop(Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>);
+
+impl Stop {
+    pub(super) fn new(mut stopping: watch::Receiver<bool>) -> Self {
+        Self(Some(Box::pin(async move {
+            // Without a sender the edge is over too.
+            let _ = stopping.wait_for(|stopping| *stopping).await;
+        })))
+    }
+
+    /// Waits until the order has come.
+    async fn came(&mut self) {
+        if let Some(stopping) = &mut self.0 {
+            stopping.await;
+        }
+        self.0 = None;
+    }
 }
 
 /// A checked head with what is known of where it came from.
@@ -117,15 +138,13 @@ impl Connection {
     /// (`idle`) also ends some time after the edge begins to stop, or after its last answer, if that was later:
     /// whoever asks once more until then reads `Connection: close` in the answer and asks elsewhere from then on.
     async fn read_some(&mut self, deadline: Instant, idle: bool) -> Option<bool> {
-        self.arrived.reserve(READ_BYTES);
-        let mut stopping = self.shared.stopping.clone();
-        let linger = self.shared.limits.linger;
+        let Self { shared, stream, arrived, stop, .. } = self;
+        arrived.reserve(READ_BYTES);
         let parting = async {
-            // Without a sender the edge is over too.
-            let _ = stopping.wait_for(|stopping| *stopping).await;
-            sleep(linger).await;
+            stop.came().await;
+            sleep(shared.limits.linger).await;
         };
-        let read = timeout_at(deadline, self.stream.read_buf(&mut self.arrived));
+        let read = timeout_at(deadline, stream.read_buf(arrived));
         tokio::select! {
             biased;
             read = read => read.ok().map(|read| read.is_ok_and(|bytes| bytes > 0)),
@@ -142,7 +161,7 @@ impl Connection {
     }
 
     async fn carry_out(mut self, raw: RawHead) -> Option<Self> {
-        let hops = Hops::read(self.peer.ip(), self.tls, &raw.headers, &self.shared.trusted_proxies);
+        let hops = Hops::read(&self.peer, self.tls, &raw.headers, &self.shared.trusted_proxies);
         let trace = Trace::of(&raw.headers);
         let mut request = Request { raw, hops, trace, began: Instant::now() };
         let body = match self.read_own_body(&mut request.raw).await {
@@ -153,7 +172,10 @@ impl Connection {
             }
         };
         let head = request.head();
-        let plan = self.shared.decide.plan(&head, &body).await;
+        let plan = match self.shared.decide.planned(&head, &body) {
+            Planned::Now(plan) => plan,
+            Planned::Later(plan) => plan.await,
+        };
         request.raw.headers = head.headers;
         match plan {
             Plan::Answer(answer) => self.answer(&request, &answer).await,
@@ -219,20 +241,29 @@ impl Connection {
         }
     }
 
-    async fn forward(mut self, request: Request, forward: Forward) -> Option<Self> {
+    async fn forward(self, request: Request, forward: Forward) -> Option<Self> {
         let trip = request.trip(forward, &self.shared);
-        let mut raw = request.raw;
+        let raw = request.raw;
         if raw.websocket {
-            tunnel::run(self, raw, trip).await;
+            // Rare, and as a part of this future it would make all of them large.
+            Box::pin(tunnel::run(self, raw, trip)).await;
             return None;
         }
+        if self.shared.short_way && relay::takes(&raw, &trip) {
+            return relay::run(self, &raw, &trip).await;
+        }
+        // A future that is many times as large as all others: it is made only where it is needed.
+        Box::pin(self.forward_by_pingora(raw, trip)).await
+    }
+
+    async fn forward_by_pingora(mut self, mut raw: RawHead, trip: Trip) -> Option<Self> {
         let mut body = Body::new(raw.framing);
         let Ok(own) = body.take(&self.arrived) else {
             self.refuse(Refusal::Malformed("the chunked body is malformed")).await;
             return None;
         };
         raw.bytes.unsplit(self.arrived.split_to(own));
-        let Self { shared, peer, tls, stream, arrived, permit } = self;
+        let Self { shared, peer, tls, stream, arrived, permit, stop } = self;
         let one = OneRequest::new(stream, body, arrived);
         let keep_alive = raw.keep_alive;
         let cut = Arc::clone(&trip.cut);
@@ -243,7 +274,7 @@ impl Connection {
         };
         let one = served.consume().0.into_any().downcast::<OneRequest>().ok()?;
         let (stream, arrived) = one.into_parts()?;
-        keep_alive.then_some(Self { shared, peer, tls, stream, arrived, permit })
+        keep_alive.then_some(Self { shared, peer, tls, stream, arrived, permit, stop })
     }
 
     async fn socket(self, raw: &RawHead, plan: SocketPlan) -> Option<Self> {
@@ -295,16 +326,13 @@ impl Request {
 
     fn trip(&self, forward: Forward, shared: &Shared) -> Trip {
         let headers = &self.raw.headers;
-        let says = |name: &str, value: &str| {
-            headers.get(name).and_then(|line| line.to_str().ok()).is_some_and(|line| line.contains(value))
-        };
+        let accept = headers.get(header::ACCEPT).and_then(|line| line.to_str().ok());
         Trip {
             forward,
             hops: self.hops.clone(),
             trace: self.trace.clone(),
             authority: headers.get(header::HOST).cloned(),
-            navigation: says("sec-fetch-mode", "navigate") || says("accept", "text/html"),
-            streams: says("accept", "text/event-stream"),
+            streams: accept.is_some_and(|accept| accept.contains("text/event-stream")),
             decide: Arc::clone(&shared.decide),
             stopping: shared.stopping.clone(),
             cut: Arc::new(Cut::default()),

@@ -36,7 +36,7 @@ pub(super) fn dress(request: &mut RequestHeader, trip: &Trip) -> pingora::Result
 /// Removes what only this edge or a trusted proxy may say.
 fn undress(request: &mut RequestHeader, trip: &Trip) {
     let imitated: Vec<HeaderName> =
-        request.headers.keys().filter(|name| imitates(name.as_str())).cloned().collect();
+        request.headers.keys().filter(|name| imitates(name.as_str().as_bytes())).cloned().collect();
     for name in imitated {
         request.remove_header(&name);
     }
@@ -49,21 +49,22 @@ fn undress(request: &mut RequestHeader, trip: &Trip) {
 
 /// Whether a name is one of ours or of the hops in front. Servers that turn `-` into `_` (CGI, WSGI) would take
 /// `Vestibule_Pass` for `Vestibule-Pass`, so it counts as the same.
-fn imitates(name: &str) -> bool {
-    let starts = |ours: &str| name.get(..ours.len()).is_some_and(|start| same(start, ours));
-    match name.as_bytes().first() {
-        Some(b'v') => starts("vestibule-"),
-        Some(b'q') => same(name, "queue-pass") || same(name, "queue-ticket"),
-        Some(b'x') => starts("x-forwarded-") || same(name, "x-real-ip") || same(name, "x-request-id"),
-        Some(b'f') => name == "forwarded",
+pub(super) fn imitates(name: &[u8]) -> bool {
+    let same = |ours: &[u8]| same(name, ours);
+    let starts = |ours: &[u8]| name.get(..ours.len()).is_some_and(|start| self::same(start, ours));
+    match name.first().map(u8::to_ascii_lowercase) {
+        Some(b'v') => starts(b"vestibule-"),
+        Some(b'q') => same(b"queue-pass") || same(b"queue-ticket"),
+        Some(b'x') => starts(b"x-forwarded-") || same(b"x-real-ip") || same(b"x-request-id"),
+        Some(b'f') => same(b"forwarded"),
         _ => false,
     }
 }
 
-/// Equal, with `_` for any `-`.
-fn same(name: &str, ours: &str) -> bool {
-    let alike = |(a, b): (u8, u8)| a == b || (a == b'_' && b == b'-');
-    name.len() == ours.len() && name.bytes().zip(ours.bytes()).all(alike)
+/// Equal in any letter case, with `_` for any `-`.
+fn same(name: &[u8], ours: &[u8]) -> bool {
+    let alike = |(a, b): (&u8, &u8)| a.eq_ignore_ascii_case(b) || (*a == b'_' && *b == b'-');
+    name.len() == ours.len() && name.iter().zip(ours).all(alike)
 }
 
 fn strip_cookies(request: &mut RequestHeader) {
@@ -87,14 +88,13 @@ fn strip_cookies(request: &mut RequestHeader) {
 }
 
 /// A `Cookie` value without ours, every other byte as it was; `None` if there is nothing of ours in it.
-fn without_ours(line: &[u8]) -> Option<Vec<u8>> {
-    let mut pairs = line.split(|byte| *byte == b';');
-    if !pairs.clone().any(is_ours) {
+pub(super) fn without_ours(line: &[u8]) -> Option<Vec<u8>> {
+    if !pairs(line).any(is_ours) {
         return None;
     }
     let mut kept = Vec::with_capacity(line.len());
     let mut first = true;
-    for pair in pairs.by_ref().filter(|pair| !is_ours(pair)) {
+    for pair in pairs(line).filter(|pair| !is_ours(pair)) {
         if first {
             kept.extend_from_slice(pair.trim_ascii_start());
         } else {
@@ -106,6 +106,17 @@ fn without_ours(line: &[u8]) -> Option<Vec<u8>> {
     Some(kept)
 }
 
+/// What stands between semicolons.
+fn pairs(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(line);
+    std::iter::from_fn(move || {
+        let here = rest?;
+        let end = memchr::memchr(b';', here);
+        rest = end.and_then(|end| here.get(end + 1..));
+        here.get(..end.unwrap_or(here.len()))
+    })
+}
+
 fn is_ours(pair: &[u8]) -> bool {
     let pair = pair.trim_ascii_start();
     let name = pair.strip_prefix(b"__Host-").unwrap_or(pair);
@@ -114,20 +125,21 @@ fn is_ours(pair: &[u8]) -> bool {
 
 /// `Authorization` belongs to the site, unless its bearer value is a token of ours.
 fn strip_bearer(request: &mut RequestHeader) {
-    let ours = request.headers.get_all(header::AUTHORIZATION).iter().any(|value| bearer(value).is_some());
+    let ours =
+        request.headers.get_all(header::AUTHORIZATION).iter().any(|value| bearer(value.as_bytes()).is_some());
     if !ours {
         return;
     }
     let lines: Vec<HeaderValue> = request.headers.get_all(header::AUTHORIZATION).iter().cloned().collect();
     request.remove_header(&header::AUTHORIZATION);
-    for line in lines.into_iter().filter(|line| bearer(line).is_none()) {
+    for line in lines.into_iter().filter(|line| bearer(line.as_bytes()).is_none()) {
         let _ = request.append_header(header::AUTHORIZATION, line);
     }
 }
 
 /// The kind of token of ours in an `Authorization` value.
-fn bearer(value: &HeaderValue) -> Option<Kind> {
-    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+pub(super) fn bearer(value: &[u8]) -> Option<Kind> {
+    let (scheme, token) = std::str::from_utf8(value).ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| Kind::claimed_by(token.trim())).flatten()
 }
 
@@ -174,11 +186,11 @@ mod tests {
             "x-request-id",
             "forwarded",
         ] {
-            assert!(imitates(name), "{name}");
+            assert!(imitates(name.as_bytes()) && imitates(name.to_uppercase().as_bytes()), "{name}");
         }
         for name in ["vestibules", "queue-passes", "x-forward", "x-api-key", "forwarded-by", "accept", "via"]
         {
-            assert!(!imitates(name), "{name}");
+            assert!(!imitates(name.as_bytes()), "{name}");
         }
     }
 
@@ -187,10 +199,10 @@ mod tests {
         for value in
             ["Bearer abc", "Basic dmVzdGlidWxl", "Bearer eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.AA"]
         {
-            assert_eq!(bearer(&HeaderValue::from_str(value).unwrap()), None, "{value}");
+            assert_eq!(bearer(value.as_bytes()), None, "{value}");
         }
         // {"typ":"vestibule-pass+jwt","alg":"HS256"}
         let ours = "bearer eyJ0eXAiOiJ2ZXN0aWJ1bGUtcGFzcytqd3QiLCJhbGciOiJIUzI1NiJ9.e30.AA";
-        assert_eq!(bearer(&HeaderValue::from_static(ours)), Some(Kind::Pass));
+        assert_eq!(bearer(ours.as_bytes()), Some(Kind::Pass));
     }
 }

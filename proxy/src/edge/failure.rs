@@ -1,6 +1,6 @@
 //! An origin that does not answer, as the visitor sees it.
 
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pingora::{Error, ErrorSource, ErrorType};
 
 use super::refusal::problem;
@@ -83,10 +83,10 @@ impl Failure {
         }
     }
 
-    /// A page for people, problem details for everything else.
-    pub(super) fn answer(self, navigation: bool, trace_id: &str) -> Answer {
+    /// For a request with these headers: a page for people, problem details for everything else.
+    pub(super) fn answer(self, headers: &HeaderMap, trace_id: &str) -> Answer {
         let mut answer = problem(self.status(), self.code(), Some(self.detail().into()), Some(trace_id));
-        if navigation {
+        if is_navigation(headers) {
             answer.body = page(self.detail(), trace_id).into();
             for (name, value) in &mut answer.headers {
                 if *name == header::CONTENT_TYPE {
@@ -99,6 +99,14 @@ impl Failure {
         }
         answer
     }
+}
+
+/// Whether a person looks at the answer.
+fn is_navigation(headers: &HeaderMap) -> bool {
+    let says = |name: &str, value: &str| {
+        headers.get(name).and_then(|line| line.to_str().ok()).is_some_and(|line| line.contains(value))
+    };
+    says("sec-fetch-mode", "navigate") || says("accept", "text/html")
 }
 
 fn page(detail: &str, trace_id: &str) -> String {

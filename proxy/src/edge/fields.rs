@@ -83,6 +83,8 @@ pub(super) struct Connection {
     pub(super) close: bool,
     pub(super) keep_alive: bool,
     pub(super) upgrade: bool,
+    /// Fields that belong to this hop.
+    pub(super) others: bool,
 }
 
 pub(super) fn connection(headers: &HeaderMap) -> Connection {
@@ -92,6 +94,8 @@ pub(super) fn connection(headers: &HeaderMap) -> Connection {
         found.close |= token.eq_ignore_ascii_case("close");
         found.keep_alive |= token.eq_ignore_ascii_case("keep-alive");
         found.upgrade |= token.eq_ignore_ascii_case("upgrade");
+        found.others |=
+            !["", "close", "keep-alive", "upgrade"].iter().any(|known| token.eq_ignore_ascii_case(known));
     }
     found
 }

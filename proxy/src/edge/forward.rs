@@ -166,7 +166,8 @@ impl ProxyHttp for Forwarder {
         if let Some(command) = command.filter(|_| !response.headers.contains_key(header::AGE)) {
             trip.obey(command).await;
         }
-        if is_event_stream(response)
+        let kind = response.headers.get(header::CONTENT_TYPE).map_or(&b""[..], http::HeaderValue::as_bytes);
+        if is_event_stream(kind)
             && let Some(until) = trip.until()
         {
             trip.cut.set(until);
@@ -237,9 +238,9 @@ pub(super) fn parse_command(value: &[u8]) -> Option<Command> {
     }
 }
 
-fn is_event_stream(response: &ResponseHeader) -> bool {
-    let kind = response.headers.get(header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
-    kind.and_then(|kind| kind.get(..17)).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
+/// By the value of `Content-Type`.
+pub(super) fn is_event_stream(kind: &[u8]) -> bool {
+    kind.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
 }
 
 /// Gives the visitor the cookies of the plan. A shared cache that kept them would hand one visitor's pass to others.
@@ -254,7 +255,7 @@ fn add_cookies(response: &mut ResponseHeader, trip: &Trip) -> pingora::Result<()
 }
 
 async fn write_failure(session: &mut Session, failure: Failure, trip: &Trip) -> pingora::Result<()> {
-    let answer = failure.answer(trip.navigation, &trip.trace.id);
+    let answer = failure.answer(&session.req_header().headers, &trip.trace.id);
     let mut response = ResponseHeader::build(answer.status, Some(answer.headers.len() + 2))?;
     for (name, value) in answer.headers {
         response.append_header(name, value)?;

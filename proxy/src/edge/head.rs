@@ -1,6 +1,8 @@
 //! From the bytes of a head to facts, or to a refusal. Stricter than any origin behind it, so that both always agree
 //! where a request ends and for whom it is.
 
+use std::mem::MaybeUninit;
+
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
@@ -30,13 +32,15 @@ pub(super) struct RawHead {
     pub(super) expects_continue: bool,
     /// Whether it asks for a WebSocket.
     pub(super) websocket: bool,
+    /// Whether it is as simple as nearly all are: HTTP/1.1, a counted body or none, nothing that is hop by hop.
+    pub(super) plain: bool,
 }
 
 /// Looks for the end of a head in what has arrived so far, from where an earlier search left off. `Ok(Some(n))`: the
 /// head is the first `n` bytes.
 pub(super) fn find_end(bytes: &[u8], searched: &mut usize) -> Result<Option<usize>, Refusal> {
-    while let Some(at) = bytes.iter().skip(*searched).position(|byte| *byte == b'\n').map(|at| at + *searched)
-    {
+    let next = |from: usize| memchr::memchr(b'\n', bytes.get(from..)?).map(|at| at + from);
+    while let Some(at) = next(*searched) {
         let line = bytes.get(..at).unwrap_or_default();
         if line.last() != Some(&b'\r') {
             return Err(Refusal::Malformed("a line ends without a carriage return"));
@@ -57,9 +61,9 @@ impl RawHead {
             return Err(Refusal::Malformed("it does not start with a request line"));
         }
         let shared = Bytes::copy_from_slice(&bytes);
-        let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-        let mut request = httparse::Request::new(&mut fields);
-        match request.parse(&shared) {
+        let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let mut request = httparse::Request::new(&mut []);
+        match request.parse_with_uninit_headers(&shared, &mut fields) {
             Ok(httparse::Status::Complete(length)) if length == shared.len() => {}
             Ok(_) => return Err(Refusal::Malformed("the head ends early")),
             Err(error) => return Err(refused(error)),
@@ -84,10 +88,14 @@ impl RawHead {
         let connection = fields::connection(&headers);
         let keep_alive = if http10 { connection.keep_alive } else { !connection.close };
         let framing = fields::framing(&headers, http10)?;
+        let expects_continue = fields::expects_continue(&headers)?;
+        let counted = matches!(framing, Framing::Length(_));
+        let plain = !http10 && counted && !expects_continue && !connection.upgrade && !connection.others;
         let may_upgrade = !http10 && method == Method::GET && framing == Framing::Length(0);
         Ok(Self {
             framing,
-            expects_continue: fields::expects_continue(&headers)?,
+            expects_continue,
+            plain,
             websocket: may_upgrade && connection.upgrade && fields::asks_for_websocket(&headers),
             bytes: forwarded,
             host,

@@ -28,6 +28,21 @@ impl TrustedProxies {
     }
 }
 
+/// The other end of a connection.
+#[derive(Debug, Clone)]
+pub(super) struct Peer {
+    address: IpAddr,
+    /// As text: made once for all requests of the connection.
+    shown: Arc<str>,
+}
+
+impl Peer {
+    pub(super) fn new(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        Self { address, shown: address.to_string().into() }
+    }
+}
+
 /// What is known of the way that a request took.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Hops {
@@ -35,17 +50,18 @@ pub(super) struct Hops {
     /// Whether the visitor speaks TLS.
     pub(super) secure: bool,
     /// `X-Forwarded-For` for the origin: the client, then the trusted hops, the peer last.
-    pub(super) forwarded_for: String,
+    pub(super) forwarded_for: Arc<str>,
     /// Whether the peer is a trusted proxy.
     pub(super) trusted: bool,
 }
 
 impl Hops {
-    /// `peer` is the other end of the connection, `tls` whether that connection is encrypted.
-    pub(super) fn read(peer: IpAddr, tls: bool, headers: &HeaderMap, proxies: &TrustedProxies) -> Self {
-        let peer = peer.to_canonical();
+    /// `tls` says whether the connection of the peer is encrypted.
+    pub(super) fn read(peer: &Peer, tls: bool, headers: &HeaderMap, proxies: &TrustedProxies) -> Self {
+        let Peer { address: peer, shown } = peer;
+        let peer = *peer;
         if !proxies.trusts(peer) {
-            return Self { client: peer, secure: tls, forwarded_for: peer.to_string(), trusted: false };
+            return Self { client: peer, secure: tls, forwarded_for: Arc::clone(shown), trusted: false };
         }
         let mut way = vec![peer];
         for hop in named_from_the_right(headers).take(MAX_HOPS) {
@@ -58,7 +74,7 @@ impl Hops {
         let client = way.last().copied().unwrap_or(peer);
         let shown: Vec<String> = way.iter().rev().map(IpAddr::to_string).collect();
         let secure = scheme(headers).map_or(tls, |scheme| scheme.eq_ignore_ascii_case("https"));
-        Self { client, secure, forwarded_for: shown.join(", "), trusted: true }
+        Self { client, secure, forwarded_for: shown.join(", ").into(), trusted: true }
     }
 }
 
@@ -92,7 +108,7 @@ mod tests {
         for (name, value) in lines {
             headers.append(*name, value.parse().unwrap());
         }
-        Hops::read(peer.parse().unwrap(), false, &headers, &proxies)
+        Hops::read(&Peer::new(peer.parse().unwrap()), false, &headers, &proxies)
     }
 
     #[test]
@@ -100,7 +116,7 @@ mod tests {
         let seen = hops("192.0.2.9", &[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-proto", "https")]);
         assert_eq!(seen.client.to_string(), "192.0.2.9");
         assert!(!seen.secure && !seen.trusted);
-        assert_eq!(seen.forwarded_for, "192.0.2.9");
+        assert_eq!(&*seen.forwarded_for, "192.0.2.9");
     }
 
     #[test]
@@ -117,11 +133,7 @@ mod tests {
             ("::ffff:192.0.2.1", "192.0.2.1", "192.0.2.1, 10.0.0.1"),
         ] {
             let seen = hops("10.0.0.1", &[("x-forwarded-for", line)]);
-            assert_eq!(
-                (seen.client.to_string().as_str(), seen.forwarded_for.as_str()),
-                (client, shown),
-                "{line}"
-            );
+            assert_eq!((seen.client.to_string().as_str(), &*seen.forwarded_for), (client, shown), "{line}");
         }
         assert_eq!(hops("::ffff:10.0.0.1", &[]).client.to_string(), "10.0.0.1");
     }

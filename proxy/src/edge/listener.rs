@@ -12,7 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::connection::Connection;
+use super::connection::{Connection, Stop};
+use super::hops::Peer;
 use super::plain::Plain;
 use super::refusal::Refusal;
 use super::{Shared, answer, proxy_protocol};
@@ -106,8 +107,9 @@ async fn open(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, permit: 
     let Ok(Ok((stream, peer, arrived))) = timeout_at(deadline, handshake(stream, peer, &shared)).await else {
         return;
     };
-    let tls = shared.tls.is_some();
-    Connection { shared, peer, tls, stream, arrived, permit }.serve(accepted).await;
+    let (tls, peer) = (shared.tls.is_some(), Peer::new(peer.ip()));
+    let stop = Stop::new(shared.stopping.clone());
+    Connection { shared, peer, tls, stream, arrived, permit, stop }.serve(accepted).await;
 }
 
 /// PROXY header, then TLS. What was read behind the former comes back as well.

@@ -16,8 +16,6 @@ pub(super) struct Trip {
     pub(super) trace: Trace,
     /// `Host` as it came.
     pub(super) authority: Option<HeaderValue>,
-    /// Whether a person looks at the answer.
-    pub(super) navigation: bool,
     /// Whether the client asked for an event stream.
     pub(super) streams: bool,
     pub(super) decide: Arc<dyn Decide>,

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut as _, BytesMut};
-use http::{HeaderName, Method, header};
+use http::{HeaderMap, HeaderName, Method, header};
 use pingora::http::RequestHeader;
 use pingora::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -67,7 +67,8 @@ pub(super) async fn run(connection: Connection, raw: RawHead, trip: Trip) {
 }
 
 async fn refuse(mut client: Stream, failure: Failure, trip: &Trip, patience: Duration) {
-    let mut refusal = failure.answer(false, &trip.trace.id);
+    // Its page reads it, no person does.
+    let mut refusal = failure.answer(&HeaderMap::new(), &trip.trace.id);
     let cookies = trip.forward.set_cookies.iter().map(|cookie| (header::SET_COOKIE, cookie.clone()));
     refusal.headers.extend(cookies);
     if answer::write(&mut client, &refusal, &Method::GET, false, patience).await.is_ok() {

@@ -16,6 +16,7 @@ use pingora::lb::health_check::{HealthCheck, HttpHealthCheck, TcpHealthCheck};
 use pingora::upstreams::peer::HttpPeer;
 use tokio::time::Instant;
 
+use super::kept::Kept;
 use crate::config::settings::{Scheme, UpstreamUrl};
 
 /// Times and limits towards origins.
@@ -83,6 +84,8 @@ pub struct Backend {
     address: SocketAddr,
     peer: HttpPeer,
     down: AtomicBool,
+    /// Connections of the short way, see [`super::relay`].
+    kept: Kept,
     /// Made once: it holds its own connector with its own trust store.
     probe: OnceLock<Probing>,
 }
@@ -112,6 +115,11 @@ impl Upstream {
         };
         upstream.adopt(&upstream.literal_addresses());
         Arc::new(upstream)
+    }
+
+    /// Whether all servers speak HTTP without TLS.
+    pub(super) fn is_plain(&self) -> bool {
+        self.urls.iter().all(|url| url.scheme == Scheme::Http)
     }
 
     pub fn settings(&self) -> &UpstreamSettings {
@@ -208,7 +216,7 @@ impl Backend {
         peer.options.read_timeout = Some(settings.read);
         peer.options.write_timeout = Some(settings.write);
         peer.options.idle_timeout = Some(settings.idle);
-        Self { address, peer, down: AtomicBool::new(false), probe: OnceLock::new() }
+        Self { address, peer, down: AtomicBool::new(false), kept: Kept::default(), probe: OnceLock::new() }
     }
 
     /// For one request; `streams` if its answer may be silent for long.
@@ -218,6 +226,15 @@ impl Backend {
             peer.options.read_timeout = Some(settings.stream);
         }
         peer
+    }
+
+    /// For requests that choose their time-outs themselves.
+    pub(super) fn plain_peer(&self) -> &HttpPeer {
+        &self.peer
+    }
+
+    pub(super) fn kept(&self) -> &Kept {
+        &self.kept
     }
 
     pub fn is_down(&self) -> bool {
@@ -296,6 +313,7 @@ async fn watch(upstream: Weak<Upstream>) {
             resolved = Instant::now();
         }
         current.probe().await;
+        current.backends.load().iter().for_each(|backend| backend.kept.sweep(current.settings.idle));
         drop(current);
         tokio::time::sleep(probe_every).await;
     }

@@ -3,6 +3,7 @@
 // A test that cannot go on says where and stops; clippy knows tests only by their attribute, not their helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod both_ways;
 mod cli;
 mod config;
 mod documented;

@@ -92,6 +92,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         Response { status: parsed.code.unwrap(), headers, body: Vec::new() }
     }
 
+    /// The bytes of the next head; `None` when the other side ended the connection before it.
+    pub(crate) async fn next_head(&mut self) -> Option<Vec<u8>> {
+        loop {
+            if let Some(at) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+                return Some(self.buffer.split_to(at + 4).to_vec());
+            }
+            if self.stream.read_buf(&mut self.buffer).await.is_ok_and(|read| read > 0) {
+                continue;
+            }
+            return None;
+        }
+    }
+
     async fn more(&mut self) -> bool {
         soon("more bytes", self.stream.read_buf(&mut self.buffer)).await.is_ok_and(|read| read > 0)
     }
