@@ -2,6 +2,7 @@
 
 import os
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def dockerfile(tree: Tree) -> Iterator[str]:
     text = tree.text(DOCKERFILE)
     stages = dict(re.findall(r"^FROM \S+ AS (\S+)\n(.*?)(?=^FROM|\Z)", text, re.MULTILINE | re.DOTALL))
     for base in re.findall(r"^FROM (\S+)", text, re.MULTILINE):
-        if base not in stages and (":" not in base or base.endswith(":latest")):
+        if base not in stages and "$" not in base and (":" not in base or base.endswith(":latest")):
             yield f"base image {base} has no fixed tag"
     if f"FROM rust:{tree.facts.rust_version}-" not in text:
         yield f"the builder is not Rust {tree.facts.rust_version}, as Cargo.toml wants"
@@ -52,9 +53,20 @@ def docker_context(tree: Tree) -> Iterator[str]:
     lines = tree.text(".dockerignore").splitlines()
     if "*" not in lines:
         yield ".dockerignore does not begin with nothing"
-    for part in ("Cargo.toml", "Cargo.lock", "proxy", "backend"):
+    for part in ("Cargo.toml", "Cargo.lock", *sources(tree)):
         if f"!{part}" not in lines:
             yield f".dockerignore leaves out {part}"
+    for file in [file for part in sources(tree) for file in (tree.facts.root / part).rglob("src/**/*.rs")]:
+        for name in re.findall(r'include_(?:str|bytes)!\("([^"]+)"\)', file.read_text()):
+            wanted = (file.parent / name).resolve().relative_to(tree.facts.root.resolve())
+            if wanted.parts[0] not in sources(tree) or wanted.is_relative_to("proxy/e2e"):
+                yield f".dockerignore leaves out {wanted}, which {file.name} includes"
+
+
+def sources(tree: Tree) -> list[str]:
+    """Top folders of the workspace's members."""
+    members = tomllib.loads((tree.facts.root / "Cargo.toml").read_text())["workspace"]["members"]
+    return sorted({member.partition("/")[0] for member in members})
 
 
 def workflow_lint(tree: Tree) -> Iterator[str]:
