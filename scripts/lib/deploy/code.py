@@ -120,9 +120,16 @@ def arguments(tree: Tree) -> Iterator[str]:
 def scaling(tree: Tree) -> Iterator[str]:
     """Edges are added before they are full."""
     most = tree.facts.edge_connections
+    if most is None:
+        yield "proxy/src/edge.rs no longer says how many connections an edge takes by default"
+        return
     for variant in VARIANTS:
+        for where, query in queries(tree, variant):
+            for bound in re.findall(r"ws_connections\b[^/]*/ (\d+)", query):
+                if int(bound) != most:
+                    yield f"{variant}: {where} divides by {bound} connections, an edge takes {most}"
         for where, wanted in socket_targets(tree, variant):
-            if most and not 0.3 * most <= wanted <= 0.8 * most:
+            if not 0.3 * most <= wanted <= 0.8 * most:
                 yield f"{variant}: {where} aims at {wanted:.0f} sockets for each edge, which takes {most}"
 
 

@@ -135,6 +135,8 @@ SEEDS = [
          SCALED, 'service="edge-operator"', 'release="edge-operator"'),
     Seed("a metric that the adapter does not serve", "the metrics adapter serves the autoscalers", "does not serve ws_connections",
          "k8s/platform/prometheus-adapter.yaml", "as: ws_connections", "as: sockets"),
+    Seed("an alert with another number of connections", "edges are added before they are full", "divides by 20000 connections",
+         "k8s/monitoring/rules.yaml", "/ 18000", "/ 20000"),
     Seed("edges that fill up first", "edges are added before they are full", "aims at 20000 sockets",
          SCALED, 'threshold: "12000"', 'threshold: "20000"'),
     Seed("a Secret that nobody makes", "every ConfigMap and Secret is made by somebody", "nobody makes Secret databases",
