@@ -50,7 +50,7 @@ resource "aws_elasticache_user" "nobody" {
   user_id              = "${var.name}-nobody"
   user_name            = "default"
   engine               = "redis"
-  access_string        = "off -@all"
+  access_string        = "off ~nothing -@all +ping"
   no_password_required = true
 }
 

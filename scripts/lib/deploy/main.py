@@ -20,7 +20,7 @@ import supply
 import terraform
 import walls
 from facts import Facts
-from tree import VARIANTS, Tree
+from tree import VARIANTS, Tree, run
 
 
 def renderers_agree(tree: Tree) -> Iterator[str]:
@@ -53,6 +53,7 @@ CHECKS: dict[str, Callable[[Tree], Iterator[str]]] = {
     "ports exist where somebody names them": network.ports,
     "names lead to services, visitors' host to a room": network.names,
     "the edge accepts the settings": code.settings,
+    "the box office accepts its settings": code.box_office,
     "an edge starts on the local overlay's Redis": live.edge_starts,
     "variables and flags are some that programs read": code.arguments,
     "metrics and labels are some that programs have": code.metrics,
@@ -84,6 +85,7 @@ CHECKS: dict[str, Callable[[Tree], Iterator[str]]] = {
 # What a check cannot do without; it is skipped, and so are its mistakes, where that is missing.
 NEEDS: dict[str, tuple[str, ...]] = {
     "the edge accepts the settings": ("target/debug/vestibule",),
+    "the box office accepts its settings": ("target/debug/vestibule", "target/debug/box-office"),
     "an edge starts on the local overlay's Redis": ("target/debug/vestibule", "redis-server"),
     "shell scripts pass shellcheck": ("shellcheck",),
     "HAProxy accepts the sidecar's file": ("haproxy",),
@@ -154,8 +156,10 @@ def notes(tree: Tree) -> None:
         say("note    there is no kubectl 1.21 or newer: rendered by the small renderer alone")
     for program in ("vestibule", "box-office"):
         built = tree.facts.root / "target/release" / program
-        if built.exists():
-            say(f"note    target/release/{program}: {built.stat().st_size / 2**20:.1f} MiB before it is stripped")
+        if built.exists() and shutil.which("strip"):
+            bare = tree.work / program
+            run("strip", "-o", bare, built)
+            say(f"note    {program} is {bare.stat().st_size / 2**20:.1f} MiB in its image")
 
 
 def main(root: str, tools: str) -> int:
