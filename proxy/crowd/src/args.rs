@@ -20,7 +20,7 @@ pub struct Cli {
 }
 
 const EXIT_CODES: &str =
-    "Exit codes: 0 every invariant holds, 1 one is broken, 64 usage, 69 a target can't be reached.";
+    "Exit codes: 0 every invariant holds, 1 one is broken, 64 usage, 69 a target can't be reached, 70 a part was lost.";
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -39,7 +39,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "URL", value_delimiter = ',', required = true)]
     pub target: Vec<Target>,
     /// How many come; with --until-stopped: how many may be there at the same time.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     pub visitors: u32,
     /// How fast they come: "200/s", "90/m" or a number a second.
     #[arg(long, value_name = "RATE", default_value = "50/s")]

@@ -76,10 +76,12 @@ pub fn plan(args: &RunArgs) -> Plan {
 
 /// Ready sockets looked at in one turn.
 const EVENTS: usize = 1024;
-/// Without news the herd looks this often whether somebody is to come …
+/// Without news the herd looks this often whether somebody is to come, and whether somebody is to be woken.
 const TURN: Duration = Duration::from_millis(10);
-/// … and whether somebody is to be woken.
 const WAKE_EVERY: Duration = Duration::from_millis(40);
+/// Once all are there, news are collected for this long before they are read: to be woken for each costs more than to
+/// read it.
+const COLLECT: Duration = Duration::from_millis(5);
 /// Newcomers in one turn: those who are there are heard between.
 const MOST_NEW: usize = 64;
 /// Frames of one push are a few hundred bytes; a waiting page is the longest thing read.
@@ -107,6 +109,9 @@ struct Herd {
     wakes: Vec<Micros>,
     open: u64,
     emptying: bool,
+    /// Processor time of requests, which is not that of reading.
+    aside: Duration,
+    is_aside: bool,
     /// When all were looked through for those to wake.
     woken: Micros,
     /// What is ready now became so after this.
@@ -135,6 +140,8 @@ impl Herd {
             emptying: false,
             looked: world.clock.now(),
             woken: Micros::ZERO,
+            aside: Duration::ZERO,
+            is_aside: false,
             args: args.clone(),
             world,
         })
@@ -158,7 +165,7 @@ impl Herd {
         let now = self.now();
         self.seats.iter_mut().filter(|seat| !seat.guest.is_gone()).for_each(|seat| seat.guest.go_home(now));
         for gauge in [&self.world.meter.sockets, &self.world.meter.waiting] {
-            gauge.fetch_sub(self.open as i64, Relaxed);
+            gauge.fetch_sub(self.open.cast_signed(), Relaxed);
         }
         Ok(())
     }
@@ -169,7 +176,12 @@ impl Herd {
 
     /// Hears what is ready, then wakes who is due.
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
-        let patience = if self.arrivals.peek().is_some() { TURN } else { WAKE_EVERY };
+        let patience = if self.arrivals.peek().is_some() {
+            TURN
+        } else {
+            std::thread::sleep(COLLECT);
+            WAKE_EVERY
+        };
         match self.poll.poll(events, Some(patience)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
@@ -196,10 +208,14 @@ impl Herd {
     fn wake(&mut self, now: Micros) {
         for index in 0..self.wakes.len() {
             if self.wakes.get(index).is_some_and(|at| *at <= now) {
-                let step = self.on_guest(index, |guest, ground, now| guest.wake(now, ground.meter));
-                self.carry_out(index, step, false);
+                self.wake_one(index);
             }
         }
+    }
+
+    fn wake_one(&mut self, index: usize) {
+        let step = self.on_guest(index, |guest, ground, now| guest.wake(now, ground.meter));
+        self.carry_out(index, step, false);
     }
 
     /// Lets those in who are due by now.
@@ -211,9 +227,7 @@ impl Herd {
             self.world.meter.arrived.fetch_add(1, Relaxed);
             self.wakes.push(guest.wake_at());
             self.seats.push(Seat::new(guest, arrival.number));
-            let index = self.seats.len() - 1;
-            let step = self.on_guest(index, |guest, ground, now| guest.wake(now, ground.meter));
-            self.carry_out(index, step, false);
+            self.wake_one(self.seats.len() - 1);
         }
     }
 
@@ -228,15 +242,28 @@ impl Herd {
 
     fn measure(&mut self) {
         if self.steady.is_none() && self.now() >= self.steady_from {
-            self.steady = Some(Steady { messages: self.tally.messages, cpu: thread_time() });
+            self.steady =
+                Some(Steady { messages: self.tally.messages, cpu: thread_time().saturating_sub(self.aside) });
         }
     }
 
     fn finish_measuring(&mut self) {
         if let Some(from) = self.steady {
             let messages = self.tally.messages - from.messages;
-            self.tally.steady = Steady { messages, cpu: thread_time().saturating_sub(from.cpu) };
+            self.tally.steady = Steady { messages, cpu: thread_time().saturating_sub(self.aside + from.cpu) };
         }
+    }
+
+    /// Something else than reading what those who wait are told.
+    fn aside(&mut self, act: impl FnOnce(&mut Self)) {
+        if self.is_aside {
+            return act(self);
+        }
+        let from = thread_time();
+        self.is_aside = true;
+        act(self);
+        self.is_aside = false;
+        self.aside += thread_time().saturating_sub(from);
     }
 }
 

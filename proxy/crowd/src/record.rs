@@ -108,9 +108,13 @@ mod tests {
             Record::Done(Box::new(totals)),
         ];
         let mut stream = Vec::new();
-        records.iter().for_each(|record| record.write(&mut stream).unwrap());
+        for record in &records {
+            record.write(&mut stream).unwrap();
+        }
         let mut rest = stream.as_slice();
-        records.iter().for_each(|record| assert_eq!(Record::read(&mut rest).unwrap(), *record));
+        for record in &records {
+            assert_eq!(Record::read(&mut rest).unwrap(), *record);
+        }
         assert!(rest.is_empty());
     }
 

@@ -69,7 +69,7 @@ pub async fn run(args: &RunArgs, stop: Stop) -> Result<Summary, RunError> {
     progress.abort();
     watching.inspect(JoinHandle::abort);
     let after = inspection.as_ref().and_then(|inspection| inspection.after);
-    archive.keep(inspection.map(|inspection| inspection.story));
+    archive.stories.extend(inspection.map(|inspection| inspection.story));
     let rates = rates.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let promises = promises(args, rates, before, after);
     let stories: Vec<&Story> = archive.stories.iter().collect();

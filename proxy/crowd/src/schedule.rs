@@ -147,7 +147,7 @@ mod tests {
         assert!(due.is_sorted());
         let took = due.last().unwrap().as_secs_f64();
         assert!((95.0..105.0).contains(&took), "{took}");
-        let gaps = due.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64());
+        let gaps = due.windows(2).map(|pair| pair[1].as_secs_f64() - pair[0].as_secs_f64());
         let (short, long) =
             (gaps.clone().filter(|gap| *gap < 0.001).count(), gaps.filter(|gap| *gap > 0.03).count());
         assert!(short > 700 && long > 300, "{short} {long}");

@@ -1,5 +1,7 @@
 //! One waiter of a herd: what it does next, and what it saw. No IO, no clock: `now` is brought.
 
+#[cfg(test)]
+mod tests;
 mod trips;
 
 use std::net::Ipv4Addr;

@@ -31,6 +31,14 @@ enum Parsed {
 impl Herd {
     /// A connection is open, or has something to read.
     pub(super) fn ready(&mut self, index: usize, is_closed: bool) {
+        if self.seats.get(index).is_some_and(|seat| seat.guest.is_watching()) {
+            self.attend(index, is_closed);
+        } else {
+            self.aside(|herd| herd.attend(index, is_closed));
+        }
+    }
+
+    fn attend(&mut self, index: usize, is_closed: bool) {
         let now = self.now();
         let Some(seat) = self.seats.get_mut(index) else { return };
         let Some(link) = &mut seat.link else { return };
@@ -176,7 +184,7 @@ impl Herd {
             Step::Stay => true,
             Step::Ask(ask) if reusable => self.ask_on(index, ask),
             Step::Ask(ask) => {
-                self.connect(index, ask);
+                self.aside(|herd| herd.connect(index, ask));
                 false
             }
             Step::Rest | Step::End => {
@@ -231,14 +239,10 @@ impl Herd {
     fn connect(&mut self, index: usize, ask: Ask) {
         let opened = self.open_link(index, ask);
         let Some(seat) = self.seats.get_mut(index) else { return };
-        match opened {
-            Ok(link) => seat.link = Some(link),
-            Err(_) => {
-                seat.link = None;
-                let now = self.world.clock.now();
-                // It rests, or has tried often enough: both without a connection.
-                seat.guest.lost("connect", now, &self.world.meter);
-            }
+        seat.link = opened.ok();
+        if seat.link.is_none() {
+            // It rests, or has tried often enough: both without a connection.
+            seat.guest.lost("connect", self.world.clock.now(), &self.world.meter);
         }
     }
 

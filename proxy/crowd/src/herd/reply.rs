@@ -55,13 +55,15 @@ impl<'a> Reply<'a> {
             let value = std::str::from_utf8(header.value).unwrap_or_default();
             match header.name {
                 name if name.eq_ignore_ascii_case("content-length") && has_body => {
-                    length = value.parse().ok()
+                    length = value.parse().ok();
                 }
                 name if name.eq_ignore_ascii_case("connection") => {
                     reply.keeps_alive &= !value.eq_ignore_ascii_case("close");
                 }
                 name if name.eq_ignore_ascii_case("retry-after") => reply.retry_after = seconds(value),
-                name if name.eq_ignore_ascii_case("set-cookie") => reply.set(names.find(value)),
+                name if name.eq_ignore_ascii_case("set-cookie") => {
+                    names.find(value).into_iter().for_each(|held| reply.set(held));
+                }
                 _ => {}
             }
         }
@@ -75,11 +77,10 @@ impl<'a> Reply<'a> {
         Ok(Some((reply, head + length)))
     }
 
-    fn set(&mut self, cookie: Option<Held<'a>>) {
+    fn set(&mut self, cookie: Held<'a>) {
         match cookie {
-            Some(Held::Ticket(token)) => self.ticket = Some(token),
-            Some(Held::Pass(token)) => self.pass = Some(token),
-            None => {}
+            Held::Ticket(token) => self.ticket = Some(token),
+            Held::Pass(token) => self.pass = Some(token),
         }
     }
 }
@@ -96,6 +97,7 @@ pub struct Names {
 }
 
 /// A cookie of ours.
+#[derive(Clone, Copy)]
 enum Held<'a> {
     Ticket(&'a str),
     Pass(&'a str),

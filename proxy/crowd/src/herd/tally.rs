@@ -31,7 +31,7 @@ pub struct Tally {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Steady {
     pub messages: u64,
-    /// Processor time of the threads that read them.
+    /// Processor time of the threads that read them, without that of requests.
     pub cpu: Duration,
 }
 

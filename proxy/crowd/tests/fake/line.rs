@@ -23,6 +23,8 @@ pub(crate) struct Line {
     /// Until when each may be claimed.
     turns: BTreeMap<Stamp, Micros>,
     sessions: BTreeSet<Stamp>,
+    /// The least position that each was shown.
+    shown: BTreeMap<Stamp, u64>,
     turn_budget: Budget,
     entry_budget: Budget,
 }
@@ -89,13 +91,19 @@ impl Line {
         Some(stamp)
     }
 
-    pub(crate) fn standing(&self, house: &House, stamp: Stamp) -> Value {
+    pub(crate) fn standing(&mut self, house: &House, stamp: Stamp) -> Value {
         let ahead = self.waiting.range(..stamp).count() as u64;
+        let swing = u64::from(house.has(Fault::PositionsSwing) && (now().0 / 400_000).is_multiple_of(2));
         let inflated = if house.has(Fault::InflatedPositions) { ahead / 10 + 1 } else { 0 };
         let (state, position) = match stamp {
             _ if self.sessions.contains(&stamp) => ("admitted", None),
             _ if self.turns.contains_key(&stamp) => ("turn", None),
-            _ if self.waiting.contains(&stamp) => ("waiting", Some(ahead + 1 + inflated)),
+            _ if self.waiting.contains(&stamp) => {
+                // Whoever came before but joins after moves nobody back.
+                let least = self.shown.entry(stamp).or_insert(u64::MAX);
+                *least = (ahead + 1 + inflated).min(*least);
+                ("waiting", Some(*least + swing))
+            }
             _ => ("expired", None),
         };
         json!({
@@ -142,9 +150,10 @@ pub(crate) async fn socket(
     upgrade.protocols(["vestibule.v1"]).on_upgrade(move |socket| push(house, stamp, socket))
 }
 
-/// Tells the standing four times a second; the turn ends the conversation.
+/// Tells the standing four times a second, unless it falls silent; the turn ends the conversation.
 async fn push(house: Arc<House>, stamp: Stamp, mut socket: WebSocket) {
-    let mut beat = interval(Duration::from_millis(250));
+    let every = if house.has(Fault::FallsSilent) { 5000 } else { 250 };
+    let mut beat = interval(Duration::from_millis(every));
     house.line().join(stamp);
     loop {
         tokio::select! {

@@ -37,6 +37,10 @@ pub(crate) enum Fault {
     InflatedPositions,
     /// The idempotency key is ignored.
     IgnoresKeys,
+    /// A place is told again four seconds later than announced.
+    FallsSilent,
+    /// Positions go up and down by one.
+    PositionsSwing,
     /// Every tenth ticket sold is not in the books.
     LosesSales,
 }
