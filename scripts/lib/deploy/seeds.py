@@ -189,6 +189,8 @@ SEEDS = [
          "k8s/base/edge/service.yaml", r"^  selector:\n    app", "  selector:\n     app"),
     Seed("a careless script", "shell scripts pass shellcheck", "SC2086",
          "k8s/overlays/local/secrets", r'"\$\(fresh\)" pass-1', '$store pass-1'),
+    Seed("a careless step of a workflow", "shell scripts pass shellcheck", "SC2086",
+         ".github/workflows/release.yml", r'"\$NAME"$', "$NAME"),
     Seed("a link to nowhere", "links in the guides lead somewhere", "is no heading there",
          "docs/OPERATIONS.md", r"EDGE\.md\)", "EDGE.md#nowhere)"),
     Seed("a release that the changelog does not know", "the changelog knows the version", "has no section",

@@ -119,8 +119,14 @@ braces: {max-spaces-inside: 1}, comments: {min-spaces-from-content: 1}, octal-va
 
 
 def shell(tree: Tree) -> Iterator[str]:
+    """Scripts beside the manifests, and those inside workflows."""
     told = run("shellcheck", "--format=gcc", tree.root / "k8s/overlays/local/secrets")
     yield from (line.replace(str(tree.root) + "/", "") for line in told.stdout.splitlines())
+    for path in workflows(tree):
+        for name, job in yaml.safe_load(path.read_text())["jobs"].items():
+            for step in job.get("steps", []):
+                told = run("shellcheck", "--format=gcc", "--shell=bash", "-", input=step.get("run", ""))
+                yield from (f"{path.name}: {name}: {line}" for line in told.stdout.splitlines())
 
 
 def links(tree: Tree) -> Iterator[str]:
