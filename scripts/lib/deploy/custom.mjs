@@ -1,5 +1,5 @@
-// Custom resources against the schemas of their definitions: objects as a JSON list on stdin, findings as one on stdout,
-// `{ schema, problems }` for each; no schema: `schema` is null.
+// Custom resources against the schemas of their definitions: objects as a JSON list on stdin, findings as one on
+// stdout, `{ schema, problems }` for each; no schema: `schema` is null.
 //
 // Such schemas let unknown fields pass, as the API server would, which drops them. A misspelt field is a setting that
 // never was, so each object is watched while it is validated: what the schema never looked at, it does not know.
@@ -62,8 +62,10 @@ function watched(value, path, seen) {
 // Of every field; what a schema leaves open (a map of anything) has no seen parent, or is looked through as a whole.
 function paths(value, path) {
   if (value === null || typeof value !== "object") return [];
-  const under = ([key, child]) => [...(Array.isArray(value) ? [] : [`${path}/${key}`]), ...paths(child, `${path}/${key}`)];
-  return Object.entries(value).flatMap(under);
+  return Object.entries(value).flatMap(([key, child]) => {
+    const here = `${path}/${key}`;
+    return [...(Array.isArray(value) ? [] : [here]), ...paths(child, here)];
+  });
 }
 
 function looked(path, seen) {

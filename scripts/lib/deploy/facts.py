@@ -71,4 +71,6 @@ class Facts:
         return program if program.exists() else None
 
     def new_key(self) -> str:
-        return subprocess.run([self.vestibule, "keys", "new"], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            [self.vestibule, "keys", "new"], capture_output=True, text=True, check=True
+        ).stdout.strip()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from code import prepared, secrets_by_name, variables
+from programs import prepared, secrets_by_name, variables
 from tree import Tree
 
 VARIANT = "local"
@@ -56,14 +56,18 @@ def redis(tree: Tree, folder: Path, made: dict[str, str]) -> Iterator[Path]:
     container = next(pod for pod in tree.pods(VARIANT) if pod.name == "redis").containers[0]
     arguments = [text.replace("/run/secrets", str(folder)) for text in container["args"]]
     place = folder / "redis.sock"
-    with started([*arguments, "--port", "0", "--unixsocket", place, "--dir", folder], {"PATH": "/usr/bin:/bin"}) as server:
+    with started(
+        [*arguments, "--port", "0", "--unixsocket", place, "--dir", folder], {"PATH": "/usr/bin:/bin"}
+    ) as server:
         until(lambda: place.exists() or server.poll() is not None)
         yield place
 
 
 @contextmanager
 def started(command: list, env: dict[str, str]) -> Iterator[subprocess.Popen]:
-    program = subprocess.Popen(list(map(str, command)), env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    program = subprocess.Popen(
+        list(map(str, command)), env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     try:
         yield program
     finally:

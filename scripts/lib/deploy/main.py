@@ -1,6 +1,6 @@
 """Everything that is deployed, checked without a cluster; then each check held to its word by a seeded mistake.
 
-    main.py ROOT TOOLS      ROOT: the project; TOOLS: a folder with what pip and npm brought
+main.py ROOT TOOLS      ROOT: the project; TOOLS: a folder with what pip and npm brought
 """
 
 import shutil
@@ -9,18 +9,22 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import code
 import live
 import network
 import pods
+import programs
 import render
 import schemas
-import seeds
 import supply
 import terraform
 import walls
 from facts import Facts
+from mistakes_in_cluster import IN_CLUSTER
+from mistakes_in_programs import IN_PROGRAMS
+from mistakes_in_supply import IN_SUPPLY
 from tree import VARIANTS, Tree, run
+
+SEEDS = IN_CLUSTER + IN_PROGRAMS + IN_SUPPLY
 
 
 def renderers_agree(tree: Tree) -> Iterator[str]:
@@ -52,15 +56,15 @@ CHECKS: dict[str, Callable[[Tree], Iterator[str]]] = {
     "Cilium's policies open the same": walls.cilium,
     "ports exist where somebody names them": network.ports,
     "names lead to services, visitors' host to a room": network.names,
-    "the edge accepts the settings": code.settings,
-    "the box office accepts its settings": code.box_office,
+    "the edge accepts the settings": programs.settings,
+    "the box office accepts its settings": programs.box_office,
     "an edge starts on the local overlay's Redis": live.edge_starts,
-    "variables and flags are some that programs read": code.arguments,
-    "metrics and labels are some that programs have": code.metrics,
-    "the metrics adapter serves the autoscalers": code.adapter,
-    "edges are added before they are full": code.scaling,
-    "every ConfigMap and Secret is made by somebody": code.references,
-    "local secrets are fresh and complete": code.local_keys,
+    "variables and flags are some that programs read": programs.arguments,
+    "metrics and labels are some that programs have": programs.metrics,
+    "the metrics adapter serves the autoscalers": programs.adapter,
+    "edges are added before they are full": programs.scaling,
+    "every ConfigMap and Secret is made by somebody": programs.references,
+    "local secrets are fresh and complete": programs.local_keys,
     "Terraform parses": terraform.parses,
     "Terraform's variables are declared and used": terraform.variables,
     "Terraform names what exists": terraform.references,
@@ -135,7 +139,7 @@ def check_all(tree: Tree, report: Report) -> None:
 
 def check_seeds(tree: Tree, report: Report) -> None:
     """Each mistake in a copy of its own: the check it is meant for finds it, for the right reason."""
-    for seed in seeds.SEEDS:
+    for seed in SEEDS:
         if missing(seed.check, tree):
             continue
         spoilt = tree.copy()
@@ -145,7 +149,7 @@ def check_seeds(tree: Tree, report: Report) -> None:
         what = unplanted or ([] if seen else [f"`{seed.check}` says {found or 'nothing'}, not {seed.reason!r}"])
         report.line(f"finds {seed.title}", what)
         shutil.rmtree(spoilt.root)
-    unseeded = CHECKS.keys() - {seed.check for seed in seeds.SEEDS}
+    unseeded = CHECKS.keys() - {seed.check for seed in SEEDS}
     report.line("every check is held to its word", [f"no mistake is planted for `{name}`" for name in sorted(unseeded)])
 
 
@@ -172,7 +176,7 @@ def main(root: str, tools: str) -> int:
         check_seeds(tree, report)
     finally:
         shutil.rmtree(tree.work)
-    say(f"note    {len(CHECKS)} checks, {len(seeds.SEEDS)} seeded mistakes, {time.monotonic() - started:.0f} s")
+    say(f"note    {len(CHECKS)} checks, {len(SEEDS)} seeded mistakes, {time.monotonic() - started:.0f} s")
     print(f"{report.passed} passed, {report.failed} failed")
     return 1 if report.failed else 0
 

@@ -1,12 +1,11 @@
 """Who reaches whom: policies, ports, services, names."""
 
 import re
+import tomllib
 from collections.abc import Iterator
 
-import tomllib
-
 from pods import every_pod, selects
-from tree import VARIANTS, Pod, Tree
+from tree import VARIANTS, Pod, Tree, called
 
 # All there is inside an installation, as (from, to, port); `local` has store and database inside too.
 FLOWS = {("edge", "backend", 8090), ("backend", "edge", 8080)}
@@ -44,7 +43,9 @@ def flows(tree: Tree) -> Iterator[str]:
         meant = FLOWS | (LOCAL_FLOWS if variant == "local" else set())
         open_ = {
             (here.name, there.name, port)
-            for here in pods for there in pods for port in there.ports
+            for here in pods
+            for there in pods
+            for port in there.ports
             if here is not there and reaches(tree, variant, here, there, port)
         }
         for here, there, port in sorted(open_ - meant):
@@ -54,7 +55,9 @@ def flows(tree: Tree) -> Iterator[str]:
 
 
 def reaches(tree: Tree, variant: str, here: Pod, there: Pod, port: int) -> bool:
-    return allowed(tree, variant, here, "egress", "to", there, port) and allowed(tree, variant, there, "ingress", "from", here, port)
+    return allowed(tree, variant, here, "egress", "to", there, port) and allowed(
+        tree, variant, there, "ingress", "from", here, port
+    )
 
 
 def allowed(tree: Tree, variant: str, pod: Pod, way: str, side: str, other: Pod, port: int) -> bool:
@@ -66,7 +69,10 @@ def allowed(tree: Tree, variant: str, pod: Pod, way: str, side: str, other: Pod,
             if ports and port not in ports:
                 continue
             peers = rule.get(side, [{"podSelector": {}}])
-            if any("podSelector" in peer and "namespaceSelector" not in peer and selects(peer["podSelector"], other) for peer in peers):
+            if any(
+                "podSelector" in peer and "namespaceSelector" not in peer and selects(peer["podSelector"], other)
+                for peer in peers
+            ):
                 return True
     return False
 
@@ -97,8 +103,9 @@ def service_problems(variant: str, service: dict, pods: list[Pod]) -> Iterator[s
         yield f"{variant}: Service {name} selects no pod"
     for port in service["spec"]["ports"]:
         for pod in behind:
-            if pod.port(port.get("targetPort", port["port"])) is None:
-                yield f"{variant}: Service {name} leads to port {port.get('targetPort', port['port'])}, which {pod} does not have"
+            target = port.get("targetPort", port["port"])
+            if pod.port(target) is None:
+                yield f"{variant}: Service {name} leads to port {target}, which {pod} does not have"
 
 
 def policy_ports(variant: str, policy: dict, pods: list[Pod]) -> Iterator[str]:
@@ -107,7 +114,7 @@ def policy_ports(variant: str, policy: dict, pods: list[Pod]) -> Iterator[str]:
         for port in rule.get("ports", []):
             for pod in chosen:
                 if pod.port(port["port"]) is None:
-                    yield f"{variant}: NetworkPolicy {policy['metadata']['name']} opens port {port['port']}, which {pod} does not have"
+                    yield f"{variant}: {called(policy)} opens port {port['port']}, which {pod} does not have"
 
 
 def routes(tree: Tree, variant: str) -> Iterator[str]:
@@ -122,12 +129,12 @@ def routes(tree: Tree, variant: str) -> Iterator[str]:
                 end = path["backend"]["service"]
                 port = end["port"].get("number", end["port"].get("name"))
                 if not known(end["name"], port):
-                    yield f"{variant}: Ingress {item['metadata']['name']} leads to {end['name']}:{port}, which is no service"
+                    yield f"{variant}: {called(item)} leads to {end['name']}:{port}, which is no service"
     for item in tree.of_kind(variant, "HTTPRoute"):
         for rule in item["spec"]["rules"]:
             for end in rule.get("backendRefs", []):
                 if not known(end["name"], end["port"]):
-                    yield f"{variant}: HTTPRoute {item['metadata']['name']} leads to {end['name']}:{end['port']}, which is no service"
+                    yield f"{variant}: {called(item)} leads to {end['name']}:{end['port']}, which is no service"
 
 
 def monitors(tree: Tree, variant: str) -> Iterator[str]:
@@ -136,11 +143,11 @@ def monitors(tree: Tree, variant: str) -> Iterator[str]:
         services = [item for item in tree.of_kind(variant, "Service") if wanted <= item["metadata"]["labels"].items()]
         for end in monitor["spec"]["endpoints"]:
             if not any(end["port"] == port.get("name") for item in services for port in item["spec"]["ports"]):
-                yield f"{variant}: ServiceMonitor {monitor['metadata']['name']} asks port {end['port']}, which no service has"
+                yield f"{variant}: {called(monitor)} asks port {end['port']}, which no service has"
 
 
 def names(tree: Tree) -> Iterator[str]:
-    """Addresses in settings are those of services, the host of visitors is one, and the edge listens where it is asked."""
+    """Addresses in settings are those of services, visitors' host has a room, the edge listens where it is asked."""
     for variant in VARIANTS:
         services = {item["metadata"]["name"]: item["spec"]["ports"] for item in tree.of_kind(variant, "Service")}
         settings = tree.data(variant, "edge-settings")["edge.toml"]

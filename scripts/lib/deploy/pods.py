@@ -76,17 +76,21 @@ def rollouts(tree: Tree) -> Iterator[str]:
         strategy = spec.get("strategy", {}).get("rollingUpdate", {})
         if strategy.get("maxUnavailable") != 0 or not strategy.get("maxSurge"):
             yield f"{where}: a rollout leaves a gap: maxUnavailable must be 0, maxSurge at least 1"
-        budgets = [item for item in tree.of_kind(variant, "PodDisruptionBudget") if selects(item["spec"]["selector"], pod)]
+        budgets = [
+            item for item in tree.of_kind(variant, "PodDisruptionBudget") if selects(item["spec"]["selector"], pod)
+        ]
         if len(budgets) != 1:
             yield f"{where}: {len(budgets)} PodDisruptionBudgets, not one"
         if not pod.spec.get("topologySpreadConstraints") or not pod.spec.get("affinity", {}).get("podAntiAffinity"):
             yield f"{where}: its pods may all be in one place"
         scalers = [
-            item for item in tree.of_kind(variant, "HorizontalPodAutoscaler", "ScaledObject")
+            item
+            for item in tree.of_kind(variant, "HorizontalPodAutoscaler", "ScaledObject")
             if item["spec"]["scaleTargetRef"]["name"] == pod.name
         ]
         if len(scalers) + ("replicas" in spec) != 1:
-            yield f"{where}: {len(scalers)} autoscalers and {'a' if 'replicas' in spec else 'no'} number of replicas: exactly one may decide"
+            number = spec.get("replicas", "no")
+            yield f"{where}: {len(scalers)} autoscalers and `replicas` {number}: exactly one may decide"
 
 
 def selects(selector: dict, pod: Pod) -> bool:
@@ -131,7 +135,7 @@ def endings(tree: Tree) -> Iterator[str]:
             pause = pod.spec["containers"][0].get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
             # 10 s for requests, 5 s for sockets, and what workers have in hand.
             if pause < 10 or pause + 25 > grace:
-                yield f"{variant}: {pod}: sleeps for {pause} s of {grace} s of grace: edges look names up every 10 s, ending takes 25 s"
+                yield f"{variant}: {pod}: sleeps {pause} of {grace} s: edges look up names every 10 s, ending takes 25"
 
 
 def seconds(text: str) -> int | None:

@@ -1,8 +1,9 @@
 """Overlays as plain objects, by the part of kustomize that this project uses.
 
-No package registry has kustomize, and Debian's kubectl is too old for it. This knows: resources, components, configMapGenerator (files, envs, literals, merge; names with a hash,
-wherever they are used), images, and patches (strategic merge, JSON 6902, `$patch: delete`). Anything else in a
-kustomization is an error, never passed over. Where there is a newer kubectl, the two are compared.
+No package registry has kustomize, and Debian's kubectl is too old for it. This knows: resources, components,
+configMapGenerator (files, envs, literals, merge, options; names with a hash, wherever they are used), images, and
+patches (strategic merge, JSON 6902, `$patch: delete`). Anything else in a kustomization is an error, never passed over.
+Where there is a newer kubectl, the two are compared.
 """
 
 import copy
@@ -19,7 +20,13 @@ import yaml
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 KNOWN = {"apiVersion", "kind", "resources", "components", "configMapGenerator", "images", "patches"}
 # By which field the items of a list are told apart in a strategic merge.
-MERGE_KEYS = {"containers": "name", "initContainers": "name", "volumes": "name", "env": "name", "volumeMounts": "mountPath"}
+MERGE_KEYS = {
+    "containers": "name",
+    "initContainers": "name",
+    "volumes": "name",
+    "env": "name",
+    "volumeMounts": "mountPath",
+}
 
 
 class RenderError(Exception):
@@ -96,7 +103,9 @@ def generate(objects: list[dict], generator: dict, folder: Path) -> None:
     lines = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
     data |= dict(line.split("=", 1) for line in [*lines, *generator.get("literals", [])])
 
-    same = [item for item in objects if item.get("kind") == "ConfigMap" and item["metadata"]["name"] == generator["name"]]
+    same = [
+        item for item in objects if item.get("kind") == "ConfigMap" and item["metadata"]["name"] == generator["name"]
+    ]
     if generator.get("behavior", "create") == "merge":
         if not same:
             raise RenderError(f"there is no ConfigMap {generator['name']} to merge with")
@@ -228,7 +237,9 @@ def retag(node, image: dict) -> None:
 
 def canonical(objects: list[dict]) -> dict[str, str]:
     """Each object as text that two renderers agree on: the order of named items does not matter."""
-    return {f"{item['kind']}/{item['metadata']['name']}": json.dumps(sorted_names(item), sort_keys=True) for item in objects}
+    return {
+        f"{item['kind']}/{item['metadata']['name']}": json.dumps(sorted_names(item), sort_keys=True) for item in objects
+    }
 
 
 def sorted_names(node):

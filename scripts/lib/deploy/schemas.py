@@ -7,7 +7,7 @@ from pathlib import Path
 import kubernetes_validate
 import yaml
 
-from tree import VARIANTS, Tree, run
+from tree import VARIANTS, Tree, called, run
 
 # The oldest release that docs/EKS.md and k8s/README.md allow.
 KUBERNETES = "1.34"
@@ -30,15 +30,15 @@ def core_problems(item: dict) -> Iterator[str]:
         kubernetes_validate.validate(item, KUBERNETES, strict=True)
     except kubernetes_validate.ValidationError as error:
         path = "/".join(str(step) for step in error.path)
-        yield f"{item['kind']} {item['metadata']['name']}: {path}: {error.message}"
+        yield f"{called(item)}: {path}: {error.message}"
     except kubernetes_validate.SchemaNotFoundError:
-        yield f"{item['kind']} {item['metadata']['name']}: Kubernetes {KUBERNETES} has no {item['apiVersion']} {item['kind']}"
+        yield f"{called(item)}: Kubernetes {KUBERNETES} has no {item['apiVersion']} {item['kind']}"
 
 
 def custom_schemas(tree: Tree) -> Iterator[str]:
     for item, finding in custom_findings(tree):
         for problem in finding["problems"]:
-            yield f"{item['kind']} {item['metadata']['name']}: {problem}"
+            yield f"{called(item)}: {problem}"
 
 
 def without_schema(tree: Tree) -> list[str]:

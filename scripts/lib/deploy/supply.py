@@ -75,7 +75,10 @@ def workflow_lint(tree: Tree) -> Iterator[str]:
 
 
 def workflow_schemas(tree: Tree) -> Iterator[str]:
-    for schema, paths in (("github-workflows", workflows(tree)), ("dependabot", [tree.root / ".github/dependabot.yml"])):
+    for schema, paths in (
+        ("github-workflows", workflows(tree)),
+        ("dependabot", [tree.root / ".github/dependabot.yml"]),
+    ):
         told = run(tree.program("check-jsonschema"), "--builtin-schema", f"vendor.{schema}", *paths)
         if told.returncode != 0:
             yield (told.stdout + told.stderr).replace(str(tree.root) + "/", "").strip()
@@ -83,7 +86,14 @@ def workflow_schemas(tree: Tree) -> Iterator[str]:
 
 def workflow_audit(tree: Tree) -> Iterator[str]:
     """By zizmor: injections, rights, pins, credentials that stay."""
-    told = run(tree.program("zizmor"), "--offline", "--no-progress", "--color=never", "--min-severity=medium", tree.root / ".github")
+    told = run(
+        tree.program("zizmor"),
+        "--offline",
+        "--no-progress",
+        "--color=never",
+        "--min-severity=medium",
+        tree.root / ".github",
+    )
     if told.returncode != 0:
         found = re.findall(r"^(?:error|warning)\[.*\n\s*-->.*", told.stdout, re.MULTILINE)
         yield from (" ".join(line.split()).replace(str(tree.root) + "/", "") for line in found or [told.stderr.strip()])
@@ -139,7 +149,9 @@ def links(tree: Tree) -> Iterator[str]:
                 file = tree.facts.root / file.relative_to(tree.root.resolve())
             if not file.exists():
                 yield f"{guide}: {target} does not exist"
-            elif anchor and anchor not in {slug(heading) for heading in re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)}:
+            elif anchor and anchor not in {
+                slug(heading) for heading in re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+            }:
                 yield f"{guide}: {target} is no heading there"
 
 

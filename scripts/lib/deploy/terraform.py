@@ -37,7 +37,7 @@ def variables(tree: Tree) -> Iterator[str]:
     used = set(re.findall(r"\bvar\.(\w+)", text))
     for name in sorted(used - declared):
         yield f"variable {name} is used and not declared"
-    inside = {name: block for name, block in re.findall(r'^variable "(\w+)" \{\n(.*?)^\}', text, re.MULTILINE | re.DOTALL)}
+    inside = dict(re.findall(r'^variable "(\w+)" \{\n(.*?)^\}', text, re.MULTILINE | re.DOTALL))
     outside = re.sub(r'^variable "\w+" \{\n.*?^\}', "", text, flags=re.MULTILINE | re.DOTALL)
     for name in sorted(declared - set(re.findall(r"\bvar\.(\w+)", outside))):
         yield f"variable {name} is declared and not used"
@@ -53,7 +53,9 @@ def references(tree: Tree) -> Iterator[str]:
     text = bare(tree)
     known = {f"{kind}.{name}" for kind, name in re.findall(r'^resource "(\w+)" "(\w+)"', text, re.MULTILINE)}
     known |= {f"data.{kind}.{name}" for kind, name in re.findall(r'^data "(\w+)" "(\w+)"', text, re.MULTILINE)}
-    known |= {f"ephemeral.{kind}.{name}" for kind, name in re.findall(r'^ephemeral "(\w+)" "(\w+)"', text, re.MULTILINE)}
+    known |= {
+        f"ephemeral.{kind}.{name}" for kind, name in re.findall(r'^ephemeral "(\w+)" "(\w+)"', text, re.MULTILINE)
+    }
     known |= {f"module.{name}" for name in re.findall(r'^module "(\w+)"', text, re.MULTILINE)}
     local_blocks = "".join(re.findall(r"^locals \{\n(.*?)^\}", text, re.MULTILINE | re.DOTALL))
     known |= {f"local.{name}" for name in re.findall(r"^  (\w+)\s+?= ", local_blocks, re.MULTILINE)}
@@ -70,7 +72,8 @@ def pins(tree: Tree) -> Iterator[str]:
     text = bare(tree)
     if "required_version" not in text:
         yield "Terraform has no required_version"
-    for name, block in re.findall(r"^    (\w+) = \{\n(.*?)^    \}", re.search(r"required_providers \{.*?^  \}", text, re.MULTILINE | re.DOTALL)[0], re.MULTILINE | re.DOTALL):
+    required = re.search(r"required_providers \{.*?^  \}", text, re.MULTILINE | re.DOTALL)[0]
+    for name, block in re.findall(r"^    (\w+) = \{\n(.*?)^    \}", required, re.MULTILINE | re.DOTALL):
         if not re.search(r'version = "~> \d+\.\d+"', block):
             yield f"provider {name} is not held to a minor version"
     for name, block in re.findall(r'^module "(\w+)" \{\n(.*?)^\}', text, re.MULTILINE | re.DOTALL):

@@ -18,7 +18,10 @@ VARIANTS = {
     "eks by Gateway API": ("eks", {"../../components/ingress": "../../components/gateway"}),
     "eks by NLB, with Cilium": (
         "eks",
-        {"../../components/ingress": "../../components/nlb", "  - ../../monitoring": "  - ../../monitoring\n  - ../../components/cilium"},
+        {
+            "../../components/ingress": "../../components/nlb",
+            "  - ../../monitoring": "  - ../../monitoring\n  - ../../components/cilium",
+        },
     ),
     "eks without KEDA": ("eks", {"  - ../../components/keda\n": ""}),
 }
@@ -100,7 +103,9 @@ class Pod:
         self.labels = template["metadata"].get("labels", {})
         self.spec = template["spec"]
         self.containers = [*self.spec.get("initContainers", []), *self.spec["containers"]]
-        self.ports = {port["containerPort"]: port.get("name") for item in self.containers for port in item.get("ports", [])}
+        self.ports = {
+            port["containerPort"]: port.get("name") for item in self.containers for port in item.get("ports", [])
+        }
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
@@ -110,5 +115,12 @@ class Pod:
         return next((number for number, name in self.ports.items() if told in (number, name)), None)
 
 
+def called(item: dict) -> str:
+    """An object as people name it."""
+    return f"{item['kind']} {item['metadata']['name']}"
+
+
 def run(*command: str | Path, **options) -> subprocess.CompletedProcess:
-    return subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=120, check=False, **options)
+    return subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, timeout=120, check=False, **options
+    )

@@ -28,7 +28,11 @@ LOCAL: set[Flow] = {
     ("postgres", "from", "backend", 5432),
     ("postgres", "from", "books", 5432),
 }
-AWS: set[Flow] = {("edge", "to", "addresses", 6379), ("backend", "to", "addresses", 5432), ("books", "to", "addresses", 5432)}
+AWS: set[Flow] = {
+    ("edge", "to", "addresses", 6379),
+    ("backend", "to", "addresses", 5432),
+    ("books", "to", "addresses", 5432),
+}
 BY_TRAEFIK: set[Flow] = {("edge", "from", "in traefik", 8080)}
 BY_BALANCER: set[Flow] = {("edge", "from", "addresses", 8080)}
 
@@ -79,7 +83,9 @@ def plain(tree: Tree, variant: str) -> set[Flow]:
 
 def peers(peer: dict, pods: list[Pod]) -> set[str]:
     if "namespaceSelector" in peer:
-        return {f"in {peer['namespaceSelector'].get('matchLabels', {}).get('kubernetes.io/metadata.name', 'any namespace')}"}
+        return {
+            f"in {peer['namespaceSelector'].get('matchLabels', {}).get('kubernetes.io/metadata.name', 'any namespace')}"
+        }
     if "ipBlock" in peer:
         return {"addresses"}
     if "podSelector" in peer:
@@ -95,7 +101,12 @@ def in_ciliums_words(tree: Tree, variant: str) -> set[Flow]:
             for rule in policy["spec"].get(way, []):
                 ports = {int(port["port"]) for group in rule.get("toPorts", []) for port in group["ports"]} or {0}
                 chosen = [pod.name for pod in pods if selects(policy["spec"]["endpointSelector"], pod)]
-                found |= {(pod, side, other, port) for pod in chosen for other in ciliums_peers(rule, side, pods) for port in ports}
+                found |= {
+                    (pod, side, other, port)
+                    for pod in chosen
+                    for other in ciliums_peers(rule, side, pods)
+                    for port in ports
+                }
     return found
 
 

@@ -8,41 +8,57 @@ from pathlib import Path
 import yaml
 
 from pods import every_pod
-from tree import VARIANTS, Tree, run
+from tree import VARIANTS, Tree, called, run
 
 # Written by others than edge and box office; the labels that scraping adds.
-FOREIGN = re.compile(r"(kube|container|node|redis|pg_stat|go|process|prometheus|keda|traefik|haproxy)_\w+|up|ALERTS|scrape_\w+")
-SCRAPED = {"namespace", "service", "pod", "job", "instance", "endpoint", "container", "job_name", "node", "severity", "alertname", "__name__"}
-WORDS = set("""by without on ignoring group_left group_right bool and or unless offset sum min max avg count stddev
+FOREIGN = re.compile(
+    r"(kube|container|node|redis|pg_stat|go|process|prometheus|keda|traefik|haproxy)_\w+|up|ALERTS|scrape_\w+"
+)
+SCRAPED = set("namespace service pod job instance endpoint container job_name node severity alertname __name__".split())
+WORDS = set(
+    """by without on ignoring group_left group_right bool and or unless offset sum min max avg count stddev
     quantile topk bottomk count_values group rate irate increase delta deriv predict_linear histogram_quantile absent
     absent_over_time clamp clamp_min clamp_max label_replace label_join time vector scalar abs ceil floor round sort
     sort_desc avg_over_time max_over_time min_over_time sum_over_time count_over_time quantile_over_time last_over_time
-    changes resets inf nan""".split())
+    changes resets inf nan""".split()
+)
 
 
 def metrics(tree: Tree) -> Iterator[str]:
     """Every query and every autoscaler names metrics and labels that the code has."""
     for variant in VARIANTS:
         recorded = {
-            rule["record"] for item in tree.of_kind(variant, "PrometheusRule")
-            for group in item["spec"]["groups"] for rule in group["rules"] if "record" in rule
+            rule["record"]
+            for item in tree.of_kind(variant, "PrometheusRule")
+            for group in item["spec"]["groups"]
+            for rule in group["rules"]
+            if "record" in rule
         }
         for where, query in queries(tree, variant):
             yield from (f"{variant}: {where}: {problem}" for problem in query_problems(tree, query, recorded))
-        for item in tree.of_kind(variant, "HorizontalPodAutoscaler"):
-            for metric in item["spec"]["metrics"]:
-                if metric["type"] == "Pods" and metric["pods"]["metric"]["name"] not in tree.facts.metrics:
-                    yield f"{variant}: HorizontalPodAutoscaler {item['metadata']['name']}: unknown metric {metric['pods']['metric']['name']}"
+        for item, metric in pod_metrics(tree, variant):
+            if metric["metric"]["name"] not in tree.facts.metrics:
+                yield f"{variant}: {called(item)}: unknown metric {metric['metric']['name']}"
 
 
 def adapter(tree: Tree) -> Iterator[str]:
     """The values for the metrics adapter serve what the plain autoscalers ask for."""
-    served = {rule["name"]["as"] for rule in yaml.safe_load(tree.text("k8s/platform/prometheus-adapter.yaml"))["rules"]["custom"]}
+    served = {
+        rule["name"]["as"]
+        for rule in yaml.safe_load(tree.text("k8s/platform/prometheus-adapter.yaml"))["rules"]["custom"]
+    }
     for variant in VARIANTS:
-        for item in tree.of_kind(variant, "HorizontalPodAutoscaler"):
-            for metric in item["spec"]["metrics"]:
-                if metric["type"] == "Pods" and metric["pods"]["metric"]["name"] not in served:
-                    yield f"{variant}: k8s/platform/prometheus-adapter.yaml does not serve {metric['pods']['metric']['name']}"
+        for _, metric in pod_metrics(tree, variant):
+            if metric["metric"]["name"] not in served:
+                yield f"{variant}: k8s/platform/prometheus-adapter.yaml does not serve {metric['metric']['name']}"
+
+
+def pod_metrics(tree: Tree, variant: str) -> Iterator[tuple[dict, dict]]:
+    """What plain autoscalers ask of each pod: `{metric, target}`."""
+    for item in tree.of_kind(variant, "HorizontalPodAutoscaler"):
+        for metric in item["spec"]["metrics"]:
+            if metric["type"] == "Pods":
+                yield item, metric["pods"]
 
 
 def queries(tree: Tree, variant: str) -> Iterator[tuple[str, str]]:
@@ -64,7 +80,9 @@ def query_problems(tree: Tree, query: str, recorded: set[str]) -> Iterator[str]:
     for label in sorted(labels - SCRAPED - tree.facts.metric_labels):
         yield f"unknown label {label} in {query!r}"
     numbers = r"\b\d+(?:\.\d+)?(?:e[+-]?\d+)?\b"
-    without = re.sub(numbers + r"|\{[^}]*\}|\[[^\]]*\]|\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)", "", bare)
+    without = re.sub(
+        numbers + r"|\{[^}]*\}|\[[^\]]*\]|\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)", "", bare
+    )
     for name in sorted(set(re.findall(r"[a-zA-Z_:][\w:]*", without)) - WORDS):
         plain = re.sub(r"_(bucket|count|sum)$", "", name)
         if not {name, plain} & tree.facts.metrics and name not in recorded and not FOREIGN.fullmatch(name):
@@ -75,7 +93,12 @@ def settings(tree: Tree) -> Iterator[str]:
     """`vestibule check` of each variant's settings, with its variables and fresh keys."""
     for variant in VARIANTS:
         with tempfile.TemporaryDirectory(dir=tree.work) as folder:
-            told = run(tree.facts.vestibule, "check", prepared(tree, variant, Path(folder)), env=variables(tree, variant, folder))
+            told = run(
+                tree.facts.vestibule,
+                "check",
+                prepared(tree, variant, Path(folder)),
+                env=variables(tree, variant, folder),
+            )
         if told.returncode != 0:
             yield f"{variant}: vestibule check: {told.stdout}{told.stderr}".strip()
 
@@ -152,10 +175,9 @@ def scaling(tree: Tree) -> Iterator[str]:
 
 
 def socket_targets(tree: Tree, variant: str) -> Iterator[tuple[str, float]]:
-    for item in tree.of_kind(variant, "HorizontalPodAutoscaler"):
-        for metric in item["spec"]["metrics"]:
-            if item["metadata"]["name"] == "edge" and metric["type"] == "Pods":
-                yield "HorizontalPodAutoscaler edge", float(metric["pods"]["target"]["averageValue"])
+    for item, metric in pod_metrics(tree, variant):
+        if item["metadata"]["name"] == "edge":
+            yield called(item), float(metric["target"]["averageValue"])
     for item in tree.of_kind(variant, "ScaledObject"):
         for trigger in item["spec"]["triggers"]:
             if item["metadata"]["name"] == "edge" and "ws_connections" in trigger["metadata"].get("query", ""):
