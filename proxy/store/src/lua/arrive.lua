@@ -34,8 +34,9 @@ local letters, numbers = {}, {}
 local known = count > 0 and call('HMGET', OWNER, unpack(visitors)) or {}
 local used = count > 0 and call('ZMSCORE', SPENT, unpack(tickets)) or {}
 
-local function could_let_in(ahead, inside)
-    return gives() and ahead == 0 and inside + unknown() < room.limit
+-- Whether the next may enter at once, when nobody is ahead.
+local function could_let_in(inside)
+    return gives() and inside + unknown() < room.limit
         and tokens(room.entry, clock, room.rate) > 0
         and tokens(room.offer, clock, room.rate) > 0
 end
@@ -46,7 +47,7 @@ local function line_up()
     local ahead = call('ZCARD', LINE) + call('ZCARD', RETURNS)
     local others, last, places, records = {}, 0, {}, {}
     local is_open = not IS_PLAIN or ahead + count > rules.max_waiting
-        or could_let_in(ahead, call('ZCARD', TURNS) + call('ZCARD', ACTIVE))
+        or ahead == 0 and could_let_in(call('ZCARD', TURNS) + call('ZCARD', ACTIVE))
     local front, mine = format('%016d', room.front), node .. ':'
     for i = 1, count do
         local score = score_of(i)
@@ -128,7 +129,7 @@ local function look_at(others)
         if spent.score[ticket] then return 'x' end
         if is_void(score, confirmed_at) then return 'v' end
         local ahead = line.size + returns.size
-        if may_enter and could_let_in(ahead, turns.size + active.size) then return let_in(visitor, ticket) end
+        if may_enter and ahead == 0 and could_let_in(turns.size + active.size) then return let_in(visitor, ticket) end
         if not may_wait then return 'b' end
         if ahead >= rules.max_waiting then return 'f' end
         put_record(records, visitor, pack_record(node, ticket, 0))
