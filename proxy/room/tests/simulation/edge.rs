@@ -274,6 +274,8 @@ pub(crate) struct Hub {
     pub(crate) waiters: BTreeMap<VisitorId, Waiter>,
     /// Turns heard of lately: number of the event, deadline, when.
     recent: BTreeMap<VisitorId, (u64, Micros, At)>,
+    /// Places that were given up lately: number of the event, when.
+    given_up: BTreeMap<VisitorId, (u64, At)>,
 }
 
 impl Hub {
@@ -294,6 +296,16 @@ impl Hub {
             }
             _ => stands,
         }
+    }
+
+    pub(crate) fn note_absent(&mut self, visitors: &[VisitorId], seq: u64, at: At) {
+        self.given_up.retain(|_, (_, heard)| at - *heard <= TURNS_REMEMBERED);
+        self.given_up.extend(visitors.iter().map(|&visitor| (visitor, (seq, at))));
+    }
+
+    /// Whether a place was given up after the event `seq`: an answer from then says nothing any more.
+    pub(crate) fn was_given_up(&self, visitor: VisitorId, seq: u64) -> bool {
+        self.given_up.get(&visitor).is_some_and(|&(newest, _)| newest > seq)
     }
 
     pub(crate) fn forget(&mut self, visitor: VisitorId) -> Option<Waiter> {

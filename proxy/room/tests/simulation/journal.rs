@@ -72,6 +72,8 @@ pub(crate) enum Note {
         edge: usize,
         ticket: TicketId,
         session: Session,
+        /// As an edge extended it alone.
+        lent: bool,
     },
     /// The ticket was refused.
     Refused {

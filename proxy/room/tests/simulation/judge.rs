@@ -42,6 +42,8 @@ pub(crate) struct Fares {
     forgot: At,
     /// The same for long enough that a claim could not get through.
     pub(crate) dumb: At,
+    /// The last instant of the store's lived time at which it had been silent for so long without a message lost.
+    cut: At,
     /// The newest operator's change that it heard of.
     pub(crate) serial: u64,
 }
@@ -60,6 +62,8 @@ pub(crate) struct Instant {
 const HEARD: At = 8 * SECOND;
 /// An edge that is silent for longer may have kept a visitor from claiming.
 const DUMB: At = 2500 * crate::time::MS;
+/// By then every edge that reaches the store has called it again.
+const DOUBT: At = 2 * SECOND;
 
 pub(crate) struct Judge {
     pub(crate) now: Instant,
@@ -71,6 +75,10 @@ pub(crate) struct Judge {
     pub(crate) first_turn: Option<At>,
     /// Whether the store knows all that is known: not while it settles.
     pub(crate) settled: bool,
+    /// An older copy took over, and has not been called yet.
+    copied: bool,
+    /// Until then whoever knows more than the copy may not have spoken.
+    doubt_until: At,
     pub(crate) line: Line,
     pub(crate) limits: Limits,
     pub(crate) sessions: Sessions,
@@ -93,6 +101,8 @@ impl Judge {
             back: None,
             first_turn: None,
             settled: false,
+            copied: false,
+            doubt_until: 0,
             line: Line::default(),
             limits: Limits::default(),
             sessions: Sessions::default(),
@@ -108,13 +118,16 @@ impl Judge {
     /// The store carried out a call after so long.
     pub(crate) fn lived(&mut self, span: At) {
         self.now.lived += span;
+        if std::mem::take(&mut self.copied) {
+            self.doubt_until = self.now.lived + DOUBT;
+        }
         for fares in &mut self.edges {
             let silent = self.now.lived - fares.spoke;
             if silent >= HEARD {
                 fares.forgot = self.now.lived;
             }
             if silent >= DUMB {
-                fares.dumb = self.now.lived;
+                (fares.dumb, fares.cut) = (self.now.lived, self.now.lived);
             }
         }
     }
@@ -139,6 +152,29 @@ impl Judge {
 
     pub(crate) fn edge_began(&mut self, edge: usize, boot: u32) {
         self.edges[edge] = Fares { boot, up: true, spoke: self.now.lived, ..Fares::default() };
+    }
+
+    pub(crate) fn copy_took_over(&mut self) {
+        (self.settled, self.copied) = (false, true);
+    }
+
+    /// Whether the store may be an older copy that nobody has found out yet: what it tells may be taken back.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.copied || self.now.lived < self.doubt_until
+    }
+
+    /// Whether an edge had the time to say what it has known since then: not if it was silent for so long that a life
+    /// did not wait for it, and is only just back.
+    fn has_told(&self, edge: usize, since: At) -> bool {
+        let forgot = self.edges[edge].forgot;
+        forgot < since || self.now.lived - forgot > DOUBT
+    }
+
+    /// Whether this edge, in that life, could not tell the store what it did alone since then: it was cut off while
+    /// others were not, or is gone.
+    fn could_not_tell(&self, (edge, boot, since): (usize, u32, At)) -> bool {
+        let fares = &self.edges[edge];
+        fares.boot != boot || !fares.up || fares.cut >= since
     }
 
     /// What an edge that lives has heard of the operator's changes is not undone by a store that forgot them.

@@ -25,6 +25,8 @@ pub(crate) struct Limits {
     /// How far the queue's clock may have run ahead because its wall clock leapt, in tokens.
     slack: f64,
     turns: HashMap<Who, Turn>,
+    /// The edges that showed a pass as one of them extended it alone: edge, its life, when in the store's lived time.
+    lent: HashMap<Who, Vec<(usize, u32, At)>>,
     passes: HashMap<Who, Micros>,
     /// Sessions that were given back, by their caps.
     left: HashSet<(Who, Micros)>,
@@ -99,7 +101,13 @@ impl Judge {
                 limits.caps.insert(who, cap);
                 at_once.then_some(who)
             }
-            Note::Holds { who, session, .. } => {
+            Note::Holds { who, edge, session, lent, .. } => {
+                let by = limits.lent.entry(who).or_default();
+                if lent {
+                    by.push((edge, self.edges[edge].boot, self.now.lived));
+                } else {
+                    by.clear();
+                }
                 limits.turns.remove(&who);
                 limits.caps.insert(who, session.cap);
                 if !limits.left.contains(&(who, session.cap)) {
@@ -127,14 +135,24 @@ impl Judge {
         let Some(who) = admitted else { return Ok(()) };
         limits.turns.retain(|_, turn| !turn.former || turn.deadline > clock);
         limits.passes.retain(|_, ends| *ends > clock);
+        let limits = &self.limits;
         let both = limits.passes.keys().filter(|who| limits.turns.contains_key(who)).count();
+        let untold = limits.passes.keys().filter(|who| self.is_untold(**who)).count();
         let at_once = usize::from(matches!(note, Note::Sold { .. }) && !limits.passes.contains_key(&who));
-        let taken = limits.turns.len() + limits.passes.len() - both + at_once;
+        let taken = limits.turns.len() + limits.passes.len() + at_once - both - untold;
         if taken > limits.active as usize {
             let (turns, passes) = (&limits.turns, &limits.passes);
             let what = format!("{taken} of {} at {clock:?}: {turns:?}, {passes:?}", limits.active);
             return breach("turns and sessions stay within the limit", &[who], what);
         }
         Ok(())
+    }
+
+    /// A session that edges extended which could not tell the store: it gave the slot away.
+    fn is_untold(&self, who: Who) -> bool {
+        let by = self.limits.lent.get(&who).map_or(&[][..], Vec::as_slice);
+        !self.limits.turns.contains_key(&who)
+            && !by.is_empty()
+            && by.iter().all(|&by| self.could_not_tell(by))
     }
 }

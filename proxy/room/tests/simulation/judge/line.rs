@@ -34,6 +34,8 @@ pub(crate) struct Line {
     over: HashMap<Who, Micros>,
     /// Had a turn, and was told of a return instead: another edge may still bring the turn back.
     demoted: HashMap<Who, At>,
+    /// When a store whose memory is full last refused to say where a person stands who had no screen open.
+    refused: HashMap<Who, At>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -173,8 +175,13 @@ impl Judge {
         }
     }
 
+    pub(crate) fn refused(&mut self, who: Who) {
+        self.line.refused.insert(who, self.now.lived);
+    }
+
     fn could_claim(&self, who: Who, turn: &Told) -> bool {
         self.habits[who].steady
+            && self.line.refused.get(&who).is_none_or(|&at| at < turn.since)
             && !self.sessions.has_entered(who)
             && !self.line.offline.contains(&who)
             && self.still_keeps(turn.edge, turn.boot, turn.since)
@@ -239,7 +246,11 @@ impl Judge {
                 line.end_turn(who);
                 line.out(who);
             }
-            Note::Holds { who, .. } | Note::Leaves { who } | Note::Absent { who } => line.out(who),
+            Note::Absent { who } => {
+                line.changed.insert(who, at);
+                line.out(who);
+            }
+            Note::Holds { who, .. } | Note::Leaves { who } => line.out(who),
             Note::Offline { who } => {
                 line.demoted.remove(&who);
                 line.offline.insert(who);

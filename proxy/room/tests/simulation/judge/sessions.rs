@@ -7,14 +7,15 @@ use room::time::Micros;
 
 use super::{Judge, Verdict, breach};
 use crate::journal::{Note, Who};
+use crate::time::At;
 
 #[derive(Default)]
 pub(crate) struct Sessions {
     entered: HashSet<Who>,
     /// The sessions that a ticket bought, by their caps.
     bought: HashMap<TicketId, Vec<Micros>>,
-    /// The edges that saw a session, with their lives.
-    seen: HashMap<(Who, Micros), HashSet<(usize, u32)>>,
+    /// The edges that saw a session, with their lives; when they first did, in the store's lived time.
+    seen: HashMap<(Who, Micros), HashMap<(usize, u32), At>>,
     /// Passes in use.
     using: HashMap<Who, Micros>,
     /// Whoever gave something back may be refused.
@@ -46,10 +47,15 @@ impl Judge {
                 }
             }
             Note::Holds { who, edge, session, .. } => {
-                let boot = self.edges[edge].boot;
+                let (boot, lived) = (self.edges[edge].boot, self.now.lived);
                 self.sessions.entered.insert(who);
                 self.sessions.using.insert(who, session.ends);
-                self.sessions.seen.entry((who, session.cap)).or_default().insert((edge, boot));
+                self.sessions
+                    .seen
+                    .entry((who, session.cap))
+                    .or_default()
+                    .entry((edge, boot))
+                    .or_insert(lived);
                 if session.ends > session.cap {
                     return breach("a session ends by its cap", &[who], format!("{session:?}"));
                 }
@@ -75,7 +81,9 @@ impl Judge {
     /// Whether an edge that saw this session lives, and can say so.
     fn is_remembered(&self, who: Who, cap: Micros) -> bool {
         let seen = self.sessions.seen.get(&(who, cap)).into_iter().flatten();
-        seen.into_iter().any(|&(edge, boot)| self.edges[edge].boot == boot && self.keeps(edge))
+        seen.into_iter().any(|(&(edge, boot), &since)| {
+            self.edges[edge].boot == boot && self.keeps(edge) && self.has_told(edge, since)
+        })
     }
 
     fn is_honoured(&self, who: Who) -> bool {

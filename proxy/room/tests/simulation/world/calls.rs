@@ -242,7 +242,7 @@ impl World {
             self.life = Some(event.head.incarnation);
             self.note(Note::Life { life: event.head.incarnation })?;
         }
-        let settled = event.settling_until.is_none();
+        let settled = event.settling_until.is_none() && !self.judge.is_in_doubt();
         if settled && !std::mem::replace(&mut self.judge.settled, settled) {
             self.judge.line.firm();
         }
@@ -270,7 +270,7 @@ impl World {
             self.note(Note::Absent { who })?;
         }
         if let Some(ruler) = &event.ruler
-            && (event.settling_until.is_none() || self.has(Flaw::GatheringShown))
+            && (event.settling_until.is_none() && !self.judge.is_in_doubt() || self.has(Flaw::GatheringShown))
         {
             self.judge.measured(ruler)?;
         }

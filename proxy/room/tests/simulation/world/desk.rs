@@ -11,7 +11,7 @@ use super::calls::Then;
 use super::ticker::stands;
 use super::{Deed, World};
 use crate::bite::Flaw;
-use crate::edge::{Owes, Screen, Stands, Waiter};
+use crate::edge::{Job, Owes, Screen, Stands, Waiter};
 use crate::journal::Note;
 use crate::judge::Verdict;
 use crate::person::{Reply, Wants};
@@ -147,14 +147,14 @@ impl World {
     /// sees it.
     fn enter(&mut self, edge: usize, screen: Screen, pass: Pass) -> Verdict {
         let from = &mut self.edges[edge];
-        let session = session_of(&pass);
-        if pass.granted_secs.is_some() {
+        let (session, lent) = (session_of(&pass), pass.granted_secs.is_some());
+        if lent {
             from.node.lent(pass.visitor, pass.ticket, session);
         } else {
             from.node.entered(pass.visitor, pass.ticket, session);
         }
         let who = screen.who;
-        self.note(Note::Holds { who, edge, ticket: pass.ticket, session })?;
+        self.note(Note::Holds { who, edge, ticket: pass.ticket, session, lent })?;
         self.say(screen, Reply::In(pass));
         Ok(())
     }
@@ -190,6 +190,13 @@ impl World {
                     self.forget(edge, visitor, &Reply::Expired);
                 }
                 Ok(())
+            }
+            Said::Full => {
+                let who = visit.screen.who;
+                if self.people[who].tabs.iter().all(|tab| !tab.open) {
+                    self.judge.refused(who);
+                }
+                self.visit_failed(edge, visit)
             }
             _ => self.visit_failed(edge, visit),
         }
@@ -274,6 +281,11 @@ impl World {
             self.say(visit.screen, Reply::Waits(ticket.clone()));
         }
         self.wake(edge);
+        if self.edges[edge].hub.was_given_up(visitor, head.seq) {
+            // Taken for absent in the moment of coming back: the news were here before the answer.
+            self.edges[edge].ticker.jobs.push_back(Job::Present(vec![Arrival { score, ..arrival }]));
+            self.go_on(edge)?;
+        }
         self.stood(edge, visitor, corrected, told)
     }
 

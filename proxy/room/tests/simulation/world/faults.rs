@@ -121,7 +121,7 @@ impl World {
     }
 
     fn fail_over(&mut self, away: At) {
-        self.judge.settled = false;
+        self.judge.copy_took_over();
         let replica = self.replica.take().unwrap_or_default();
         let (skew, full) = (self.store.skew, self.store.full);
         self.store = Store { skew, full, ..replica };

@@ -293,6 +293,7 @@ impl World {
         for visitor in &event.lapsed {
             self.forget(edge, *visitor, &Reply::Expired);
         }
+        self.edges[edge].hub.note_absent(&event.absent, event.head.seq, at);
         let here = self.edges[edge].hub.seen_here(&event.absent, at);
         if !here.is_empty() && !self.edges[edge].leaving {
             self.edges[edge].ticker.jobs.push_back(Job::Present(here));
@@ -312,7 +313,7 @@ impl World {
                 self.forget(edge, visitor, &Reply::Expired);
                 // An answer that was lost: this edge is the only one that knows.
                 self.edges[edge].node.entered(visitor, arrival.ticket, session);
-                self.note(Note::Holds { who, edge, ticket: arrival.ticket, session })
+                self.note(Note::Holds { who, edge, ticket: arrival.ticket, session, lent: false })
             }
             Arrived::Spent | Arrived::Void => {
                 let who = self.who(&visitor);
