@@ -1,14 +1,16 @@
 //! The proofs against thousands of virtual visitors: an honest room is never accused, whatever the network does;
 //! every way to cheat is found.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // the simulated room, too, is only test code
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // the simulated room, too, is only test code
 
 mod sim;
 
 use std::time::Duration;
 
+use crowd::cadence::Cadence;
 use crowd::proof::{Findings, Promises};
 use crowd::rates::Rates;
+use crowd::record::Record;
 use crowd::story::{Loss, Story};
 use proptest::prelude::*;
 use sim::{BURST, CLAIM_WINDOW, Cheat, PER_MINUTE, crowd};
@@ -97,4 +99,41 @@ fn thousands_of_visitors_are_proved_within_seconds() {
     let started = std::time::Instant::now();
     assert!(prove(&stories, &promises()).hold());
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_place_told_too_late_fails_the_run_where_a_cadence_is_to_be_proved() {
+    let mut stories = crowd(1, 50, 20, Cheat::None);
+    stories[7].cadence = Cadence { updates: 3, worst_late: Duration::from_millis(2500) };
+    let with = |cadence| prove(&stories, &Promises { cadence, ..promises() });
+    let (not_proved, allowed) = (with(None), with(Some(Duration::from_secs(3))));
+    assert!(not_proved.hold() && not_proved.off_cadence.is_none());
+    assert!(allowed.hold() && allowed.off_cadence == Some(0) && allowed.cadence_compared == 1);
+    let late = with(Some(Duration::from_secs(2)));
+    assert!(!late.hold() && late.off_cadence == Some(1), "{late:#?}");
+    assert!(late.examples.iter().any(|example| example.contains("2.5 s later")), "{late:#?}");
+}
+
+#[test]
+fn parts_of_a_crowd_are_judged_together_as_they_are_as_a_whole() {
+    let whole = crowd(5, 300, 50, Cheat::KeepsOneBack);
+    let parts: Vec<Vec<Story>> =
+        (0..3).map(|part| whole.iter().filter(|story| story.id % 3 == part).cloned().collect()).collect();
+    let mut stream = Vec::new();
+    for story in parts.iter().flatten() {
+        Record::Story(Box::new(story.clone())).write(&mut stream).unwrap();
+    }
+    let mut rest = stream.as_slice();
+    let mut merged = Vec::new();
+    while !rest.is_empty() {
+        let Record::Story(story) = Record::read(&mut rest).unwrap() else {
+            panic!("only stories were written")
+        };
+        merged.push(*story);
+    }
+    let (together, as_one) = (prove(&merged, &promises()), prove(&whole, &promises()));
+    assert_eq!(together.order_inversions, as_one.order_inversions);
+    assert_eq!(together.positions.compared, as_one.positions.compared);
+    assert!(together.order_inversions >= 1);
+    assert_eq!(merged.len(), whole.len());
 }

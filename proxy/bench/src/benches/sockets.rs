@@ -26,7 +26,8 @@ pub(crate) struct Scale {
     pub(crate) processes: usize,
     /// Somewhat more than are to be held, as some leave and some get their turn.
     pub(crate) waves: &'static [u32],
-    pub(crate) held: u64,
+    /// How many are held, in round numbers, once each wave has come.
+    pub(crate) held: &'static [u64],
     pub(crate) a_second: u32,
     pub(crate) pause: Duration,
     /// After the last wave.
@@ -38,7 +39,7 @@ const QUICK: Scale = Scale {
     edges: 2,
     processes: 2,
     waves: &[1_000, 4_300],
-    held: 5_000,
+    held: &[1_000, 5_000],
     a_second: 1_000,
     pause: Duration::from_secs(5),
     stay: Duration::from_secs(24),
@@ -48,7 +49,7 @@ const USUAL: Scale = Scale {
     edges: 3,
     processes: 3,
     waves: &[10_500, 20_600],
-    held: 30_000,
+    held: &[10_000, 30_000],
     a_second: 1_000,
     pause: Duration::from_secs(15),
     stay: Duration::from_secs(45),
@@ -58,7 +59,7 @@ const LONG: Scale = Scale {
     edges: 7,
     processes: 7,
     waves: &[10_600, 41_000, 53_000],
-    held: 100_000,
+    held: &[10_000, 50_000, 100_000],
     a_second: 1_000,
     pause: Duration::from_secs(15),
     stay: Duration::from_secs(80),
@@ -70,6 +71,10 @@ impl Scale {
         let people: u32 = self.waves.iter().sum();
         let pauses = u32::try_from(self.waves.len().saturating_sub(1)).unwrap_or(0);
         Duration::from_secs(u64::from(people / self.a_second)) + self.pause * pauses + self.stay
+    }
+
+    fn most_held(&self) -> f64 {
+        self.held.last().map_or(0.0, |held| *held as f64)
     }
 
     /// When each wave has settled: shortly before the next begins, or the run ends.
@@ -142,7 +147,7 @@ fn rows(scale: &Scale, seen: &Seen, empty: &watch::Reading, readings: &Readings)
     let most = |name: &str, ours, unit, goal| Row::new(name, None, ours, unit).with_goal(Goal::AtMost(goal));
     let plain = |name: &str, ours, unit| Row::new(name, None, ours, unit);
     let mut rows = vec![
-        least("live sockets at once", herd.most_open as f64, "sockets", scale.held as f64),
+        least("live sockets at once", herd.most_open as f64, "sockets", scale.most_held()),
         plain("edge processes", scale.edges as f64, ""),
         plain("sockets opened, best second", f64::from(herd.opened_per_second), "1/s"),
         plain("due instant to confirmed place, p50", herd.joined_ms.p50, "ms"),
@@ -164,11 +169,11 @@ fn rows(scale: &Scale, seen: &Seen, empty: &watch::Reading, readings: &Readings)
     rows.extend([
         most("places lost", seen.lost_places as f64, "", 0.0),
         most("overtaken", seen.order_inversions as f64, "", 0.0),
-        least("visitors whose order was compared", seen.order_compared as f64, "", scale.held as f64 * 0.5),
+        least("visitors whose order was compared", seen.order_compared as f64, "", scale.most_held() * 0.5),
         most("windows over the limit", seen.over_limit_windows.map_or(f64::INFINITY, |n| n as f64), "", 0.0),
         most("positions wrong", seen.positions_wrong as f64, "", 0.0),
         most("positions that grew", seen.position_grew as f64, "", 0.0),
-        least("positions compared", seen.positions_compared as f64, "", scale.held as f64),
+        least("positions compared", seen.positions_compared as f64, "", scale.most_held()),
         most("past the gate", seen.forwarded_ungated as f64, "", 0.0),
     ]);
     rows
@@ -187,11 +192,16 @@ fn memory(scale: &Scale, empty: &watch::Reading, readings: &Readings) -> Vec<Row
     };
     let mut rows: Vec<Row> = plateaus
         .iter()
-        .map(|at| row(format!("edge memory per waiter at {}", at.sockets), None, empty.kib_per_socket(at)))
+        .zip(scale.held)
+        .map(|(at, held)| row(format!("edge memory per waiter at {held}"), None, empty.kib_per_socket(at)))
         .collect();
     if let (Some(first), Some(last)) = (plateaus.first(), plateaus.last()) {
         let at_first = empty.kib_per_socket(first);
-        rows.push(row("edge memory per waiter more".into(), Some(at_first), first.kib_per_socket(last)));
+        rows.push(row(
+            "edge memory for each waiter more, to the last".into(),
+            Some(at_first),
+            first.kib_per_socket(last),
+        ));
     }
     rows
 }
