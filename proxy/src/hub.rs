@@ -340,3 +340,6 @@ impl View<'_> {
         compose(self, who, facts)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,8 +7,8 @@ const SLOT_MICROS: u64 = 250_000;
 /// 64 s: a little more than the longest time between two updates. What is later is looked at after these.
 const SLOTS: u64 = 256;
 
-/// A ring of slots of a quarter of a second. An entry stands for "look then": whoever takes it decides whether it still
-/// counts, so nothing is ever searched for or taken out.
+/// A ring of slots of a quarter of a second. An entry stands for "look then". Nothing is ever searched for or taken
+/// out: whose plans change gets another entry, and the one before is [superseded](Calendar::is_superseded).
 #[derive(Debug)]
 pub(super) struct Calendar {
     slots: Box<[Vec<VisitorId>]>,
@@ -24,8 +24,8 @@ impl Default for Calendar {
 }
 
 impl Calendar {
-    /// At `at`, or somewhat before.
-    pub(super) fn note(&mut self, visitor: VisitorId, at: Micros, now: Micros) {
+    /// To look at `at`, or somewhat before: when is returned, and to be remembered beside the visitor.
+    pub(super) fn note(&mut self, visitor: VisitorId, at: Micros, now: Micros) -> Micros {
         if self.entries == 0 {
             self.next = slot(now);
         }
@@ -34,6 +34,14 @@ impl Calendar {
             entries.push(visitor);
             self.entries += 1;
         }
+        Micros(slot * SLOT_MICROS)
+    }
+
+    /// Whether an entry that was taken does not count, because there is a later one: of `noted`. A time beyond the ring
+    /// is from before the clock was set back.
+    pub(super) fn is_superseded(noted: Micros, until: Micros) -> bool {
+        let last = slot(until);
+        (last + 1..=last + SLOTS).contains(&slot(noted))
     }
 
     /// Everybody up to `until`, and with a clock that was set back by far, everybody.
@@ -55,6 +63,13 @@ impl Calendar {
 
 fn slot(instant: Micros) -> u64 {
     instant.0 / SLOT_MICROS
+}
+
+#[cfg(test)]
+impl Calendar {
+    pub(super) fn len(&self) -> usize {
+        self.entries
+    }
 }
 
 #[cfg(test)]

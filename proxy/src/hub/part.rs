@@ -65,7 +65,8 @@ impl Part {
         let is_news = waiter.who != who && waiter.has_screens();
         waiter.who = who;
         if is_news {
-            self.updates.note(arrival.visitor, now, now);
+            waiter.tell_anyway();
+            self.note_update(arrival.visitor, now);
         }
     }
 
@@ -82,9 +83,16 @@ impl Part {
 
     fn admit(&mut self, arrival: Arrival, stamp: Micros, who: Who, now: Micros) -> &mut Waiter {
         self.waiters.entry(arrival.visitor).or_insert_with(|| {
-            self.absences.note(arrival.visitor, now + AWAY_AT_LEAST, now);
-            Box::new(Waiter::new(arrival, stamp, who, now))
+            let mut waiter = Box::new(Waiter::new(arrival, stamp, who, now));
+            waiter.absence_noted = self.absences.note(arrival.visitor, now + AWAY_AT_LEAST, now);
+            waiter
         })
+    }
+
+    fn note_update(&mut self, visitor: VisitorId, now: Micros) {
+        if let Some(waiter) = self.waiters.get_mut(&visitor) {
+            waiter.update_noted = self.updates.note(visitor, waiter.look_at(now), now);
+        }
     }
 
     /// Opens a screen of a visitor who was noted, and sends the first standing.
@@ -95,7 +103,7 @@ impl Part {
         }
         self.pulse.join(mailbox);
         waiter.post_to(mailbox, &mut self.buffer, view);
-        self.updates.note(visitor, waiter.look_at(view.now), view.now);
+        waiter.update_noted = self.updates.note(visitor, waiter.look_at(view.now), view.now);
         true
     }
 
@@ -105,7 +113,7 @@ impl Part {
             && waiter.has_screens()
         {
             waiter.post(&mut self.buffer, view);
-            self.updates.note(visitor, waiter.look_at(view.now), view.now);
+            waiter.update_noted = self.updates.note(visitor, waiter.look_at(view.now), view.now);
         }
     }
 
@@ -170,14 +178,18 @@ impl Part {
         let Some(waiter) = self.waiters.get_mut(&visitor).filter(|waiter| waiter.has_screens()) else {
             return false;
         };
-        let is_due = waiter.is_due(view);
+        let is_told_anyway = waiter.is_due_anyway();
+        if !is_told_anyway && Calendar::is_superseded(waiter.update_noted, soon(view.now)) {
+            return false;
+        }
+        let is_due = is_told_anyway || waiter.is_due(view);
         if is_due && Sheet::is_for(waiter.who) {
             waiter.post_by(sheet, &mut self.buffer, view);
         } else if is_due {
             waiter.post(&mut self.buffer, view);
         }
         if matches!(waiter.who, Who::InLine { .. }) {
-            self.updates.note(visitor, waiter.look_at(view.now), view.now);
+            waiter.update_noted = self.updates.note(visitor, waiter.look_at(view.now), view.now);
         }
         is_due
     }
@@ -185,14 +197,17 @@ impl Part {
     /// Takes out those who are away. Whoever is here and behind the front without a turn is doubtful.
     pub(super) fn sweep(&mut self, now: Micros, front: u64, swept: &mut Swept) {
         for visitor in self.absences.take(now) {
-            let Some(waiter) = self.waiters.get(&visitor) else { continue };
+            let Some(waiter) = self.waiters.get_mut(&visitor) else { continue };
+            if Calendar::is_superseded(waiter.absence_noted, now) {
+                continue;
+            }
             let look_again = match waiter.who {
                 Who::Turn { deadline } => deadline + AFTER_TURN,
                 _ if waiter.has_screens() => now + AWAY_AT_LEAST,
                 _ => waiter.away_at(),
             };
             if look_again > now {
-                self.absences.note(visitor, look_again, now);
+                waiter.absence_noted = self.absences.note(visitor, look_again, now);
                 if is_doubtful(waiter, front) {
                     swept.doubtful.push(waiter.arrival);
                 }
@@ -231,6 +246,14 @@ impl Part {
             Who::Turn { deadline } if waiter.arrival.ticket == arrival.ticket => Some(deadline),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+impl Part {
+    /// In both calendars.
+    pub(super) fn entries(&self) -> usize {
+        self.updates.len() + self.absences.len()
     }
 }
 

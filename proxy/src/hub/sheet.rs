@@ -82,76 +82,39 @@ pub(super) fn json(bytes: &mut Vec<u8>, value: &impl Serialize) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use proptest::prelude::*;
-    use room::estimate::Forecast;
-    use room::ids::Incarnation;
-    use room::queue::{Control, Counts, FileValues, Head, Mode, Pause};
-    use room::ruler::Ruler;
+    use room::queue::{Mode, Pause};
     use room::rules::{Draft, Rules};
     use room::wire::ServerMessage;
 
+    use super::super::tests::{START, known};
     use super::*;
-    use crate::standing::{Known, Shown, facts};
-
-    const START: u64 = 1_767_225_600_000_000;
-
-    fn known(waiting: u64, paused: Option<String>, message: Option<String>, mode: Mode) -> Known {
-        let head = Head {
-            incarnation: Incarnation::from_random([1; 12]),
-            seq: 1,
-            step: 1,
-            clock: Micros(START + 30_000_000),
-            front: 0,
-            taken: 0,
-            entry: Default::default(),
-            offer: Default::default(),
-        };
-        let control = Control {
-            version: 1,
-            new_users_per_minute: 600,
-            total_active_users: 100,
-            paused: paused.map(|reason| Pause { since: Micros(START), reason: Some(reason) }),
-            message,
-            mode,
-            file: FileValues { new_users_per_minute: 600, total_active_users: 100 },
-        };
-        let ruler = Ruler::measure(waiting, (0..waiting).map(|place| START + place * 10));
-        Known {
-            head,
-            counts: Counts { waiting, ..Counts::default() },
-            waiting,
-            control,
-            ruler: Some(Arc::new(ruler)),
-            ruler_at: Micros(START + 29_000_000),
-            forecast: Forecast::default(),
-            settling_until: None,
-        }
-    }
+    use crate::standing::{Shown, facts};
 
     proptest! {
         #[test]
         fn filled_in_it_is_to_the_byte_what_the_message_is_as_a_whole(
             waiting in 0_u64..5_000,
-            score in START..START + 40_000_000,
+            score in START.0..START.0 + 40_000_000,
             first in prop::option::of(1_u64..10_000),
-            paused in prop::option::of("[a-z\"ä]{0,9}"),
+            reason in prop::option::of("[a-z\"ä]{0,9}"),
             message in prop::option::of("[a-z\"ä\\\\]{0,9}"),
             mode in prop::sample::select(vec![Mode::Open, Mode::Closed, Mode::Drain]),
-            opens_at in prop::option::of(START..START + 60_000_000),
+            opens_at in prop::option::of(START.0..START.0 + 60_000_000),
             (away, is_known) in any::<(bool, bool)>(),
         ) {
             let mut draft = Draft::default();
             draft.schedule.opens_at = opens_at.map(Micros);
             let (rules, room) = (Rules::new(draft).unwrap(), "e1".parse().unwrap());
-            let known = known(waiting, paused, message, mode);
+            let mut known = known(waiting, Micros(START.0 + 29_000_000));
+            known.control.paused = reason.map(|reason| Pause { since: START, reason: Some(reason) });
+            (known.control.message, known.control.mode) = (message, mode);
             let view = View {
                 room: &room,
                 rules: &rules,
                 known: is_known.then_some(&known),
                 away,
-                now: Micros(START + 31_000_000),
+                now: Micros(START.0 + 31_000_000),
             };
             let who = Who::InLine { score, stamp: Micros(score), returning: false };
             let facts = facts(&view, who, &mut Shown { least: first, first });

@@ -32,6 +32,9 @@ pub(super) struct Waiter {
     shown: Shown,
     /// When to tell the place again.
     due: Micros,
+    /// Of the entries in the calendars those that count.
+    pub(super) update_noted: Micros,
+    pub(super) absence_noted: Micros,
     /// When the visitor last asked, or closed a socket.
     pub(super) seen: Micros,
     /// When the visitor's ticket was last presented by this edge.
@@ -54,6 +57,8 @@ impl Waiter {
             who,
             shown: Shown::default(),
             due: now,
+            update_noted: Micros::ZERO,
+            absence_noted: Micros::ZERO,
             seen: now,
             presented: now,
             next_update_secs: 0,
@@ -90,7 +95,7 @@ impl Waiter {
 
     /// Whether to be told when the line was measured now: it is time, or the place is one of the first and moved.
     pub(super) fn is_due(&self, view: View<'_>) -> bool {
-        let Who::InLine { score, .. } = self.who else { return self.is_due_anyway() };
+        let Who::InLine { score, .. } = self.who else { return false };
         let moved = || {
             let ruler = view.known.and_then(|known| known.ruler.as_ref());
             let place = ruler.map(|ruler| ruler.place(score));
@@ -110,7 +115,7 @@ impl Waiter {
 
     /// When to ask [`Self::is_due`] again.
     pub(super) fn look_at(&self, now: Micros) -> Micros {
-        if self.is_at_front() { now + ROUND } else { self.due }
+        if self.is_at_front() && !self.is_due_anyway() { now + ROUND } else { self.due }
     }
 
     /// Each change is told here; the first has none left to come.
