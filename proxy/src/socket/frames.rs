@@ -290,7 +290,7 @@ mod tests {
     fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
         let mut frame = match payload.len() {
             length @ ..=125 => vec![first, 0x80 | length as u8],
-            length => [vec![first, 0x80 | 126], (length as u16).to_be_bytes().to_vec()].concat(),
+            length => [vec![first, 0xfe], (length as u16).to_be_bytes().to_vec()].concat(),
         };
         let mask = [7, 0, 255, 42];
         frame.extend(mask);
