@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import kubernetes_validate
@@ -22,17 +23,21 @@ def kubernetes_schemas(tree: Tree) -> Iterator[str]:
     for variant in VARIANTS:
         for item in tree.objects(variant):
             if item["apiVersion"] in CORE:
-                yield from core_problems(item)
+                yield from core_problems(json.dumps(item, sort_keys=True))
 
 
-def core_problems(item: dict) -> Iterator[str]:
+@cache
+def core_problems(text: str) -> list[str]:
+    """Of one object as JSON: most are the same in every overlay and every spoilt copy."""
+    item = json.loads(text)
     try:
         kubernetes_validate.validate(item, KUBERNETES, strict=True)
     except kubernetes_validate.ValidationError as error:
         path = "/".join(str(step) for step in error.path)
-        yield f"{called(item)}: {path}: {error.message}"
+        return [f"{called(item)}: {path}: {error.message}"]
     except kubernetes_validate.SchemaNotFoundError:
-        yield f"{called(item)}: Kubernetes {KUBERNETES} has no {item['apiVersion']} {item['kind']}"
+        return [f"{called(item)}: Kubernetes {KUBERNETES} has no {item['apiVersion']} {item['kind']}"]
+    return []
 
 
 def custom_schemas(tree: Tree) -> Iterator[str]:
