@@ -16,6 +16,7 @@
 
 mod answer;
 mod connection;
+mod digits;
 mod dress;
 mod failure;
 mod fields;

@@ -1,6 +1,6 @@
 //! Answers that the edge gives itself, written as raw bytes in one go.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::time::Duration;
 
 use bytes::Buf;
@@ -9,6 +9,7 @@ use pingora::protocols::Stream;
 use pingora::protocols::http::date::get_cached_date;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use super::digits::Digits;
 use super::within::within;
 use crate::request::Answer;
 
@@ -26,7 +27,7 @@ pub(super) async fn write(
     keep_alive: bool,
     patience: Duration,
 ) -> io::Result<()> {
-    let (head, body) = (head(answer, keep_alive)?, body(answer, method));
+    let (head, body) = (head(answer, keep_alive), body(answer, method));
     let written = async {
         stream.write_all_buf(&mut Buf::chain(&head[..], body)).await?;
         stream.flush().await
@@ -36,8 +37,7 @@ pub(super) async fn write(
 
 /// The bytes of an answer after which the connection is closed.
 pub(super) fn last_words(answer: &Answer) -> Vec<u8> {
-    // Writing to memory does not fail.
-    let mut bytes = head(answer, false).unwrap_or_default();
+    let mut bytes = head(answer, false);
     bytes.extend_from_slice(body(answer, &Method::GET));
     bytes
 }
@@ -46,33 +46,28 @@ fn body<'a>(answer: &'a Answer, method: &Method) -> &'a [u8] {
     if method != Method::HEAD && has_length(answer.status) { &answer.body } else { &[] }
 }
 
-fn head(answer: &Answer, keep_alive: bool) -> io::Result<Vec<u8>> {
+fn head(answer: &Answer, keep_alive: bool) -> Vec<u8> {
     let Answer { status, headers, body } = answer;
     let mut bytes = Vec::with_capacity(HEAD_BYTES);
-    write!(
-        bytes,
-        "HTTP/1.1 {} {}\r\nDate: ",
-        status.as_str(),
-        status.canonical_reason().unwrap_or_default()
-    )?;
-    bytes.extend_from_slice(get_cached_date().as_bytes());
-    bytes.extend_from_slice(b"\r\n");
+    let mut put = |part: &[u8]| bytes.extend_from_slice(part);
+    put(b"HTTP/1.1 ");
+    put(status.as_str().as_bytes());
+    put(b" ");
+    put(status.canonical_reason().unwrap_or_default().as_bytes());
+    put(b"\r\nDate: ");
+    put(get_cached_date().as_bytes());
     if has_length(*status) {
-        write!(bytes, "Content-Length: {}\r\n", body.len())?;
+        put(b"\r\nContent-Length: ");
+        put(Digits::of(body.len() as u64).as_bytes());
     }
-    bytes.extend_from_slice(if keep_alive {
-        b"Connection: keep-alive\r\n"
-    } else {
-        b"Connection: close\r\n"
-    });
+    put(if keep_alive { b"\r\nConnection: keep-alive\r\n" } else { b"\r\nConnection: close\r\n" });
     for (name, value) in headers {
-        bytes.extend_from_slice(name.as_str().as_bytes());
-        bytes.extend_from_slice(b": ");
-        bytes.extend_from_slice(value.as_bytes());
-        bytes.extend_from_slice(b"\r\n");
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            put(part);
+        }
     }
-    bytes.extend_from_slice(b"\r\n");
-    Ok(bytes)
+    put(b"\r\n");
+    bytes
 }
 
 fn has_length(status: StatusCode) -> bool {
@@ -109,7 +104,7 @@ mod tests {
     fn text(status: StatusCode, method: &Method, keep_alive: bool) -> String {
         let headers = vec![(header::RETRY_AFTER, HeaderValue::from_static("5"))];
         let answer = Answer { status, headers, body: Bytes::from_static(b"wait") };
-        let whole = [&head(&answer, keep_alive).unwrap()[..], body(&answer, method)].concat();
+        let whole = [&head(&answer, keep_alive)[..], body(&answer, method)].concat();
         String::from_utf8(whole).unwrap()
     }
 

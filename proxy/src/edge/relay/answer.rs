@@ -8,6 +8,7 @@ use httparse::{Header, ParserConfig, Response, Status};
 use pingora::protocols::http::date::get_cached_date;
 
 use super::body::{Body, Chunked};
+use crate::edge::digits::Digits;
 use crate::edge::forward::{COMMAND, is_event_stream, parse_command};
 use crate::request::Command;
 
@@ -179,7 +180,7 @@ impl<'a> Facts<'a> {
                 put(&mut head, b"Transfer-Encoding", b"chunked");
             }
             (_, Some(length)) if code != 204 => {
-                put(&mut head, b"Content-Length", itoa(length, &mut [0; 20]));
+                put(&mut head, b"Content-Length", Digits::of(length).as_bytes());
             }
             _ => {}
         }
@@ -224,7 +225,7 @@ fn content_length(value: &[u8]) -> Result<u64, BadHead> {
 
 fn put_status(head: &mut BytesMut, code: u16, reason: &str) {
     head.put_slice(b"HTTP/1.1 ");
-    head.put_slice(itoa(code.into(), &mut [0; 20]));
+    head.put_slice(Digits::of(code.into()).as_bytes());
     head.put_slice(b" ");
     head.put_slice(reason.as_bytes());
     head.put_slice(b"\r\n");
@@ -240,18 +241,4 @@ fn put(head: &mut BytesMut, name: &[u8], value: &[u8]) {
         head.put_slice(value);
     }
     head.put_slice(b"\r\n");
-}
-
-/// Decimal digits, written from the right.
-fn itoa(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {
-    let mut first = digits.len();
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-        first -= 1;
-        if number == 0 {
-            break;
-        }
-    }
-    digits.get(first..).unwrap_or_default()
 }
