@@ -46,6 +46,8 @@ pub(crate) struct Stage {
     pub crew: Crew,
     pub scale: Scale,
     pub dice: fastrand::Rng,
+    /// From the loss of a store's data until turns were given again.
+    pub losses: Vec<Span>,
     /// From when on the limits of the trial were in force.
     steady_since: Micros,
     /// What was sold before anybody came.
@@ -59,6 +61,8 @@ pub(crate) struct Played {
     pub limits: Limits,
     /// Entries and sessions are judged within: before and after, other limits were in force.
     pub steady: Span,
+    /// While a store gathered what it had forgotten.
+    pub losses: Vec<Span>,
     /// Who still waited when the line had been given all the time it needs.
     pub left_over: u64,
     /// The rate that the room had in the end: the operator's, if nobody forgot it.
@@ -105,7 +109,8 @@ impl Stage {
         let crew = Crew::gather(&fleet, seed, journal.as_deref())?;
         let dice = fastrand::Rng::with_seed(seed);
         let stock = grounds.shop.stock().await?;
-        let mut stage = Self { fleet, crew, scale, dice, steady_since: Micros::ZERO, stock };
+        let mut stage =
+            Self { fleet, crew, scale, dice, losses: Vec::new(), steady_since: Micros::ZERO, stock };
         stage.fill().await?;
         Ok(stage)
     }
@@ -173,6 +178,14 @@ impl Stage {
         None
     }
 
+    /// The same after a store forgot what it knew at `lost`.
+    pub(crate) async fn turns_after_loss(&mut self, lost: Micros, limit: Duration) -> Option<Duration> {
+        let healed = self.crew.world.clock.now();
+        let took = self.turns_again(limit).await;
+        self.losses.push(Span::new(lost, healed + took.unwrap_or(limit)));
+        took
+    }
+
     /// How long after now people pay again.
     pub(crate) async fn payments_again(&self, limit: Duration) -> Option<Duration> {
         const PAYMENTS: u64 = 3;
@@ -198,7 +211,7 @@ impl Stage {
             until("the operator can open the room wide", FILL, async || self.fleet.tune(all).await.is_ok());
         tuned.await?;
         let left_over = self.empty().await;
-        let Self { fleet, crew, scale, steady_since, stock, .. } = self;
+        let Self { fleet, crew, scale, losses, steady_since, stock, .. } = self;
         let steady = Span::new(steady_since, emptying);
         let stories = crew.stories().await;
         let books = Books { before: stock, after: shop.stock().await?, sums: shop.sums().await? };
@@ -207,6 +220,7 @@ impl Stage {
             books,
             limits: limits(scale),
             steady,
+            losses,
             left_over,
             rate_at_the_end,
             folder: fleet.folder.clone(),

@@ -22,7 +22,7 @@ pub(crate) use sockets::{MOMENT, RESUMED_WITHIN, Sockets};
 pub(crate) fn judge(played: &Played, report: &mut Report) {
     let stories: Vec<&Story> = played.stories.iter().filter(|story| story.part == Part::Visitor).collect();
     let (mut facts, clock) = facts::establish(&stories, Some(CLAIM_WINDOW));
-    bridged::widen(&stories, &mut facts, clock);
+    bridged::widen(&stories, &mut facts, clock, &played.losses);
     let mut offenders = BTreeSet::new();
 
     let lost = lost(&stories, &facts);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use room::time::Micros;
 use tokio::time::timeout;
 
 use crate::fleet::Store;
@@ -38,22 +39,22 @@ pub(super) async fn paused(stage: &mut Stage, report: &mut Report) -> Result<(),
 }
 
 pub(super) async fn flushed(stage: &mut Stage, report: &mut Report) -> Result<(), Trouble> {
-    let before = stage.mark();
+    let (before, lost) = (stage.mark(), stage.crew.world.clock.now());
     redis(stage)?.cli(&["FLUSHALL"]).await?;
-    recovers(stage, report, FORGETFUL).await;
+    gathers(stage, report, lost).await;
     stage.service(report, before);
     Ok(())
 }
 
 /// Killed, and started empty: nothing is persisted.
 pub(super) async fn killed(stage: &mut Stage, report: &mut Report) -> Result<(), Trouble> {
-    let before = stage.mark();
+    let (before, lost) = (stage.mark(), stage.crew.world.clock.now());
     let outage = stage.outage();
     redis_mut(stage)?.kill().await;
     stage.breathe(outage).await;
     lives(stage, report).await;
     redis_mut(stage)?.restart().await?;
-    recovers(stage, report, FORGETFUL).await;
+    gathers(stage, report, lost).await;
     stage.service(report, before);
     Ok(())
 }
@@ -155,21 +156,21 @@ pub(super) async fn failover(stage: &mut Stage, report: &mut Report) -> Result<(
     const MISSED: Duration = Duration::from_millis(1500);
     const WRITTEN: Duration = Duration::from_secs(10);
     const ELECTED: Duration = Duration::from_secs(30);
-    let before = stage.mark();
+    let (before, lost) = (stage.mark(), stage.crew.world.clock.now());
     let Store::Sentinel { watched, link } = &mut stage.fleet.store else { return Err(wrong_store()) };
     link.set(Weather { cut: true, ..Weather::default() });
     tokio::time::sleep(MISSED).await;
-    let mut lost = 0;
+    let mut missed = 0;
     until("the replica misses writes", WRITTEN, async || {
-        lost = watched.lag().await.unwrap_or_default();
-        lost > 0
+        missed = watched.lag().await.unwrap_or_default();
+        missed > 0
     })
     .await?;
     watched.kill_primary().await?;
     let took = until("the sentinels agree", ELECTED, async || watched.has_failed_over().await).await?;
     report.note(format!("the replica took over after {:.1} s", took.as_secs_f64()));
-    report.check("writes were lost", format!("{lost} bytes"), lost > 0);
-    recovers(stage, report, FORGETFUL).await;
+    report.check("writes were lost", format!("{missed} bytes"), missed > 0);
+    gathers(stage, report, lost).await;
     stage.service(report, before);
     Ok(())
 }
@@ -177,12 +178,12 @@ pub(super) async fn failover(stage: &mut Stage, report: &mut Report) -> Result<(
 /// The node that has the room dies; its replica takes over.
 pub(super) async fn node_killed(stage: &mut Stage, report: &mut Report) -> Result<(), Trouble> {
     const ELECTED: Duration = Duration::from_secs(40);
-    let before = stage.mark();
+    let (before, lost) = (stage.mark(), stage.crew.world.clock.now());
     let Store::Cluster(cluster) = &mut stage.fleet.store else { return Err(wrong_store()) };
     cluster.kill_home().await;
     let took = until("the replica takes over", ELECTED, async || cluster.has_failed_over().await).await?;
     report.note(format!("the replica took over after {:.1} s", took.as_secs_f64()));
-    recovers(stage, report, FORGETFUL).await;
+    gathers(stage, report, lost).await;
     stage.service(report, before);
     Ok(())
 }
@@ -191,6 +192,13 @@ pub(super) async fn node_killed(stage: &mut Stage, report: &mut Report) -> Resul
 async fn recovers(stage: &Stage, report: &mut Report, figure: Duration) {
     let took = stage.turns_again(figure * GENEROSITY).await;
     report.time("turns again", took, figure);
+    stage.breathe(AFTER).await;
+}
+
+/// The same of a store that forgot what it knew at `lost`.
+async fn gathers(stage: &mut Stage, report: &mut Report, lost: Micros) {
+    let took = stage.turns_after_loss(lost, FORGETFUL * GENEROSITY).await;
+    report.time("turns again", took, FORGETFUL);
     stage.breathe(AFTER).await;
 }
 

@@ -1,5 +1,5 @@
-//! Turns that were open while no tick came: their deadlines were moved by as much, so they look younger than they are
-//! to who hears of them late.
+//! Turns whose deadline was moved look younger than they are to who hears of them late: those that were open while no
+//! tick came, and those of which a store that forgot was told.
 
 use std::time::Duration;
 
@@ -9,9 +9,16 @@ use crowd::story::Story;
 use room::queue::TICK_GAP;
 use room::time::Micros;
 
-/// Widens when turns were given to what is certain. `facts` are those of `stories`, in their order.
-pub(super) fn widen(stories: &[&Story], facts: &mut [Facts], clock: ServerClock) {
+/// The last turn that a store was told of, before the first that it gives.
+const TOLD_WITHIN: Duration = Duration::from_millis(100);
+
+/// Widens when turns were given to what is certain. `facts` are those of `stories`, in their order; `losses` are when
+/// a store gathered what it had forgotten: a turn of which it was told has a whole `claim_window` from then.
+pub(super) fn widen(stories: &[&Story], facts: &mut [Facts], clock: ServerClock, losses: &[Span]) {
     let gaps = gaps(facts);
+    let gathering: Vec<Span> = losses.iter().map(|loss| clock.of(*loss)).collect();
+    let may_be_told =
+        |at: Micros| gathering.iter().any(|span| span.from <= at && at <= span.to + TOLD_WITHIN);
     for (story, person) in stories.iter().zip(facts) {
         let (Some(turn), Some(given)) = (story.turn, person.given) else { continue };
         let seen = clock.of(Span::at(turn.seen)).to;
@@ -21,7 +28,8 @@ pub(super) fn widen(stories: &[&Story], facts: &mut [Facts], clock: ServerClock)
             .map(|gap| gap.to.since(gap.from))
             .sum();
         let waited = person.last_waiting.unwrap_or_default();
-        person.given = Some(Span::new((given.from - moved).max(waited).min(given.from), given.to));
+        let from = if may_be_told(given.to) { Micros::ZERO } else { given.from - moved };
+        person.given = Some(Span::new(from.max(waited).min(given.from), given.to));
     }
 }
 
@@ -60,11 +68,15 @@ mod tests {
     }
 
     fn inversions(people: Vec<(Story, Facts)>) -> Vec<(u64, u64)> {
+        inversions_with(people, &[])
+    }
+
+    fn inversions_with(people: Vec<(Story, Facts)>, losses: &[Span]) -> Vec<(u64, u64)> {
         let (stories, mut facts): (Vec<Story>, Vec<Facts>) = people.into_iter().unzip();
         let stories: Vec<&Story> = stories.iter().collect();
         // Stamps that are exact: both clocks are one.
         let exact = [(Span::at(ms(1)), ms(1))];
-        widen(&stories, &mut facts, ServerClock::calibrate(exact.into_iter()));
+        widen(&stories, &mut facts, ServerClock::calibrate(exact.into_iter()), losses);
         order::inversions(&facts)
     }
 
@@ -89,5 +101,14 @@ mod tests {
         let early = person(1, 0, 2000, 5500, 8000);
         let late = person(2, 100, 2000, 3000, 3100);
         assert!(inversions(steady.chain([early, late]).collect()).iter().any(|(late, _)| *late == 1));
+    }
+
+    #[test]
+    fn a_turn_of_which_a_store_that_forgot_was_told_may_be_of_before() {
+        let people = || vec![person(1, 0, 2000, 3100, 3200), person(2, 100, 2000, 3000, 3020)];
+        assert_eq!(inversions(people()), [(1, 2)]);
+        assert_eq!(inversions_with(people(), &[Span::new(ms(3050), ms(3150))]), []);
+        let waits_on = vec![person(1, 0, 3070, 3100, 3200), person(2, 100, 2000, 3000, 3020)];
+        assert_eq!(inversions_with(waits_on, &[Span::new(ms(3050), ms(3150))]), [(1, 2)]);
     }
 }
