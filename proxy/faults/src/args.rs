@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// How many are inside and go on with their requests.
     #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u64).range(10..=2000))]
     pub inside: u64,
+    /// How long edges wait for their store: more than the default where the machine has other work, which is no outage.
+    #[arg(long, value_name = "MS", default_value_t = 250, value_parser = clap::value_parser!(u64).range(10..=10_000))]
+    pub store_timeout: u64,
     /// Where the programs of the fleet are; default: beside this one.
     #[arg(long, value_name = "FOLDER")]
     pub programs: Option<PathBuf>,

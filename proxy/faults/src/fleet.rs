@@ -31,6 +31,8 @@ pub(crate) struct Releases {
 #[derive(Debug)]
 pub(crate) struct Grounds {
     releases: Releases,
+    /// Of every edge, in milliseconds.
+    store_timeout: u64,
     folder: PathBuf,
     pub secrets: Secrets,
     pub shop: Shop,
@@ -83,6 +85,7 @@ impl Grounds {
     pub(crate) async fn open(
         programs: &Path,
         previous: Option<&Path>,
+        store_timeout: u64,
         folder: &Path,
     ) -> Result<Self, Trouble> {
         let mut ports = Ports::new();
@@ -94,7 +97,7 @@ impl Grounds {
         let previous = previous.map_or_else(|| this.clone(), Path::to_owned);
         let releases = Releases { this, previous };
         let folder = folder.to_owned();
-        Ok(Self { releases, folder, secrets, shop, ports, doors, fleets: 0 })
+        Ok(Self { releases, store_timeout, folder, secrets, shop, ports, doors, fleets: 0 })
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -109,7 +112,8 @@ impl Grounds {
         let (store, tables) = self.store(plan.kind, &folder).await?;
         let mut edges = Vec::new();
         for (index, ((port, operator), table)) in self.doors.into_iter().zip(&tables).enumerate() {
-            let settings = config::settings(port, operator, self.shop.port, table, &self.secrets);
+            let settings =
+                config::settings(port, operator, self.shop.port, (table, self.store_timeout), &self.secrets);
             let is_old = plan.mixed && index % 2 == 0;
             let beginning = Beginning {
                 name: format!("edge-{}", index + 1),

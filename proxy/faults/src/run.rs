@@ -82,7 +82,7 @@ fn named(name: &str) -> Option<Part> {
 pub(crate) async fn play(args: &Args, programs: &Path, folder: &Path) -> Result<Outcomes, Trouble> {
     let mut parts = chosen(args)?;
     eprintln!("faults: logs in {}", folder.display());
-    let mut grounds = Grounds::open(programs, args.previous.as_deref(), folder).await?;
+    let mut grounds = Grounds::open(programs, args.previous.as_deref(), args.store_timeout, folder).await?;
     let mut outcomes = Outcomes::default();
     let time = args.long.map(|minutes| Duration::from_secs(60 * minutes));
     let started = Instant::now();
@@ -114,10 +114,10 @@ fn replay(args: &Args, (trial, rows): &Part, seed: u64) -> String {
     let all = rows[..] == *trial.rows;
     let names: Vec<&str> = if all { vec![trial.name] } else { rows.iter().map(|row| row.name()).collect() };
     let program = std::env::args().next().unwrap_or_else(|| "faults".into());
-    let Args { waiting, inside, .. } = args;
+    let Args { waiting, inside, store_timeout, .. } = args;
     let previous = args.previous.as_ref().map(|file| format!(" --previous {}", file.display()));
     format!(
-        "{program} {} --seed {seed} --waiting {waiting} --inside {inside}{}",
+        "{program} {} --seed {seed} --waiting {waiting} --inside {inside} --store-timeout {store_timeout}{}",
         names.join(" "),
         previous.unwrap_or_default()
     )
@@ -240,6 +240,9 @@ mod tests {
         let args = Args::parse_from(["faults", "store-killed", "flushed", "--waiting", "50"]);
         let part = &chosen(&args).unwrap()[0];
         let command = replay(&args, part, 7);
-        assert!(command.ends_with(" store-killed flushed --seed 7 --waiting 50 --inside 300"), "{command}");
+        assert!(
+            command.ends_with(" store-killed flushed --seed 7 --waiting 50 --inside 300 --store-timeout 250"),
+            "{command}"
+        );
     }
 }

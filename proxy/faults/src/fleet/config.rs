@@ -82,7 +82,13 @@ impl StoreTable {
 }
 
 /// One edge's settings. The crowd comes from this machine and says who it is by `X-Forwarded-For`.
-pub(crate) fn settings(site: u16, operator: u16, shop: u16, store: &StoreTable, secrets: &Secrets) -> String {
+pub(crate) fn settings(
+    site: u16,
+    operator: u16,
+    shop: u16,
+    (store, timeout_ms): (&StoreTable, u64),
+    secrets: &Secrets,
+) -> String {
     let (ticket, pass) = (secrets.ticket.display(), secrets.pass.display());
     let Limits { per_minute, active } = FILE;
     let (session, claim) = (SESSION.as_secs(), CLAIM_WINDOW.as_secs());
@@ -120,6 +126,7 @@ session_duration = "{session}s"
 claim_window = "{claim}s"
 
 [store]
+timeout = "{timeout_ms}ms"
 {store}
 "#,
         digest = secrets.operator_digest(),
