@@ -99,7 +99,7 @@ group_faults() {
     if ((${#wanted[@]} == 1)); then
         target/debug/faults --write docs/PROMISES.md
     else
-        target/debug/faults losses failover cluster edges clocks --waiting 200 --inside 40
+        target/debug/faults losses failover cluster edges clocks --waiting 200 --inside 40 --store-timeout 1000
     fi
 }
 # shellcheck disable=SC2154 # scripts/test sets it
