@@ -24,7 +24,13 @@ fn main() -> ExitCode {
         eprintln!("box-office: LOG_LEVEL: {error}");
         return ExitCode::from(USAGE);
     }
-    match start(args) {
+    if let Err(error) = traces::install("box-office", env!("CARGO_PKG_VERSION")) {
+        tracing::error!("{error}");
+        return ExitCode::from(USAGE);
+    }
+    let ended = start(args);
+    traces::uninstall();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");

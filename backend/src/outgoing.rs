@@ -11,6 +11,8 @@ use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use traces::context::TRACEPARENT;
+use traces::{Context, Kind, Span};
 
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
@@ -55,15 +57,40 @@ pub struct Call<'a> {
     pub path: &'a str,
     pub headers: &'a [(&'a str, &'a str)],
     pub body: String,
+    /// The work that it is part of.
+    pub trace: Option<Context>,
 }
 
 impl Origin {
     /// The whole answer, or an error within `limit`.
     pub async fn call(&self, call: Call<'_>, limit: Duration) -> Result<(StatusCode, Bytes), CallError> {
-        timeout(limit, self.exchange(call)).await.unwrap_or(Err(CallError::Slow(limit)))
+        let mut span = call.trace.map(|context| self.span(context, &call));
+        let trace = span.as_ref().map(Span::context);
+        let answered =
+            timeout(limit, self.exchange(call, trace)).await.unwrap_or(Err(CallError::Slow(limit)));
+        if let Some(span) = &mut span {
+            match &answered {
+                Ok((status, _)) => span.set("http.response.status_code", i64::from(status.as_u16())),
+                Err(error) => span.fail(error.to_string()),
+            }
+        }
+        answered
     }
 
-    async fn exchange(&self, call: Call<'_>) -> Result<(StatusCode, Bytes), CallError> {
+    fn span(&self, context: Context, call: &Call<'_>) -> Span {
+        let mut span = Span::part_of(context, Kind::Client, call.method.to_string());
+        if span.is_told() {
+            span.set("http.request.method", call.method.to_string());
+            span.set("url.full", format!("{self}{}", call.path));
+        }
+        span
+    }
+
+    async fn exchange(
+        &self,
+        call: Call<'_>,
+        trace: Option<Context>,
+    ) -> Result<(StatusCode, Bytes), CallError> {
         let mut request = Request::builder()
             .method(call.method)
             .uri(format!("{}{}", self.prefix, call.path))
@@ -71,6 +98,9 @@ impl Origin {
             .header(header::CONTENT_TYPE, "application/json");
         for (name, value) in call.headers {
             request = request.header(*name, *value);
+        }
+        if let Some(trace) = trace {
+            request = request.header(TRACEPARENT, trace.traceparent());
         }
         let request = request.body(Full::new(Bytes::from(call.body)))?;
         let stream = TcpStream::connect(&self.address).await?;

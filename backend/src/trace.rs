@@ -1,65 +1,76 @@
 //! Around every request: its trace id, its time, and the one place that writes problems out.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use axum::Json;
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::http::{HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use traces::context::TRACEPARENT;
+use traces::export::sampling_in_force;
+use traces::{Context, Kind, Span};
 use tracing::Instrument as _;
 use utoipa::ToSchema;
 
 use crate::error::Problem;
 use crate::metrics;
 
-/// The id that ties log lines of one purchase together, from the edge to the commit: 32 lowercase hex digits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TraceId(String);
-
-impl TraceId {
-    /// Continues a `traceparent` (W3C Trace Context §3.2), or begins a trace.
-    fn of(headers: &HeaderMap) -> Self {
-        let continued = headers.get("traceparent").and_then(|value| continued(value.to_str().ok()?));
-        Self(continued.unwrap_or_else(fresh))
-    }
+tokio::task_local! {
+    /// The span of the request that is being answered.
+    static CURRENT: Context;
 }
 
-fn continued(traceparent: &str) -> Option<String> {
-    let mut parts = traceparent.split('-');
-    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let lengths = (version.len(), trace.len(), parent.len(), flags.len()) == (2, 32, 16, 2);
-    let is_hex = |part: &str| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    let hex = [version, trace, parent, flags].into_iter().all(is_hex);
-    let set = |part: &str| part.bytes().any(|byte| byte != b'0');
-    // Version 00 ends here; later ones may go on.
-    let ends = version != "00" || parts.next().is_none();
-    (lengths && hex && ends && version != "ff" && set(trace) && set(parent)).then(|| trace.into())
-}
-
-fn fresh() -> String {
-    let mut bytes = [0; 16];
-    // Without randomness the zero id says that there is no trace.
-    let _zero_on_failure = getrandom::fill(&mut bytes);
-    format!("{:032x}", u128::from_be_bytes(bytes))
+/// The place in its trace of the request that is being answered: calls that belong to it carry it on.
+pub fn current() -> Option<Context> {
+    CURRENT.try_with(|context| *context).ok()
 }
 
 /// The outermost layer.
 pub async fn observe(request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let trace = TraceId::of(request.headers());
     let method = known(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let span = tracing::info_span!("request", trace_id = %trace.0);
-    let response = answer(next.run(request).instrument(span).await, &trace);
     let route = route.as_ref().map_or("", MatchedPath::as_str);
-    metrics::served(method, route, response.status().as_u16(), started.elapsed());
+    let mut work = span(&request, method, route);
+    let trace_id = work.context().trace_id();
+    let span = tracing::info_span!("request", trace_id);
+    let answered = CURRENT.scope(work.context(), next.run(request).instrument(span)).await;
+    let response = answer(answered, &trace_id);
+    let status = response.status();
+    work.set("http.response.status_code", i64::from(status.as_u16()));
+    if status.is_server_error() {
+        work.fail(status.canonical_reason().unwrap_or("error"));
+    }
+    metrics::served(method, route, status.as_u16(), started.elapsed());
     response
 }
 
+/// Continues the trace that came (only the edge and the gateway call here: whether it is kept is their decision), or
+/// begins one. A second `traceparent` makes both void (W3C Trace Context §3.2).
+fn span(request: &Request, method: &'static str, route: &str) -> Span {
+    let mut lines = request.headers().get_all(TRACEPARENT).iter();
+    let parent =
+        lines.next().filter(|_| lines.next().is_none()).and_then(|line| Context::parse(line.as_bytes()));
+    let kept = |context: Context| sampling_in_force().keeps(request.method(), context.trace());
+    let begun = Context::begin(false);
+    let is_kept = parent.map_or_else(|| kept(begun), Context::is_kept);
+    let name = if is_kept { Cow::Owned(format!("{method} {route}")) } else { Cow::Borrowed("") };
+    let mut span = match parent {
+        Some(parent) => Span::continued(parent, Kind::Server, name),
+        None => Span::root(begun.with_kept(is_kept), Kind::Server, name),
+    };
+    span.set("http.request.method", method);
+    if span.is_told() {
+        span.set("http.route", route.to_owned());
+    }
+    span
+}
+
 /// Writes a [`Problem`] out; any other answer stays as it is.
-fn answer(mut response: Response, trace: &TraceId) -> Response {
+fn answer(mut response: Response, trace_id: &str) -> Response {
     let Some(problem) = response.extensions_mut().remove::<Problem>() else {
         return response;
     };
@@ -70,9 +81,9 @@ fn answer(mut response: Response, trace: &TraceId) -> Response {
         status: status.as_u16(),
         detail: &detail,
         code,
-        trace_id: &trace.0,
+        trace_id,
         message: &detail,
-        trace_id_alias: &trace.0,
+        trace_id_alias: trace_id,
     };
     let mut written = (status, Json(body)).into_response();
     let headers = written.headers_mut();
@@ -117,28 +128,5 @@ fn known(method: &Method) -> &'static str {
         Method::DELETE => "DELETE",
         Method::OPTIONS => "OPTIONS",
         _ => "_OTHER",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_well_formed_traceparent_is_continued_and_any_other_begins_anew() {
-        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-        assert_eq!(continued(&format!("00-{trace}-00f067aa0ba902b7-01")).as_deref(), Some(trace));
-        assert_eq!(continued(&format!("cc-{trace}-00f067aa0ba902b7-01-more")).as_deref(), Some(trace));
-        for bad in [
-            String::new(),
-            format!("00-{trace}-00f067aa0ba902b7-01-more"),
-            format!("ff-{trace}-00f067aa0ba902b7-01"),
-            format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32)),
-            format!("00-{}-00f067aa0ba902b7-01", trace.to_uppercase()),
-            format!("00-{trace}-{}-01", "0".repeat(16)),
-        ] {
-            assert_eq!(continued(&bad), None, "{bad}");
-        }
-        assert_eq!(fresh().len(), 32);
     }
 }

@@ -5,7 +5,8 @@ const CALL_MS = 15_000;
 
 export const at = (id) => document.getElementById(id);
 export const wait = (ms) => new Promise((done) => setTimeout(done, ms));
-export const newKey = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+const random = (bytes) => Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+export const newKey = () => random(16);
 
 /** What a reload must not forget. A private window may refuse; then a reload forgets. */
 function memory(open) {
@@ -27,6 +28,13 @@ export const browser = memory(() => localStorage);
 // Without a waiting room in front, the shop needs a name for the buyer; behind one it ignores this.
 const me = browser.read("buyer") ?? browser.write("buyer", newKey());
 
+// All calls of one purchase are one trace, from this page to the payment's webhook (W3C Trace Context).
+let trace = tab.read("trace") ?? newKey();
+const traceparent = () => `00-${trace}-${random(8)}-01`;
+
+/** What follows is another purchase. */
+export const beginTrace = () => { trace = tab.write("trace", newKey()); };
+
 let lead = 0; // this clock minus the server's, in milliseconds
 
 /** The server's clock. */
@@ -37,7 +45,7 @@ export async function call(method, path, body, headers = {}) {
   try {
     const answer = await fetch(path, {
       method, cache: "no-store", signal: AbortSignal.timeout(CALL_MS),
-      headers: { accept: "application/json", "x-user-id": me, ...(body && { "content-type": "application/json" }), ...headers },
+      headers: { accept: "application/json", "x-user-id": me, traceparent: traceparent(), ...(body && { "content-type": "application/json" }), ...headers },
       body: body && JSON.stringify(body),
     });
     const date = Date.parse(answer.headers.get("date"));

@@ -1,6 +1,6 @@
 // The shop: which step a buyer is at, and what leads from one to the next.
 
-import { at, browser, call, callUntilAnswered, isSessionOver, newKey, serverNow, tab, wait } from "./api.js";
+import { at, beginTrace, browser, call, callUntilAnswered, isSessionOver, newKey, serverNow, tab, wait } from "./api.js";
 import { EventList, set } from "./events.js";
 import { Socket } from "./live.js";
 import { Practice } from "./practice.js";
@@ -101,7 +101,9 @@ function heard(message) {
 function keyOf(wish) {
   const text = JSON.stringify(wish);
   const known = tab.read("key");
-  return (known?.wish === text ? known : tab.write("key", { wish: text, value: newKey() })).value;
+  if (known?.wish === text) return known.value;
+  beginTrace();
+  return tab.write("key", { wish: text, value: newKey() }).value;
 }
 
 async function placeTickets(submit) {

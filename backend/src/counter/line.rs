@@ -8,9 +8,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout_at};
+use traces::{Context, Kind, Span};
 
 use crate::db::DbError;
-use crate::metrics;
+use crate::{metrics, trace};
 
 /// Most requests in one transaction.
 pub(super) const GROUP: usize = 128;
@@ -31,6 +32,8 @@ pub(super) trait Service: fmt::Debug + Send + Sync + 'static {
     type Answer: fmt::Debug + Send;
     /// The label of its metrics.
     const NAME: &'static str;
+    /// What waiting in it is called in traces.
+    const SPAN: &'static str;
 
     /// Answers those of the group that it can. After a failure, those that are left are served anew: whether the
     /// failed attempt was committed is found out then. `decided` is called as soon as the next group may begin.
@@ -49,6 +52,7 @@ pub(super) struct Waiting<S: Service + ?Sized> {
     until: Instant,
     /// Its place: whoever came first is served first, after a failure too.
     place: u64,
+    trace: Option<Context>,
 }
 
 impl<S: Service + ?Sized> Waiting<S> {
@@ -59,6 +63,14 @@ impl<S: Service + ?Sized> Waiting<S> {
 
     fn refuse(self, error: DbError) {
         let _went_away = self.answer.send(Err(error));
+    }
+
+    /// The part of its trace in which the group is served.
+    fn span(&self, size: usize) -> Option<Span> {
+        let mut span = Span::part_of(self.trace?, Kind::Client, "commit of a group");
+        span.set("db.system.name", "postgresql");
+        span.set("box_office.group.size", i64::try_from(size).unwrap_or(i64::MAX));
+        Some(span)
     }
 
     /// Whether somebody still waits for the answer.
@@ -105,6 +117,7 @@ impl<S: Service> Line<S> {
     /// Waits in line for the answer, but no longer than [`PATIENCE`].
     pub(super) async fn serve(self: &Arc<Self>, ask: S::Ask) -> Result<S::Answer, DbError> {
         let _standing = Standing::at(S::NAME);
+        let span = trace::current().map(|context| Span::part_of(context, Kind::Internal, S::SPAN));
         let until = Instant::now() + PATIENCE;
         let (answer, answered) = oneshot::channel();
         {
@@ -114,7 +127,8 @@ impl<S: Service> Line<S> {
             }
             state.place += 1;
             let place = state.place;
-            state.waiting.push_back(Waiting { ask, answer, until, place });
+            let trace = span.as_ref().map(Span::context);
+            state.waiting.push_back(Waiting { ask, answer, until, place, trace });
         }
         self.next_group();
         match timeout_at(until, answered).await {
@@ -144,7 +158,15 @@ impl<S: Service> Line<S> {
             return;
         }
         metrics::group_served(S::NAME, group.len());
+        let size = group.len();
+        let mut spans: Vec<Span> = group.iter().filter_map(|waiting| waiting.span(size)).collect();
         let result = self.service.serve(&mut group, || drop(decision)).await;
+        if let Err(error) = &result {
+            for span in &mut spans {
+                span.fail(error.to_string());
+            }
+        }
+        drop(spans);
         let may_pass = result.as_ref().err().is_none_or(DbError::may_pass);
         let trouble = result.err().map(|error| {
             tracing::warn!(error = %error, left = group.len(), line = S::NAME, "a group failed");

@@ -41,6 +41,7 @@ impl Service for Payments {
     type Ask = Ask;
     type Answer = Payment;
     const NAME: &'static str = "payments";
+    const SPAN: &'static str = "counter: payment";
 
     async fn serve(
         &self,

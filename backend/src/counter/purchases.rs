@@ -66,6 +66,7 @@ impl Service for Purchases {
     type Ask = Ask;
     type Answer = Attempted;
     const NAME: &'static str = "purchases";
+    const SPAN: &'static str = "counter: purchase";
 
     async fn serve(
         &self,

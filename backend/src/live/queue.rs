@@ -89,7 +89,7 @@ impl RoomAtEdge {
 
     async fn read(&self) -> Result<QueueState, ReadError> {
         let path = format!("/rooms/{}", self.room);
-        let call = Call { method: Method::GET, path: &path, headers: &[], body: String::new() };
+        let call = Call { method: Method::GET, path: &path, headers: &[], body: String::new(), trace: None };
         let (status, body) = self.edge.call(call, LIMIT).await?;
         if status != StatusCode::OK {
             return Err(ReadError::Status(status));

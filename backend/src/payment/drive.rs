@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use traces::{Context, Kind, Span};
 use uuid::Uuid;
 
 use super::args::PaymentRules;
@@ -49,21 +50,24 @@ impl Driver {
     /// Says whether the payment is still open.
     async fn drive(&self, id: Uuid) -> Result<bool, DriveError> {
         let Some(payment) = self.db.payment(id, None).await? else { return Ok(false) };
-        let Some(charge) = self.ask(&payment).await? else { return Ok(false) };
+        let parent = payment.traceparent.as_deref().and_then(|line| Context::parse(line.as_bytes()));
+        let span = parent.map(|parent| Span::continued(parent, Kind::Consumer, "outbox: payment"));
+        let trace = span.as_ref().map(Span::context);
+        let Some(charge) = self.ask(&payment, trace).await? else { return Ok(false) };
         let heard = self.db.hear_answer(id, charge).await?;
         record(id, charge, heard);
         Ok(matches!(heard, Heard::Applied { now, .. } if now.is_open()))
     }
 
     /// `None` if there is nothing to ask.
-    async fn ask(&self, payment: &Payment) -> Result<Option<Charge>, GatewayError> {
+    async fn ask(&self, payment: &Payment, trace: Option<Context>) -> Result<Option<Charge>, GatewayError> {
         let (id, amount) = (payment.id, &payment.amount);
         match payment.status {
             PaymentStatus::Authorizing if payment.on_hold => {
-                self.gateway.charge(id, amount, payment.traceparent.as_deref()).await.map(Some)
+                self.gateway.charge(id, amount, trace).await.map(Some)
             }
-            PaymentStatus::Authorizing => self.gateway.void(id, amount).await.map(Some),
-            PaymentStatus::Refunding => self.gateway.refund(id, amount).await.map(Some),
+            PaymentStatus::Authorizing => self.gateway.void(id, amount, trace).await.map(Some),
+            PaymentStatus::Refunding => self.gateway.refund(id, amount, trace).await.map(Some),
             _ => Ok(None),
         }
     }

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use axum::http::{Method, StatusCode};
 use room::time::Micros;
 use serde::{Deserialize, Serialize};
+use traces::Context;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -74,20 +75,30 @@ impl Gateway {
         &self,
         payment: Uuid,
         amount: &Amount,
-        traceparent: Option<&str>,
+        trace: Option<Context>,
     ) -> Result<Charge, GatewayError> {
         let body = serde_json::to_string(amount)?;
-        self.call(Method::PUT, &format!("/charges/{payment}"), body, traceparent).await
+        self.call(Method::PUT, &format!("/charges/{payment}"), body, trace).await
     }
 
-    pub async fn void(&self, payment: Uuid, amount: &Amount) -> Result<Charge, GatewayError> {
+    pub async fn void(
+        &self,
+        payment: Uuid,
+        amount: &Amount,
+        trace: Option<Context>,
+    ) -> Result<Charge, GatewayError> {
         let body = serde_json::to_string(amount)?;
-        self.call(Method::POST, &format!("/charges/{payment}/void"), body, None).await
+        self.call(Method::POST, &format!("/charges/{payment}/void"), body, trace).await
     }
 
-    pub async fn refund(&self, payment: Uuid, amount: &Amount) -> Result<Charge, GatewayError> {
+    pub async fn refund(
+        &self,
+        payment: Uuid,
+        amount: &Amount,
+        trace: Option<Context>,
+    ) -> Result<Charge, GatewayError> {
         let body = serde_json::to_string(amount)?;
-        self.call(Method::POST, &format!("/charges/{payment}/refund"), body, None).await
+        self.call(Method::POST, &format!("/charges/{payment}/refund"), body, trace).await
     }
 
     async fn call(
@@ -95,12 +106,10 @@ impl Gateway {
         method: Method,
         path: &str,
         body: String,
-        traceparent: Option<&str>,
+        trace: Option<Context>,
     ) -> Result<Charge, GatewayError> {
         let signed = self.secret.sign(now_secs(), body.as_bytes());
-        let mut headers = vec![(signature::HEADER, signed.as_str())];
-        headers.extend(traceparent.map(|trace| ("traceparent", trace)));
-        let call = Call { method, path, headers: &headers, body };
+        let call = Call { method, path, headers: &[(signature::HEADER, signed.as_str())], body, trace };
         let (status, answer) = self.origin.call(call, LIMIT).await?;
         if status != StatusCode::OK {
             return Err(GatewayError::Status(status));

@@ -15,6 +15,8 @@ use axum::{Json, Router};
 use futures_util::future::join_all;
 use tokio::net::TcpListener;
 use tokio::time::{MissedTickBehavior, interval};
+use traces::context::TRACEPARENT;
+use traces::{Context, Kind, Span};
 use uuid::Uuid;
 
 use super::gateway::{Amount, ChargeState, GatewayEvent, now_secs};
@@ -100,9 +102,9 @@ impl Mock {
         };
         let Ok(body) = serde_json::to_string(&event) else { return false };
         let signed = self.secret.sign(now_secs(), body.as_bytes());
-        let mut headers = vec![(signature::HEADER, signed.as_str())];
-        headers.extend(decided.traceparent.as_deref().map(|trace| ("traceparent", trace)));
-        let call = Call { method: Method::POST, path: WEBHOOK_PATH, headers: &headers, body };
+        let trace = decided.traceparent.as_deref().and_then(|line| Context::parse(line.as_bytes()));
+        let headers = &[(signature::HEADER, signed.as_str())];
+        let call = Call { method: Method::POST, path: WEBHOOK_PATH, headers, body, trace };
         match self.webhook.call(call, WEBHOOK_LIMIT).await {
             Ok((status, _)) => status.is_success(),
             Err(error) => {
@@ -143,9 +145,11 @@ async fn charge(
     body: Bytes,
 ) -> Result<Response, StatusCode> {
     let amount = mock.read(&headers, &body)?;
-    let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
+    let parent = headers.get(TRACEPARENT).and_then(|value| Context::parse(value.as_bytes()));
+    let span = parent.map(|parent| Span::continued(parent, Kind::Server, "gateway: charge"));
+    let traceparent = span.as_ref().map(|span| span.context().traceparent());
     let delay = mock.behaviour.delay;
-    answer(mock.db.mock_charge(payment, &amount, mock.outcome(), delay, traceparent).await)
+    answer(mock.db.mock_charge(payment, &amount, mock.outcome(), delay, traceparent.as_deref()).await)
 }
 
 async fn void(

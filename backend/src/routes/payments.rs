@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use traces::Context;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -20,6 +21,7 @@ use crate::payment::gateway::{Amount, GatewayEvent, now_secs};
 use crate::payment::signature::{self, Secret};
 use crate::payment::{PaymentStatus, drive};
 use crate::sale::Status;
+use crate::trace;
 
 /// What the payment calls need.
 #[derive(Debug)]
@@ -46,9 +48,6 @@ impl Payments {
         Self { secret: secret.clone(), rules: *rules, admin_token: admin_token.clone() }
     }
 }
-
-/// Trace contexts of version 00 are this long.
-const TRACEPARENT_BYTES: usize = 55;
 
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -88,12 +87,13 @@ struct PaymentView {
 pub(super) async fn intent(
     State(shop): State<Arc<Shop>>,
     caller: Caller,
-    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Error> {
     let user_id = caller.buyer()?;
     let Intent { order_id } = super::json(body).await?;
-    let asked = shop.db.intend_payment(order_id, &user_id, traceparent(&headers)).await?;
+    // The gateway's answers belong to this trace.
+    let trace = trace::current().map(Context::traceparent);
+    let asked = shop.db.intend_payment(order_id, &user_id, trace.as_deref()).await?;
     let (payment, first) = done(asked, Error::UnknownOrder)?;
     Ok(shown(payment, if first { StatusCode::CREATED } else { StatusCode::OK }))
 }
@@ -193,12 +193,4 @@ fn shown(payment: Payment, status: StatusCode) -> Response {
     let view = PaymentView { payment_id: id, order_id: order, status: standing, order_status, amount };
     let answer = (status, [(header::CACHE_CONTROL, "no-store")], Json(view)).into_response();
     if is_paid { super::paid(answer) } else { answer }
-}
-
-/// What the gateway continues, if it is one.
-fn traceparent(headers: &HeaderMap) -> Option<&str> {
-    let text = headers.get("traceparent")?.to_str().ok()?;
-    let fits =
-        text.len() == TRACEPARENT_BYTES && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
-    fits.then_some(text)
 }

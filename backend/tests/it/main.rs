@@ -22,3 +22,4 @@ mod reservations;
 mod seats;
 mod sockets;
 mod support;
+mod traces;

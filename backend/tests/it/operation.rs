@@ -113,6 +113,14 @@ async fn metrics_count_what_happened() {
 }
 
 #[tokio::test]
+async fn visitors_who_come_through_the_edge_are_not_shown_metrics() {
+    let office = Office::selling(1).await;
+    let through_the_edge = [("x-forwarded-for", "203.0.113.9")];
+    let answer = office.call(Method::GET, "/metrics", &through_the_edge, "").await;
+    assert_eq!((answer.status.as_u16(), answer.field("code")), (404, "not-found"));
+}
+
+#[tokio::test]
 async fn a_restart_keeps_the_stock_and_seeds_nothing_anew() {
     let mut office = Office::selling(5).await;
     office.hold("ann", "k", 2).await;

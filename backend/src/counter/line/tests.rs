@@ -22,6 +22,7 @@ impl Service for Doubling {
     type Ask = u32;
     type Answer = u32;
     const NAME: &'static str = "doubling";
+    const SPAN: &'static str = "doubling";
 
     async fn serve(
         &self,

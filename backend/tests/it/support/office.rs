@@ -40,11 +40,21 @@ impl Office {
 
     /// On a given database, with exactly these arguments.
     pub(crate) async fn on(database: &TestDatabase, arguments: &[&str]) -> Self {
+        Self::with_variables(database, arguments, &[]).await
+    }
+
+    /// The same with environment variables.
+    pub(crate) async fn with_variables(
+        database: &TestDatabase,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
         let folder = TempDir::new().unwrap();
         let report = folder.path().join("report.json");
         let mut child = command(&database.url)
             .args(["--listen", "127.0.0.1:0", "--report", report.to_str().unwrap()])
             .args(arguments)
+            .envs(variables.iter().copied())
             .stderr(std::fs::File::create(folder.path().join("log")).unwrap())
             .spawn()
             .unwrap();
