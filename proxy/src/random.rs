@@ -1,6 +1,7 @@
 //! Randomness from the operating system: the only place that asks for it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 /// Asked for at a time: one call of the system serves many requests.
@@ -38,6 +39,19 @@ fn from_system<const N: usize>() -> [u8; N] {
     bytes
 }
 
+thread_local! {
+    /// A key of this thread, and how often it was used.
+    static SERIES: (RandomState, Cell<u64>) = (RandomState::new(), Cell::new(0));
+}
+
+/// A number that comes once, for identifiers that need not be hard to guess: it costs a hundredth of [`bytes`].
+pub fn serial() -> u64 {
+    SERIES.with(|(key, count)| {
+        count.set(count.get().wrapping_add(1));
+        key.hash_one(count.get())
+    })
+}
+
 /// A span below `limit`, so that many who wait for the same do not come back together.
 pub fn below(limit: Duration) -> Duration {
     limit.mul_f64(f64::from(u32::from_le_bytes(bytes())) / (f64::from(u32::MAX) + 1.0))
@@ -48,6 +62,14 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+
+    #[test]
+    fn a_serial_number_comes_once_whichever_thread_asks() {
+        let some = || (0..5000).map(|_| serial()).collect::<Vec<_>>();
+        let threads = [std::thread::spawn(some), std::thread::spawn(some)];
+        let all: HashSet<u64> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        assert_eq!(all.len(), 10_000);
+    }
 
     #[test]
     fn what_is_drawn_never_comes_again_however_much_is_asked_for() {

@@ -23,28 +23,22 @@ impl Trace {
     }
 
     fn begin() -> Self {
-        let mut random: [u8; 24] = random::bytes();
-        // All zeros would be invalid.
-        random[15] |= 1;
-        random[23] |= 1;
-        let (id, span) = random.split_at(16);
         let mut begun = String::with_capacity(55);
         begun.push_str("00-");
-        push_hex(&mut begun, id);
+        // All zeros would be invalid.
+        push_hex(&mut begun, random::serial());
+        push_hex(&mut begun, random::serial() | 1);
         let id = begun.get(3..).unwrap_or_default().to_owned();
         begun.push('-');
-        push_hex(&mut begun, span);
+        push_hex(&mut begun, random::serial() | 1);
         begun.push_str("-01");
         Self { id, begun: Some(begun) }
     }
 }
 
-fn push_hex(text: &mut String, bytes: &[u8]) {
-    let digit = |half: u8| char::from(if half < 10 { b'0' + half } else { b'a' + half - 10 });
-    for byte in bytes {
-        text.push(digit(byte >> 4));
-        text.push(digit(byte & 15));
-    }
+fn push_hex(text: &mut String, number: u64) {
+    let digits = (0..16).rev().map(|at| (number >> (4 * at)) as u8 & 15);
+    text.extend(digits.map(|half| char::from(if half < 10 { b'0' + half } else { b'a' + half - 10 })));
 }
 
 /// `00-<32 hex>-<16 hex>-<2 hex>`; later versions may append fields.

@@ -23,16 +23,45 @@ pub fn problem(head: &Head, status: StatusCode, code: &str, title: &str, detail:
     typed(status, "application/problem+json", &problem)
 }
 
+/// A problem that always reads the same but for its trace: for those who come in floods.
+#[derive(Debug)]
+pub struct FixedProblem {
+    status: StatusCode,
+    before: String,
+    after: String,
+}
+
+impl FixedProblem {
+    pub fn new(status: StatusCode, code: &str, title: &str, detail: &str) -> Self {
+        const TRACE: &str = "00000000000000000000000000000000";
+        let mut problem = Problem::new(status.as_u16(), code, title, Some(detail.into()));
+        problem.trace_id = Some(TRACE.into());
+        let text = serde_json::to_string(&problem).unwrap_or_default();
+        let (before, after) = text.split_once(TRACE).unwrap_or((&text, ""));
+        Self { status, before: before.into(), after: after.into() }
+    }
+
+    pub fn answer(&self, head: &Head) -> Answer {
+        let body = [self.before.as_str(), &head.trace_id, &self.after].concat();
+        Answer { status: self.status, headers: headers_of("application/problem+json"), body: body.into() }
+    }
+}
+
 fn typed(status: StatusCode, kind: &'static str, value: &impl Serialize) -> Answer {
     // Plain data of our own serialises; were it not to, an empty body with the right status is still an answer.
     let body = serde_json::to_vec(value).unwrap_or_default();
-    let headers = vec![
+    Answer { status, headers: headers_of(kind), body: body.into() }
+}
+
+fn headers_of(kind: &'static str) -> Vec<(HeaderName, HeaderValue)> {
+    let mut headers = Vec::with_capacity(8);
+    headers.extend([
         (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (HeaderName::from_static("x-robots-tag"), HeaderValue::from_static("noindex")),
-    ];
-    Answer { status, headers, body: body.into() }
+    ]);
+    headers
 }
 
 pub fn empty(status: StatusCode) -> Answer {

@@ -1,5 +1,6 @@
 //! A request to a path behind a room: forwarded, let in, or kept waiting.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -17,9 +18,15 @@ use crate::request::{Answer, Forward, ForwardPass, Plan};
 use crate::standing::{Who, in_words};
 
 use super::Visit;
-use super::answers::{self, accepts_gzip, is_navigation, is_prefetch};
+use super::answers::{self, FixedProblem, accepts_gzip, is_navigation, is_prefetch};
 use super::presented::Shown;
 use super::turnstile::{Minted, Outcome};
+
+/// Over a limit, whichever.
+static LIMITED: LazyLock<FixedProblem> = LazyLock::new(|| {
+    let (title, cure) = ("Too many requests", "Ask again after the time in Retry-After.");
+    FixedProblem::new(StatusCode::TOO_MANY_REQUESTS, "limited", title, cure)
+});
 
 /// What is left to do where the store has to be asked.
 pub(super) enum Task {
@@ -253,13 +260,7 @@ impl Visit<'_> {
     fn over(&self, limit: &str, policy: String, wait: Wait) -> Answer {
         self.hall.metrics.request(Counted::Limited);
         let left = format!("\"{limit}\";r=0;t={}", wait.0.as_secs() + 1);
-        let answer = answers::problem(
-            self.head,
-            StatusCode::TOO_MANY_REQUESTS,
-            "limited",
-            "Too many requests",
-            "Ask again after the time in Retry-After.",
-        );
+        let answer = LIMITED.answer(self.head);
         [("ratelimit-policy", policy), ("ratelimit", left)]
             .into_iter()
             .filter_map(|(name, value)| {

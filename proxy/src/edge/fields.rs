@@ -79,6 +79,7 @@ pub(super) fn expects_continue(headers: &HeaderMap) -> Result<bool, Refusal> {
 
 /// What `Connection` says.
 #[derive(Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each says something of its own")]
 pub(super) struct Connection {
     pub(super) close: bool,
     pub(super) keep_alive: bool,

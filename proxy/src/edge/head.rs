@@ -16,6 +16,7 @@ const MAX_FIELDS: usize = 100;
 
 /// A head that was checked.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each says something of its own")]
 pub(super) struct RawHead {
     /// The bytes as they are forwarded: as they came, unless the target had to be rewritten.
     pub(super) bytes: BytesMut,

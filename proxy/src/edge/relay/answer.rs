@@ -85,6 +85,7 @@ impl Answer {
 
 /// What the fields say about the message itself.
 #[derive(Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each says something of its own")]
 struct Facts<'a> {
     http10: bool,
     length: Option<u64>,
