@@ -25,6 +25,11 @@ need_monitoring() {
     need_postgres
 }
 
+# What the benches measure beside; servers among them do not start.
+need_yardsticks() { need_commands nginx:nginx-light haproxy:haproxy; }
+
+need_perf() { need_commands perf:linux-perf; }
+
 need_browser() {
     need_commands chromium:chromium
     if ! have fc-list || [[ -z $(fc-list :lang=ar family) ]]; then

@@ -20,19 +20,6 @@ pub(crate) trait Client: Send + 'static {
     fn sell(&mut self, user: &str, key: &str) -> impl Future<Output = Result<(), BenchError>> + Send;
 }
 
-/// How long a turn takes, and how many there are.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Length {
-    pub turn: Duration,
-    pub turns: u32,
-}
-
-impl Length {
-    pub(crate) const QUICK: Self = Self { turn: Duration::from_secs(1), turns: 1 };
-    pub(crate) const USUAL: Self = Self { turn: Duration::from_secs(3), turns: 3 };
-    pub(crate) const LONG: Self = Self { turn: Duration::from_secs(10), turns: 5 };
-}
-
 /// What turns came to.
 #[derive(Debug, Default)]
 pub(crate) struct Score {

@@ -3,14 +3,16 @@
 use box_office::config::Database;
 use box_office::db::Db;
 use box_office::db::migrate::migrate;
+use edge_bench::row::{Goal, Row};
+use edge_bench::turns::Length;
+use edge_bench::usage::parent;
 use tokio_postgres::NoTls;
 
-use crate::contest::{Length, Score, Seller, turn};
+use crate::contest::{Score, Seller, turn};
 use crate::counter::Ours;
-use crate::cpu::{Cpu, parent};
+use crate::cpu::Cpu;
 use crate::http::Served;
 use crate::plain::{Holds, Plain};
-use crate::report::{Goal, Row};
 use crate::{Args, BenchError};
 
 pub(crate) const CLIENTS: [usize; 5] = [1, 8, 32, 64, 256];
@@ -83,7 +85,7 @@ fn rows(all: &mut [Scores], lean: &Score) -> Vec<Row> {
         _ => None,
     });
     let least = steps.fold(f64::INFINITY, f64::min);
-    let falling = Row::new("one hot row, least step to more clients".into(), None, least, "x");
+    let falling = Row::new("one hot row, least step to more clients", None, least, "x");
     rows.push(falling.with_goal(Goal::AtLeast(NOT_FALLING)));
     for scores in &mut *all {
         let (plain, ours) = (scores.plain.p95_ms(), scores.ours.p95_ms());

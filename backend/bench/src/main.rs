@@ -6,15 +6,16 @@ mod cpu;
 mod hot_row;
 mod http;
 mod plain;
-mod report;
 mod seats;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use contest::Length;
-use report::Row;
+use edge_bench::bench::Report;
+use edge_bench::render;
+use edge_bench::row::table;
+use edge_bench::turns::Length;
 
 /// Measures, prints a table, writes the rows as JSON.
 #[derive(Debug, Parser)]
@@ -51,6 +52,8 @@ enum BenchError {
     Schema(#[from] box_office::db::migrate::MigrateError),
     #[error("{0}: {1}")]
     File(PathBuf, std::io::Error),
+    #[error(transparent)]
+    Results(#[from] edge_bench::bench::BenchError),
     #[error("the connection to the program: {0}")]
     Connection(#[from] std::io::Error),
     #[error("HTTP: {0}")]
@@ -66,8 +69,8 @@ enum BenchError {
 fn main() -> ExitCode {
     let args = Args::parse();
     match measure(&args) {
-        Ok(rows) => {
-            print!("{}", report::table(&rows));
+        Ok(report) => {
+            print!("{}", table(&report.rows));
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -77,7 +80,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn measure(args: &Args) -> Result<Vec<Row>, BenchError> {
+fn measure(args: &Args) -> Result<Report, BenchError> {
     let length = match (args.quick, args.long) {
         (true, _) => Length::QUICK,
         (_, true) => Length::LONG,
@@ -89,6 +92,7 @@ fn measure(args: &Args) -> Result<Vec<Row>, BenchError> {
         .map_err(|error| BenchError::Start(error.to_string()))?;
     let mut rows = runtime.block_on(hot_row::measure(args, length))?;
     rows.extend(runtime.block_on(seats::measure(args, length))?);
-    report::write(&args.json, &rows).map_err(|error| BenchError::File(args.json.clone(), error))?;
-    Ok(rows)
+    let report = Report::from(rows);
+    render::keep(&args.json, &report, length)?;
+    Ok(report)
 }

@@ -10,11 +10,13 @@ use box_office::db::migrate::migrate;
 use box_office::db::placing::{Placed, What, Wish};
 use box_office::sale::{EventId, Qty};
 use box_office::seats::{SeatId, plan};
+use edge_bench::row::Row;
+use edge_bench::turns::Length;
+use edge_bench::usage::parent;
 use tokio_postgres::NoTls;
 
-use crate::contest::{Client, Length, Score, Seller, turn};
-use crate::cpu::{Cpu, parent};
-use crate::report::Row;
+use crate::contest::{Client, Score, Seller, turn};
+use crate::cpu::Cpu;
 use crate::{Args, BenchError};
 
 const CLIENTS: [usize; 2] = [1, 64];

@@ -11,10 +11,20 @@
 //!
 //! then two words here: `mod fanout;` and `fanout::BENCH` in [`ALL`]. The order of `ALL` is that of a run of all.
 
+mod flow;
 mod gate;
+mod lag;
+mod memory;
 mod shed;
+mod sockets;
 mod startup;
 
 use edge_bench::bench::Bench;
 
-pub(crate) const ALL: &[Bench] = &[gate::BENCH, shed::BENCH, startup::BENCH];
+use crate::profile::Scene;
+
+pub(crate) const ALL: &[Bench] =
+    &[gate::BENCH, shed::BENCH, memory::BENCH, sockets::BENCH, lag::BENCH, flow::BENCH, startup::BENCH];
+
+/// What can be profiled, under the load of its bench.
+pub(crate) const SCENES: &[Scene] = &[gate::SCENE, memory::HUB, shed::SCENE, memory::STORE];

@@ -13,18 +13,9 @@ use tempfile::TempDir;
 use crate::bench::{BenchError, Context};
 use crate::process::{Launch, Process, folder, write};
 
-/// Keys, so that edges of one fleet understand each other. They sign nothing outside of a bench.
-const KEYS: &str = r#"
-[[keys]]
-kid = "ticket-1"
-kind = "ticket"
-secret = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
-
-[[keys]]
-kid = "pass-1"
-kind = "pass"
-secret = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE"
-"#;
+/// So that edges of one fleet understand each other. They sign nothing outside of a bench.
+pub const TICKET_SECRET: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+pub const PASS_SECRET: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE";
 
 /// The room: everything below `/shop`. What is outside goes to the same origin without a gate.
 pub const ROOM: &str = "bench";
@@ -82,10 +73,22 @@ impl EdgePlan {
         self
     }
 
-    /// Another room, for paths below this one, where a client may ask so many times a second.
+    /// Another room, before the same origin, for paths below this one, where a client may ask so many times a second.
     #[must_use]
-    pub fn with_room(mut self, name: &str, path: &str, method: &str, per_second: u32) -> Self {
-        let origin = &self.origin;
+    pub fn with_limited_room(mut self, name: &str, path: &str, method: &str, per_second: u32) -> Self {
+        let origin = self.origin.clone();
+        self.add_room(name, path, &origin, &format!("queueing_method = \"{method}\""), per_second);
+        self
+    }
+
+    /// Another room, before an origin of its own, for all paths that no room has yet.
+    #[must_use]
+    pub fn with_room(mut self, name: &str, origin: SocketAddr, settings: &str) -> Self {
+        self.add_room(name, "/", &format!("http://{origin}"), settings, 1_000_000);
+        self
+    }
+
+    fn add_room(&mut self, name: &str, path: &str, origin: &str, settings: &str, per_second: u32) {
         // Writing to a string cannot fail.
         let _written = write!(
             self.more,
@@ -93,12 +96,12 @@ impl EdgePlan {
 [room.{name}]
 match = [{{ path = "{path}" }}]
 upstream = ["{origin}"]
-queueing_method = "{method}"
+{settings}
 [room.{name}.limits]
 per_client = {{ per_second = {per_second}, burst = {per_second} }}
+joins_per_address = {{ per_minute = 100000000, burst = 100000000 }}
 "#
         );
-        self
     }
 
     pub fn start(&self, context: &Context, name: &str) -> Result<Edge, BenchError> {
@@ -128,7 +131,17 @@ default_upstream = ["{origin}"]
 {server}
 [operator]
 listen = "127.0.0.1:0"
-{KEYS}
+
+[[keys]]
+kid = "ticket-1"
+kind = "ticket"
+secret = "{TICKET_SECRET}"
+
+[[keys]]
+kid = "pass-1"
+kind = "pass"
+secret = "{PASS_SECRET}"
+
 {store}
 [telemetry]
 log_level = "error"

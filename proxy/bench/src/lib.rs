@@ -11,12 +11,16 @@
 //! | [`edge`], [`redis`], [`peers`] | the programs that are measured |
 //! | [`contest`] | servers that answer the same load in turns |
 //! | [`load`], [`origin`] | who asks, and who answers behind the proxy |
+//! | [`ticket`], [`waiters`] | those who wait, on sockets |
 //! | [`store_trips`] | what answers cost the store |
+//! | [`waiting`] | a hub full of people, without a store |
+//! | [`flame`] | where a process spends its time |
 //! | [`plot`], [`render`] | figures for `docs/PERFORMANCE.md` |
 
 pub mod bench;
 pub mod contest;
 pub mod edge;
+pub mod flame;
 pub mod latency;
 pub mod load;
 pub mod origin;
@@ -27,5 +31,7 @@ pub mod redis;
 pub mod render;
 pub mod row;
 pub mod store_trips;
+pub mod ticket;
 pub mod turns;
 pub mod usage;
+pub mod waiters;

@@ -38,7 +38,8 @@ pub struct Load {
     /// How a few may begin instead.
     pub tolerated: Option<String>,
     pub pace: Pace,
-    pub core: usize,
+    /// `None`: any.
+    pub core: Option<usize>,
 }
 
 /// What came of it.
@@ -79,8 +80,13 @@ impl Load {
             expected: "HTTP/1.1 200".into(),
             tolerated: None,
             pace: Pace::Closed,
-            core,
+            core: Some(core),
         }
+    }
+
+    /// On any core, without connections: the rest of a load whose requests differ.
+    pub fn nobody(to: SocketAddr) -> Self {
+        Self { core: None, ..Self::alike(to, "", 0, 0) }
     }
 
     #[must_use]
@@ -111,7 +117,7 @@ impl Load {
     ) -> Result<(Score, T, T), BenchError> {
         let driven = std::thread::scope(|scope| {
             let driver = scope.spawn(|| {
-                pin_thread(self.core)?;
+                self.core.map_or(Ok(()), pin_thread)?;
                 let mut driver = Driver::connect(self)?;
                 driver.drive(warm_up)?;
                 let before = clock();

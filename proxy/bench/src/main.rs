@@ -1,6 +1,7 @@
 //! `edge-bench`: measures beside yardsticks, prints a table, writes the rows as JSON.
 
 mod benches;
+mod profile;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,8 +9,8 @@ use std::process::ExitCode;
 
 use benches::ALL;
 use clap::{Parser, Subcommand};
-use edge_bench::bench::{Bench, BenchError, Context, Report};
-use edge_bench::render::{self, Run};
+use edge_bench::bench::{Bench, BenchError, Context};
+use edge_bench::render;
 use edge_bench::row::{self, Row};
 use edge_bench::turns::Length;
 use edge_bench::usage::raise_descriptor_limit;
@@ -29,6 +30,15 @@ enum Command {
     List,
     /// Print the rows with a goal of all results in a folder.
     Summary { results: PathBuf },
+    /// Draw a flame graph of a program under the load of a bench, and print its largest costs.
+    Profile {
+        #[arg(required = true)]
+        names: Vec<String>,
+        #[arg(long, value_name = "FOLDER")]
+        images: PathBuf,
+        #[arg(long, value_name = "FOLDER", default_value = "target/bench")]
+        results: PathBuf,
+    },
     /// Put tables and figures into the page about performance.
     Render {
         results: PathBuf,
@@ -85,6 +95,9 @@ fn act(command: &Command) -> Result<(), BenchError> {
             summary(results);
             Ok(())
         }
+        Command::Profile { names, images, results } => {
+            profile::profile(&context(Length::USUAL, results)?, names, images)
+        }
         Command::Render { results, page, images } => {
             let found = render::render(results, page, images)?;
             println!("{}: {}", page.display(), found.join(", "));
@@ -99,39 +112,22 @@ fn measure(args: &RunArgs) -> Result<(), BenchError> {
         (_, true) => Length::LONG,
         _ => Length::USUAL,
     };
-    let programs = programs()?;
-    let logs = args.results.join("logs");
-    fs::create_dir_all(&logs).map_err(|cause| BenchError::file(&logs, cause))?;
-    raise_descriptor_limit();
-    let context = Context { length, programs, logs };
+    let context = context(length, &args.results)?;
     for bench in &args.names {
         context.say(format_args!("── {}: {}", bench.name, bench.about));
         let report = (bench.run)(&context)?;
         print!("{}", row::table(&report.rows));
         let rows = args.json.clone().unwrap_or_else(|| args.results.join(format!("{}.json", bench.name)));
-        keep(&context, bench.name, report, &rows, &args.results)?;
+        render::keep(&rows, &report, length)?;
     }
     Ok(())
 }
 
-fn keep(
-    context: &Context,
-    name: &str,
-    report: Report,
-    rows: &Path,
-    results: &Path,
-) -> Result<(), BenchError> {
-    row::write(rows, &report.rows).map_err(|cause| BenchError::file(rows, cause))?;
-    let run = Run::of(context, report.plots);
-    let path = results.join(format!("{name}.run.json"));
-    let json = serde_json::to_string_pretty(&run).map_err(|cause| BenchError::file(&path, cause.into()))?;
-    fs::write(&path, json + "\n").map_err(|cause| BenchError::file(&path, cause))
-}
-
-/// What is measured was built beside this program.
-fn programs() -> Result<PathBuf, BenchError> {
-    let own = std::env::current_exe()?;
-    own.parent().map(Path::to_path_buf).ok_or_else(|| BenchError::Broken("this program has no folder".into()))
+fn context(length: Length, results: &Path) -> Result<Context, BenchError> {
+    let logs = results.join("logs");
+    fs::create_dir_all(&logs).map_err(|cause| BenchError::file(&logs, cause))?;
+    raise_descriptor_limit();
+    Ok(Context { length, programs: render::programs()?, logs })
 }
 
 /// In the order of a run of all, then those of other programs.

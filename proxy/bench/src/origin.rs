@@ -32,12 +32,21 @@ pub struct Origin {
 
 impl Origin {
     pub fn start(core: usize) -> io::Result<Self> {
+        Self::start_on(Some(core))
+    }
+
+    /// On any core.
+    pub fn start_anywhere() -> io::Result<Self> {
+        Self::start_on(None)
+    }
+
+    fn start_on(core: Option<usize>) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         listener.set_nonblocking(true)?;
         let (address, stop) = (listener.local_addr()?, Arc::new(AtomicBool::new(false)));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("origin".into()).spawn(move || {
-            pin_thread(core)?;
+            core.map_or(Ok(()), pin_thread)?;
             Answering::new(listener)?.until(&stopped)
         })?;
         Ok(Self { address, stop, thread: Some(thread) })

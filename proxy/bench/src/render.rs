@@ -2,13 +2,15 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::bench::{BenchError, Context};
+use crate::bench::{BenchError, Report};
 use crate::plot::Plot;
 use crate::row::{self, Row, short, shown};
+use crate::turns::Length;
 
 /// What stands beside the rows of one bench: `NAME.run.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -23,15 +25,32 @@ pub struct Run {
 }
 
 impl Run {
-    pub fn of(context: &Context, plots: Vec<Plot>) -> Self {
-        let profile = context.programs.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let length = match context.length {
+    /// Of a program that was built in the same way as this one.
+    fn of(length: Length, plots: Vec<Plot>) -> io::Result<Self> {
+        let programs = programs()?;
+        let profile = programs.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let length = match length {
             length if length.is_quick() => "quick",
             length if length.is_long() => "long",
             _ => "usual",
         };
-        Self { profile, machine: machine(), length: length.into(), plots }
+        Ok(Self { profile, machine: machine(), length: length.into(), plots })
     }
+}
+
+/// Where this program is, and with it whatever was built in the same way.
+pub fn programs() -> io::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    own.parent().map(Path::to_path_buf).ok_or_else(|| io::Error::other("this program has no folder"))
+}
+
+/// Writes the rows to `NAME.json`, and what stands beside them to `NAME.run.json`.
+pub fn keep(rows: &Path, report: &Report, length: Length) -> Result<(), BenchError> {
+    row::write(rows, &report.rows).map_err(|cause| BenchError::file(rows, cause))?;
+    let path = rows.with_extension("run.json");
+    let run = Run::of(length, report.plots.clone())?;
+    let json = serde_json::to_string_pretty(&run).map_err(|cause| BenchError::file(&path, cause.into()))?;
+    fs::write(&path, json + "\n").map_err(|cause| BenchError::file(&path, cause))
 }
 
 /// Cores and memory as this system names them.

@@ -15,11 +15,21 @@ pub fn cpu_time(pid: u32) -> Duration {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
         return Duration::ZERO;
     };
-    // utime, stime, cutime, cstime: fields 14 to 17, the name being the second; it may hold spaces.
-    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let fields = after_name.split_whitespace().skip(11).take(4);
+    // utime, stime, cutime, cstime: fields 14 to 17.
+    let fields = after_name(&stat).skip(11).take(4);
     let ticks: u64 = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
     Duration::from_millis(ticks * 1000 / TICKS)
+}
+
+/// The process that started this one.
+pub fn parent(pid: i32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    after_name(&stat).nth(1)?.parse().ok()
+}
+
+/// The fields from the third on; the name, which is the second, may hold spaces.
+fn after_name(stat: &str) -> impl Iterator<Item = &str> {
+    stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace()
 }
 
 /// CPU time of a process and of all that it started, such as the workers of a server.

@@ -1,18 +1,22 @@
 //! The admitted path: what a request costs that the gate lets through, beside proxies without a gate.
 
-mod passes;
+pub(super) mod passes;
 mod trips;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use edge_bench::bench::{Bench, BenchError, Context, Report};
 use edge_bench::contest::{Contestant, LOAD_CORE, Outcome, SERVER_CORE, hold};
 use edge_bench::edge::{Edge, EdgePlan, GATED, UNGATED};
+use edge_bench::flame::Stacks;
 use edge_bench::load::{Load, Pace};
 use edge_bench::origin::Origin;
 use edge_bench::peers::Peer;
 use edge_bench::plot::Plot;
 use edge_bench::row::{Goal, Row};
+
+use crate::profile::{Scene, while_driven};
 
 pub(crate) const BENCH: Bench =
     Bench { name: "gate", about: "a request with a valid pass, beside proxies without a gate", run };
@@ -56,6 +60,16 @@ fn run(context: &Context) -> Result<Report, BenchError> {
     Ok(Report { rows, plots: vec![plot] })
 }
 
+pub(crate) const SCENE: Scene =
+    Scene { name: "gate", about: "requests with a valid pass are forwarded", record };
+
+fn record(context: &Context) -> Result<Stacks, BenchError> {
+    let origin = Origin::start(LOAD_CORE)?;
+    let edge = open_room(origin.address).start(context, "edge-gate")?;
+    let load = admitted(&edge, &passes::of_visitors(&edge, CONNECTIONS)?);
+    while_driven(context, edge.pid(), |length| load.run(Duration::ZERO, length, || ()).map(drop))
+}
+
 /// A room that lets everybody in.
 fn open_room(origin: SocketAddr) -> EdgePlan {
     let plan = EdgePlan::before(origin).on_core(SERVER_CORE);
@@ -63,7 +77,7 @@ fn open_room(origin: SocketAddr) -> EdgePlan {
 }
 
 /// A request as a browser sends it, with the cookie of a pass; the same bytes to everybody but for the path.
-fn request(path: &str, cookie: &str) -> Vec<u8> {
+pub(super) fn request(path: &str, cookie: &str) -> Vec<u8> {
     format!(
         "GET {path} HTTP/1.1\r\nHost: tickets.example.com\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\n\
          Accept: text/html,application/xhtml+xml;q=0.9,*/*;q=0.8\r\nAccept-Encoding: gzip, deflate, br\r\n\
@@ -94,13 +108,7 @@ impl Field<'_> {
     }
 
     fn contestant(&self, name: &str, pid: u32, to: SocketAddr, path: &str) -> Contestant {
-        let requests = self.cookies.iter().map(|cookie| request(path, cookie)).collect();
-        let expected = "HTTP/1.1 200".into();
-        Contestant::new(
-            name,
-            pid,
-            Load { to, requests, expected, pace: self.pace, core: LOAD_CORE, tolerated: None },
-        )
+        Contestant::new(name, pid, Load { pace: self.pace, ..with_cookies(to, path, self.cookies) })
     }
 }
 
@@ -158,9 +166,12 @@ impl Outcomes {
     }
 }
 
-/// One connection that sends the same again and again, with a valid pass.
 fn admitted(edge: &Edge, cookies: &[String]) -> Load {
-    let requests = cookies.iter().map(|cookie| request(GATED, cookie)).collect();
-    let expected = "HTTP/1.1 200".into();
-    Load { to: edge.site, requests, expected, pace: Pace::Closed, core: LOAD_CORE, tolerated: None }
+    with_cookies(edge.site, GATED, cookies)
+}
+
+/// One connection for each cookie.
+fn with_cookies(to: SocketAddr, path: &str, cookies: &[String]) -> Load {
+    let requests = cookies.iter().map(|cookie| request(path, cookie)).collect();
+    Load { requests, core: Some(LOAD_CORE), ..Load::nobody(to) }
 }

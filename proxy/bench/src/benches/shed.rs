@@ -1,10 +1,12 @@
 //! Those who are not let in: the waiting page to a first contact, refusals, and what they cost beside nginx.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use edge_bench::bench::{Bench, BenchError, Context, Report};
 use edge_bench::contest::{Contestant, LOAD_CORE, Outcome, SERVER_CORE, hold};
 use edge_bench::edge::{Edge, EdgePlan, GATED, UNGATED};
+use edge_bench::flame::Stacks;
 use edge_bench::load::Load;
 use edge_bench::origin::Origin;
 use edge_bench::peers::Peer;
@@ -12,6 +14,8 @@ use edge_bench::plot::Plot;
 use edge_bench::redis::Redis;
 use edge_bench::row::{Goal, Row};
 use edge_bench::store_trips::StoreTrips;
+
+use crate::profile::{Scene, while_driven};
 
 pub(crate) const BENCH: Bench =
     Bench { name: "shed", about: "waiting page, 429 and 503, beside nginx `return 503`", run };
@@ -42,11 +46,21 @@ fn run(context: &Context) -> Result<Report, BenchError> {
     Ok(Report { rows, plots: vec![plot] })
 }
 
+pub(crate) const SCENE: Scene =
+    Scene { name: "shed", about: "first contacts are given the waiting page", record };
+
+fn record(context: &Context) -> Result<Stacks, BenchError> {
+    let origin = Origin::start(LOAD_CORE)?;
+    let edge = full_house(origin.address).start(context, "edge-shed")?;
+    let load = page(&edge);
+    while_driven(context, edge.pid(), |length| load.run(Duration::ZERO, length, || ()).map(drop))
+}
+
 /// One room in which everybody waits, one that is closed, one that limits.
 fn full_house(origin: SocketAddr) -> EdgePlan {
     let plan = EdgePlan::before(origin).on_core(SERVER_CORE).with("queue_all", true);
-    let plan = plan.with_room("refused", "/refused", "reject", 1_000_000);
-    plan.with_room("limited", "/limited", "passthrough", 1)
+    let plan = plan.with_limited_room("refused", "/refused", "reject", 1_000_000);
+    plan.with_limited_room("limited", "/limited", "passthrough", 1)
 }
 
 fn contestants(edge: &Edge, nginx: &Peer) -> Vec<Contestant> {

@@ -10,16 +10,17 @@ use std::time::{Duration, Instant, SystemTime};
 use edge_bench::bench::{BenchError, Context};
 use edge_bench::edge::{Edge, GATED, ROOM};
 use edge_bench::row::Row;
+use edge_bench::ticket;
 use edge_bench::turns::median;
-use room::ids::{IdError, Incarnation, TicketId, VisitorId};
+use room::ids::{Incarnation, TicketId, VisitorId};
 use room::time::Micros;
-use room::token::{Alg, Key, KeyRing, Kind, Pass, Use};
+use room::token::Pass;
 use vestibule::passes::PassCache;
 
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// As many visitors, each let in by a request of its own; their cookies.
-pub(super) fn of_visitors(edge: &Edge, count: usize) -> Result<Vec<String>, BenchError> {
+pub(in super::super) fn of_visitors(edge: &Edge, count: usize) -> Result<Vec<String>, BenchError> {
     let cookies = (0..count).map(|_| entered(edge)).collect::<Result<BTreeSet<_>, _>>()?;
     if cookies.len() == count {
         return Ok(cookies.into_iter().collect());
@@ -71,7 +72,7 @@ const LOOKS: u32 = 50;
 
 /// Signature and cache, each alone: nanoseconds a pass, the median of rounds.
 pub(super) fn verification_rows(context: &Context) -> Result<Vec<Row>, BenchError> {
-    let (ring, now) = (ring()?, Micros::from(SystemTime::now()));
+    let (ring, now) = (ticket::ring()?, Micros::from(SystemTime::now()));
     let tokens: Vec<String> = (0..TOKENS)
         .map(|number| pass(number, now).map(|pass| ring.sign_pass(&pass)))
         .collect::<Result<_, _>>()?;
@@ -98,24 +99,11 @@ fn nanos_each(span: Duration, looks: u32) -> f64 {
     span.as_secs_f64() * 1e9 / (TOKENS as f64 * f64::from(looks))
 }
 
-fn ring() -> Result<KeyRing, BenchError> {
-    let key = |kind, alg, byte| Key {
-        kid: format!("{kind:?}"),
-        kind,
-        alg,
-        use_: Use::Sign,
-        secret: vec![byte; 32],
-    };
-    let keys = [key(Kind::Ticket, Alg::Hs256, 1), key(Kind::Pass, Alg::EdDsa, 2)];
-    KeyRing::new(&keys).map_err(|error| BenchError::Broken(error.to_string()))
-}
-
 fn pass(number: u64, now: Micros) -> Result<Pass, BenchError> {
-    let mut bytes = [7; 12];
-    bytes[4..].copy_from_slice(&number.to_be_bytes());
+    let bytes = ticket::id(number);
     let expires_at_secs = now.as_secs() + 3600;
     Ok(Pass {
-        room: ROOM.parse().map_err(|error: IdError| BenchError::Broken(error.to_string()))?,
+        room: ticket::room()?,
         visitor: VisitorId::from_random(bytes),
         ticket: TicketId::from_random(bytes),
         expires_at_secs,
