@@ -12,7 +12,11 @@
 //! then two words here: `mod fanout;` and `fanout::BENCH` in [`ALL`]. The order of `ALL` is that of a run of all.
 
 mod flow;
+mod crowded;
 mod gate;
+mod growth;
+mod join;
+mod positions;
 mod lag;
 mod memory;
 mod shed;
