@@ -11,14 +11,15 @@
 //!
 //! then two words here: `mod fanout;` and `fanout::BENCH` in [`ALL`]. The order of `ALL` is that of a run of all.
 
-mod flow;
 mod crowded;
+mod fanout;
+mod flow;
 mod gate;
 mod growth;
 mod join;
-mod positions;
 mod lag;
 mod memory;
+mod positions;
 mod shed;
 mod sockets;
 mod startup;
@@ -27,8 +28,19 @@ use edge_bench::bench::Bench;
 
 use crate::profile::Scene;
 
-pub(crate) const ALL: &[Bench] =
-    &[gate::BENCH, shed::BENCH, memory::BENCH, sockets::BENCH, lag::BENCH, flow::BENCH, startup::BENCH];
+pub(crate) const ALL: &[Bench] = &[
+    gate::BENCH,
+    shed::BENCH,
+    join::BENCH,
+    positions::BENCH,
+    growth::BENCH,
+    fanout::BENCH,
+    memory::BENCH,
+    sockets::BENCH,
+    lag::BENCH,
+    flow::BENCH,
+    startup::BENCH,
+];
 
 /// What can be profiled, under the load of its bench.
 pub(crate) const SCENES: &[Scene] = &[gate::SCENE, memory::HUB, shed::SCENE, memory::STORE];
