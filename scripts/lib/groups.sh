@@ -2,13 +2,13 @@
 # The groups of ./scripts/test: what each runs, how long it may take, and how its results are counted.
 
 # shellcheck disable=SC2034 # scripts/test reads it
-all_groups=(lint deploy core store edge backend crowd demo e2e load faults)
+all_groups=(lint deploy core store edge backend crowd demo e2e load monitoring faults)
 # Only when asked for: two releases on one store, of which one has to be built first.
 # shellcheck disable=SC2034 # scripts/test reads it
 more_groups=(skew)
 
 # On two cores, from a clean clone. Together under the half hour that continuous integration allows.
-declare -A budget_minutes=([build]=8 [lint]=6 [deploy]=2 [core]=4 [store]=3 [edge]=4 [backend]=5 [crowd]=2 [demo]=4 [e2e]=5 [load]=3 [faults]=12 [skew]=25)
+declare -A budget_minutes=([build]=8 [lint]=6 [deploy]=2 [core]=4 [store]=3 [edge]=4 [backend]=5 [crowd]=2 [demo]=4 [e2e]=5 [load]=3 [monitoring]=2 [faults]=12 [skew]=25)
 
 # shellcheck disable=SC2154 # common.sh sets it
 logs=$root/target/test
@@ -70,6 +70,7 @@ group_build() {
         edge | demo) need_redis && need_postgres ;;
         backend) need_postgres ;;
         load) need_postgres && need_k6 ;;
+        monitoring) need_monitoring ;;
         e2e) need_postgres && need_browser && need_node ;;
         faults | skew) need_redis && need_postgres && need_commands faketime:faketime ;;
         esac
@@ -91,6 +92,7 @@ group_crowd() {
 group_demo() { scripts/lib/demo-test; }
 group_e2e() { proxy/e2e/run; }
 group_load() { scripts/lib/load-test; }
+group_monitoring() { scripts/lib/monitoring-test; }
 
 # Asked for by itself: every trial with thousands, which wants a machine for itself. Among others: the short ones, with
 # a few hundred.
