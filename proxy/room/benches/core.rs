@@ -203,7 +203,7 @@ fn estimate(criterion: &mut Criterion) {
 }
 
 fn key(name: &str, kind: Kind, alg: Alg) -> Key {
-    Key { kid: name.into(), kind, alg, use_: Use::Sign, secret: vec![7; 32] }
+    Key { kid: name.into(), kind, alg, use_: Use::Sign, secret: name.repeat(32).into() }
 }
 
 fn tokens(criterion: &mut Criterion) {
