@@ -35,3 +35,4 @@ pub mod ticket;
 pub mod turns;
 pub mod usage;
 pub mod waiters;
+pub mod waiting;
