@@ -3,6 +3,7 @@
 mod answer;
 mod line;
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
-use self::line::Line;
+use self::line::{Heard, Line};
 use crate::bench::BenchError;
 use crate::latency::Latencies;
 use crate::usage::pin_thread;
@@ -48,7 +49,7 @@ pub struct Score {
     pub answers: u64,
     pub seconds: f64,
     pub latencies: Latencies,
-    /// Answers after which the server closed.
+    /// Connections that the server closed; what was not answered was asked again on another.
     pub closed: u64,
     /// Answers that were tolerated, not expected.
     pub others: u64,
@@ -135,7 +136,7 @@ struct Driver<'a> {
     epoll: rustix::fd::OwnedFd,
     lines: Vec<Line>,
     /// Those that wait for nothing.
-    idle: Vec<usize>,
+    idle: VecDeque<usize>,
 }
 
 impl<'a> Driver<'a> {
@@ -148,7 +149,7 @@ impl<'a> Driver<'a> {
             watch(&epoll, &line, lines.len())?;
             lines.push(line);
         }
-        let idle = (0..lines.len()).rev().collect();
+        let idle = (0..lines.len()).collect();
         Ok(Self { load, epoll, lines, idle })
     }
 
@@ -183,9 +184,9 @@ impl<'a> Driver<'a> {
     }
 
     fn ask_due(&mut self, due: &mut Due, now: Instant) -> Result<(), BenchError> {
-        while let Some(index) = self.idle.last().copied() {
+        while let Some(index) = self.idle.front().copied() {
             let Some(since) = due.next(now) else { break };
-            self.idle.pop();
+            self.idle.pop_front();
             if let (Some(line), Some(request)) = (self.lines.get_mut(index), self.load.requests.get(index)) {
                 line.ask(request, since)?;
             }
@@ -195,21 +196,33 @@ impl<'a> Driver<'a> {
 
     fn hear(&mut self, index: usize, score: &mut Score) -> Result<(), BenchError> {
         let Some(line) = self.lines.get_mut(index) else { return Ok(()) };
-        let Some(heard) = line.hear(&self.load.expected, self.load.tolerated.as_deref())? else {
-            return Ok(());
-        };
-        score.others += u64::from(!heard.expected);
-        score.answers += 1;
-        score.latencies.note(heard.latency);
-        if heard.expected {
-            score.answer_bytes = heard.bytes;
+        match line.hear(&self.load.expected, self.load.tolerated.as_deref())? {
+            Heard::Nothing => Ok(()),
+            Heard::Answer { latency, bytes, expected, closing } => {
+                score.answers += 1;
+                score.latencies.note(latency);
+                score.others += u64::from(!expected);
+                if expected {
+                    score.answer_bytes = bytes;
+                }
+                self.idle.push_back(index);
+                if closing { self.reconnect(index, score) } else { Ok(()) }
+            }
+            Heard::End { unanswered } => {
+                self.reconnect(index, score)?;
+                let again = unanswered.zip(self.lines.get_mut(index)).zip(self.load.requests.get(index));
+                again.map_or(Ok(()), |((due, line), request)| line.ask(request, due))
+            }
         }
-        if heard.closing {
-            score.closed += 1;
-            *line = Line::connect(self.load.to)?;
-            watch(&self.epoll, line, index)?;
+    }
+
+    fn reconnect(&mut self, index: usize, score: &mut Score) -> Result<(), BenchError> {
+        score.closed += 1;
+        let line = Line::connect(self.load.to)?;
+        watch(&self.epoll, &line, index)?;
+        if let Some(old) = self.lines.get_mut(index) {
+            *old = line;
         }
-        self.idle.push(index);
         Ok(())
     }
 }
@@ -277,6 +290,27 @@ mod tests {
         let load = Load::alike(origin.address, REQUEST, 4, 1).at(Pace::Open { per_second: 1000.0 });
         let (score, ..) = load.run(Duration::ZERO, Duration::from_millis(500), || ()).unwrap();
         assert!((450..=501).contains(&score.answers), "{}", score.answers);
+    }
+
+    #[test]
+    fn a_connection_that_the_server_closes_is_replaced_and_the_request_asked_again() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            use std::io::{Read as _, Write as _};
+            let mut bytes = [0; 1024];
+            let (mut first, _) = listener.accept().unwrap();
+            assert!(first.read(&mut bytes).unwrap() > 0);
+            drop(first);
+            let (mut second, _) = listener.accept().unwrap();
+            while second.read(&mut bytes).is_ok_and(|read| read > 0) {
+                second.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+            }
+        });
+        let load = Load::alike(to, REQUEST, 1, 1);
+        let (score, ..) = load.run(Duration::ZERO, Duration::from_millis(50), || ()).unwrap();
+        server.join().unwrap();
+        assert!(score.answers > 0 && score.closed == 1, "{score:?}");
     }
 
     #[test]

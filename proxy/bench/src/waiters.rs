@@ -28,29 +28,30 @@ pub struct Waiters {
     edge: SocketAddr,
     epoll: rustix::fd::OwnedFd,
     all: Vec<Waiter>,
-    open: usize,
+    /// How many were opened, closed ones among them.
+    opened: usize,
 }
 
 impl Waiters {
     pub fn new(edge: SocketAddr) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        Ok(Self { edge, epoll, all: Vec::new(), open: 0 })
+        Ok(Self { edge, epoll, all: Vec::new(), opened: 0 })
     }
 
-    /// How many sockets are open.
+    /// How many sockets are open at this moment.
     pub fn open(&self) -> usize {
-        self.open
+        self.all.iter().filter(|waiter| waiter.stream().is_some()).count()
     }
 
     /// Opens a socket for each ticket, and waits until all are open. Their numbers go on from those before.
     pub fn come(&mut self, tickets: &[String], heard: Heard<'_>) -> Result<(), BenchError> {
         let deadline = Instant::now() + PATIENCE;
         let mut coming = tickets.iter().peekable();
-        while self.open < self.all.len() || coming.peek().is_some() {
+        while self.opened < self.all.len() || coming.peek().is_some() {
             if Instant::now() > deadline {
-                return Err(BenchError::Broken(format!("only {} sockets were opened in time", self.open)));
+                return Err(BenchError::Broken(format!("only {} sockets were opened in time", self.opened)));
             }
-            while self.all.len() - self.open < UNDER_WAY {
+            while self.all.len() - self.opened < UNDER_WAY {
                 let Some(ticket) = coming.next() else { break };
                 self.knock(ticket)?;
             }
@@ -72,7 +73,9 @@ impl Waiters {
         let failed = |cause| BenchError::Connection { to: "the edge".into(), cause };
         let waiter = Waiter::knock(self.edge, ticket).map_err(failed)?;
         let number = EventData::new_u64(self.all.len() as u64);
-        epoll::add(&self.epoll, waiter.stream(), number, EventFlags::IN).map_err(io::Error::from)?;
+        if let Some(stream) = waiter.stream() {
+            epoll::add(&self.epoll, stream, number, EventFlags::IN).map_err(io::Error::from)?;
+        }
         self.all.push(waiter);
         Ok(())
     }
@@ -90,7 +93,7 @@ impl Waiters {
             if let Some(waiter) = self.all.get_mut(number)
                 && waiter.hear(&mut |text| heard(number, text))?
             {
-                self.open += 1;
+                self.opened += 1;
             }
         }
         Ok(())

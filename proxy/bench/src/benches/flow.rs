@@ -119,13 +119,15 @@ impl std::fmt::Display for Step {
     }
 }
 
+/// Of the highest rate that was held; without one, of the lowest, and nothing was held.
 fn rows(steps: &[Step]) -> Result<Vec<Row>, BenchError> {
-    let best = steps.iter().rfind(|step| step.held());
-    let best = best.ok_or_else(|| BenchError::Broken("not even the lowest rate was held".into()))?;
+    let held = steps.iter().rfind(|step| step.held());
+    let per_second = held.map_or(0.0, |step| step.gate_per_second);
+    let best = held.or(steps.first()).ok_or_else(|| BenchError::Broken("nothing was measured".into()))?;
     let row = |name: &str, ours, unit, goal| Row::new(name, None, ours, unit).with_goal(goal);
     let visits = &best.visits;
     Ok(vec![
-        row("requests at the gate", best.gate_per_second, "req/s", Goal::AtLeast(GOAL_PER_SECOND)),
+        row("requests at the gate", per_second, "req/s", Goal::AtLeast(GOAL_PER_SECOND)),
         row("p95 at the gate", best.gate_p95_ms, "ms", Goal::AtMost(GATE_P95_MS)),
         row(
             "p95 of what buyers ask: page, join, enter, hold, pay",

@@ -94,7 +94,7 @@ impl Line {
                 if is_turn(text) {
                     turns.push_back(number);
                     if let Some(since) = free.pop_front() {
-                        lags.note(Instant::now() - since);
+                        lags.note(since.elapsed());
                     }
                 }
             })?;

@@ -98,6 +98,12 @@ fn waiting(context: &Context, edge: &Edge) -> Result<Vec<Held>, BenchError> {
     for count in WAITING {
         waiters.come(&tickets(from..count)?, &mut |_, _| {})?;
         waiters.listen(REST, &mut |_, _| {})?;
+        if waiters.open() as u64 != count {
+            return Err(BenchError::Invariant(format!(
+                "of {count} waiters {} are still there",
+                waiters.open()
+            )));
+        }
         from = count;
         let step = Held { waiters: count, bytes: memory_bytes(edge.pid()) };
         context.say(format_args!(

@@ -86,18 +86,20 @@ fn blamed(frames: &[&str]) -> String {
             return name;
         }
     }
-    frames.last().map_or_else(String::new, |frame| format!("elsewhere: {}", short(frame)))
+    // A program in C: what was on the core.
+    let known = frames.iter().find(|frame| !frame.starts_with('['));
+    known.map_or_else(|| String::from("unknown"), |frame| short(frame))
 }
 
-/// The crate and module of a Rust function that is not of the standard library: `http::header::map`.
+/// The crate and modules of a Rust function that is not of the standard library: `http::header::map`.
 fn of_a_crate(frame: &str) -> Option<String> {
+    const DEEP: usize = 3;
     let path = frame.trim_start_matches(['<', '&']);
-    let (root, rest) = path.split_once("::")?;
-    if matches!(root, "core" | "std" | "alloc" | "hashbrown" | "compiler_builtins") {
-        return None;
-    }
-    let module = rest.split("::").next().unwrap_or(rest).split([' ', '>', '<']).next().unwrap_or(rest);
-    Some(format!("{root}::{module}"))
+    let end = path.find([' ', '>', '<', '(']).unwrap_or(path.len());
+    let parts: Vec<&str> = path.get(..end)?.split("::").filter(|part| !part.is_empty()).take(DEEP).collect();
+    let is_ours =
+        |root: &str| !matches!(root, "core" | "std" | "alloc" | "hashbrown" | "compiler_builtins" | "Q");
+    (parts.len() > 1 && parts.first().is_some_and(|root| is_ours(root))).then(|| parts.join("::"))
 }
 
 #[cfg(test)]
@@ -122,6 +124,6 @@ mod tests {
     fn a_sample_is_blamed_on_the_innermost_frame_that_says_what_is_done() {
         let costs = Stacks::read(SCRIPT).costs();
         let names: Vec<_> = costs.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["allocator", "http::header", "kernel: sendto"]);
+        assert_eq!(names, ["allocator", "http::header::map", "kernel: sendto"]);
     }
 }

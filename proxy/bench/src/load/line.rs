@@ -15,17 +15,23 @@ const READ: usize = 16 * 1024;
 
 pub(super) struct Line {
     stream: TcpStream,
-    /// When what is on its way was due.
-    asked: Instant,
+    /// When what is not answered yet was due.
+    asked: Option<Instant>,
     buffer: Vec<u8>,
 }
 
-pub(super) struct Heard {
-    pub(super) latency: Duration,
-    pub(super) bytes: usize,
-    /// And not only tolerated.
-    pub(super) expected: bool,
-    pub(super) closing: bool,
+pub(super) enum Heard {
+    /// Nothing that is whole.
+    Nothing,
+    Answer {
+        latency: Duration,
+        bytes: usize,
+        /// And not only tolerated.
+        expected: bool,
+        closing: bool,
+    },
+    /// The server closed the connection, as it may when nothing is asked; when an unanswered request was due.
+    End { unanswered: Option<Instant> },
 }
 
 impl Line {
@@ -33,7 +39,7 @@ impl Line {
         let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, asked: Instant::now(), buffer: Vec::new() })
+        Ok(Self { stream, asked: None, buffer: Vec::new() })
     }
 
     pub(super) fn stream(&self) -> &TcpStream {
@@ -42,46 +48,47 @@ impl Line {
 
     /// Requests are small: they fit into the socket's buffer, or something is wrong.
     pub(super) fn ask(&mut self, request: &[u8], due: Instant) -> Result<(), BenchError> {
-        self.asked = due;
+        self.asked = Some(due);
         self.buffer.clear();
         Ok(self.stream.write_all(request)?)
     }
 
-    /// `None` until the answer is whole.
-    pub(super) fn hear(
-        &mut self,
-        expected: &str,
-        tolerated: Option<&str>,
-    ) -> Result<Option<Heard>, BenchError> {
+    pub(super) fn hear(&mut self, expected: &str, tolerated: Option<&str>) -> Result<Heard, BenchError> {
         let held = self.buffer.len();
         self.buffer.resize(held + READ, 0);
         let read = self.stream.read(self.buffer.get_mut(held..).unwrap_or_default());
-        let ended = match read {
-            Ok(read) => {
-                self.buffer.truncate(held + read);
-                read == 0
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.buffer.truncate(held);
-                return Ok(None);
+        self.buffer.truncate(held + read.as_ref().map_or(0, |read| *read));
+        match read {
+            Ok(0) if held == 0 => return Ok(Heard::End { unanswered: self.asked }),
+            Ok(0) => return Err(self.odd()),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Heard::Nothing),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset && held == 0 => {
+                return Ok(Heard::End { unanswered: self.asked });
             }
             Err(error) => return Err(error.into()),
-        };
+        }
         match whole(&self.buffer) {
-            Some(answer) => self.judge(answer, expected, tolerated).map(Some),
-            None if ended || self.buffer.len() > MOST_ANSWER => Err(self.odd()),
-            None => Ok(None),
+            Some(answer) => self.judge(answer, expected, tolerated),
+            None if self.buffer.len() > MOST_ANSWER => Err(self.odd()),
+            None => Ok(Heard::Nothing),
         }
     }
 
-    fn judge(&self, answer: Answer, expected: &str, tolerated: Option<&str>) -> Result<Heard, BenchError> {
+    fn judge(
+        &mut self,
+        answer: Answer,
+        expected: &str,
+        tolerated: Option<&str>,
+    ) -> Result<Heard, BenchError> {
         let begins = |beginning: &str| self.buffer.starts_with(beginning.as_bytes());
-        let expected = begins(expected);
-        if !expected && !tolerated.is_some_and(begins) {
+        let is_expected = begins(expected);
+        if !is_expected && !tolerated.is_some_and(begins) {
             return Err(self.odd());
         }
-        let latency = self.asked.elapsed();
-        Ok(Heard { latency, bytes: answer.bytes, expected, closing: answer.closing })
+        self.buffer.clear();
+        let latency = self.asked.take().map_or(Duration::ZERO, |due| due.elapsed());
+        Ok(Heard::Answer { latency, bytes: answer.bytes, expected: is_expected, closing: answer.closing })
     }
 
     fn odd(&self) -> BenchError {

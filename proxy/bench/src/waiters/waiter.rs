@@ -11,7 +11,8 @@ const READ: usize = 4096;
 
 #[derive(Debug)]
 pub(super) struct Waiter {
-    stream: TcpStream,
+    /// `None` once the edge has closed it.
+    stream: Option<TcpStream>,
     is_open: bool,
     /// What is not whole yet: nothing, nearly always.
     rest: Vec<u8>,
@@ -27,18 +28,23 @@ impl Waiter {
         );
         stream.write_all(handshake.as_bytes())?;
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, is_open: false, rest: Vec::new() })
+        Ok(Self { stream: Some(stream), is_open: false, rest: Vec::new() })
     }
 
-    pub(super) fn stream(&self) -> &TcpStream {
-        &self.stream
+    pub(super) fn stream(&self) -> Option<&TcpStream> {
+        self.stream.as_ref()
     }
 
-    /// Whether the socket opened with what came.
+    /// Whether the socket opened with what came. The edge closes the sockets of those who left.
     pub(super) fn hear(&mut self, heard: &mut dyn FnMut(&[u8])) -> Result<bool, BenchError> {
         let mut bytes = [0; READ];
-        let read = match self.stream.read(&mut bytes) {
-            Ok(0) => return Err(BenchError::Broken("the edge closed the socket of a waiter".into())),
+        let Some(stream) = &mut self.stream else { return Ok(false) };
+        let read = match stream.read(&mut bytes) {
+            Ok(0) if self.is_open => {
+                self.stream = None;
+                return Ok(false);
+            }
+            Ok(0) => return Err(BenchError::Broken("the edge closed a socket before it opened".into())),
             Ok(read) => read,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
             Err(error) => return Err(error.into()),
