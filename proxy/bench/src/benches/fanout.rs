@@ -139,7 +139,7 @@ impl Contestant {
         if pushes == 0 {
             return Err(BenchError::Broken("nothing was pushed".into()));
         }
-        Ok((cpu_after - cpu).as_secs_f64() * 1e6 / pushes as f64)
+        Ok(cpu_after.saturating_sub(cpu).as_secs_f64() * 1e6 / pushes as f64)
     }
 
     fn signal(&self, signal: Signal) -> Result<(), BenchError> {
