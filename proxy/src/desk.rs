@@ -121,6 +121,7 @@ fn unroomed(house: &House, head: &Head) -> Plan {
         room: None,
         pass: None,
         set_cookies: Vec::new(),
+        waited: None,
         trust_commands: false,
     })
 }

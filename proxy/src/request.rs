@@ -6,6 +6,7 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -73,6 +74,8 @@ pub struct Forward {
     pub pass: Option<ForwardPass>,
     /// `Set-Cookie` values for the visitor, added to the origin's answer.
     pub set_cookies: Vec<HeaderValue>,
+    /// How long the visitor had waited, if this request lets them in.
+    pub waited: Option<Duration>,
     /// Whether the origin's `Vestibule-Command` is obeyed (it is always stripped).
     pub trust_commands: bool,
 }

@@ -2,8 +2,8 @@
 
 use axum::http::Method;
 use serde_json::json;
+use traces::collector::{Collector, attribute, hex, tree};
 
-use crate::support::collector::{Collector, attribute, hex, tree};
 use crate::support::eventually;
 use crate::support::office::Office;
 use crate::support::postgres::shared;
@@ -82,7 +82,7 @@ async fn what_only_reads_is_kept_by_chance_and_the_last_spans_are_told_before_th
     office.buy("ann", "k", 1).await;
     assert!(office.end_by("-TERM").await.success());
     // The purchase, its wait at the counter, the commit.
-    assert_eq!(collector.len(), 3);
+    assert_eq!(collector.count(), 3);
 }
 
 #[tokio::test]

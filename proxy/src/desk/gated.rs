@@ -42,7 +42,7 @@ pub(super) fn begin(visit: &mut Visit<'_>) -> Result<Plan, Box<Task>> {
         return Ok(Plan::Answer(visit.limited(wait)));
     }
     match visit.decide() {
-        Verdict::Aside => Ok(visit.forward(None, Vec::new())),
+        Verdict::Aside => Ok(visit.forward(None, Vec::new(), None)),
         Verdict::Forward { renew, .. } => {
             let Some(shown) = visit.presented.pass.take() else {
                 return Ok(Plan::Answer(visit.closed()));
@@ -164,21 +164,27 @@ impl Visit<'_> {
     fn forward_with(&self, shown: Shown) -> Plan {
         let until = Micros::from_secs(shown.pass.expires_at_secs);
         let (visitor, ticket) = (shown.pass.visitor, shown.pass.ticket);
-        self.forward(Some(ForwardPass { token: shown.token, visitor, ticket, until }), Vec::new())
+        self.forward(Some(ForwardPass { token: shown.token, visitor, ticket, until }), Vec::new(), None)
     }
 
     fn forward_minted(&self, minted: &Minted, is_new: bool) -> Plan {
         let cookies = is_new.then(|| self.pass_cookie(minted)).flatten();
-        self.forward(Some(minted.forward()), cookies.into_iter().collect())
+        self.forward(Some(minted.forward()), cookies.into_iter().collect(), minted.waited)
     }
 
-    fn forward(&self, pass: Option<ForwardPass>, set_cookies: Vec<HeaderValue>) -> Plan {
+    fn forward(
+        &self,
+        pass: Option<ForwardPass>,
+        set_cookies: Vec<HeaderValue>,
+        waited: Option<Duration>,
+    ) -> Plan {
         self.hall.metrics.request(Counted::Forwarded);
         Plan::Forward(Forward {
             upstream: self.hall.upstream(),
             room: Some(self.hall.name.clone()),
             pass,
             set_cookies,
+            waited,
             trust_commands: self.settings.trust_commands,
         })
     }

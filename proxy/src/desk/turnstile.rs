@@ -48,6 +48,8 @@ pub(super) enum Outcome {
 pub(super) struct Minted {
     pub(super) pass: Pass,
     pub(super) token: Arc<str>,
+    /// From first contact to entry, if this is the entry.
+    pub(super) waited: Option<Duration>,
 }
 
 impl Minted {
@@ -90,10 +92,7 @@ impl Visit<'_> {
             return self.claim(confirmed, arrival, !was_confirmed).await;
         }
         match self.hall.arrive(arrival, confirmed.stamp).await {
-            Ok(Arrived::LetIn(session)) => {
-                self.count_entry(&confirmed);
-                Outcome::In(self.mint(&confirmed, session))
-            }
+            Ok(Arrived::LetIn(session)) => Outcome::In(self.entered(&confirmed, session)),
             Ok(Arrived::Session(session)) => Outcome::In(self.mint(&confirmed, session)),
             Ok(Arrived::Turn(_)) if may_enter => self.claim(confirmed, arrival, !was_confirmed).await,
             Ok(Arrived::Busy) => {
@@ -157,9 +156,8 @@ impl Visit<'_> {
         loop {
             match self.hall.claim(claim).await {
                 Ok(Claimed::Session(session)) => {
-                    self.count_entry(&ticket);
                     self.with_view(|view| self.hall.hub.forget(ticket.visitor, Who::Admitted, view));
-                    return Outcome::In(self.mint(&ticket, session));
+                    return Outcome::In(self.entered(&ticket, session));
                 }
                 Ok(Claimed::NotYet { retry_at }) if retry_at <= until => {
                     tokio::time::sleep_until(self.hall.clock.instant_of(retry_at).into()).await;
@@ -223,7 +221,7 @@ impl Visit<'_> {
 
     fn sign(&self, pass: Pass) -> Minted {
         let token = self.house.ring.sign_pass(&pass).into();
-        Minted { pass, token }
+        Minted { pass, token, waited: None }
     }
 
     /// `Set-Cookie` for a pass.
@@ -290,15 +288,18 @@ impl Visit<'_> {
         self.house.limiter.check_address((room, "join"), self.head.client, quota, self.hall.clock.steady())
     }
 
-    fn count_entry(&self, ticket: &Ticket) {
+    /// Counts an entry, and mints its pass.
+    fn entered(&self, ticket: &Ticket, session: Session) -> Minted {
+        let waited = self.hall.now().since(ticket.stamp);
         self.hall.metrics.request(Counted::Entered);
         self.hall.metrics.entries.increment(1);
-        self.hall.metrics.wait.record(self.hall.now().since(ticket.stamp));
+        self.hall.metrics.wait.record(waited);
+        Minted { waited: Some(waited), ..self.mint(ticket, session) }
     }
 }
 
 fn as_it_was(Shown { pass, token, .. }: &Shown) -> Minted {
-    Minted { pass: Pass::clone(pass), token: Arc::clone(token) }
+    Minted { pass: Pass::clone(pass), token: Arc::clone(token), waited: None }
 }
 
 /// Whether the store could not be asked, rather than having refused.

@@ -222,7 +222,9 @@ impl Connection {
         let keep_alive = raw.keep_alive && !unread && !self.is_stopping();
         let patience = self.shared.limits.write;
         let written = answer::write(&mut self.stream, answer, &raw.method, keep_alive, patience).await;
-        metrics::edge().request_took(verdict(answer.status), request.began.elapsed());
+        let (verdict, took) = (verdict(answer.status), request.began.elapsed());
+        metrics::edge().request_took(verdict, took);
+        request.trace.answered_here(&raw.headers, &raw.method, (verdict, answer.status), took);
         match (written, keep_alive) {
             (Ok(()), true) => Some(self),
             (Ok(()), false) => {
@@ -327,10 +329,11 @@ impl Request {
     fn trip(&self, forward: Forward, shared: &Shared) -> Trip {
         let headers = &self.raw.headers;
         let accept = headers.get(header::ACCEPT).and_then(|line| line.to_str().ok());
+        let trace = self.trace.onward(headers, &self.raw.method, &forward, self.began.elapsed());
         Trip {
+            trace,
             forward,
             hops: self.hops.clone(),
-            trace: self.trace.clone(),
             authority: headers.get(header::HOST).cloned(),
             streams: accept.is_some_and(|accept| accept.contains("text/event-stream")),
             decide: Arc::clone(&shared.decide),

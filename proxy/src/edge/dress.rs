@@ -25,7 +25,7 @@ pub(super) fn dress(request: &mut RequestHeader, trip: &Trip) -> pingora::Result
     )?;
     add("X-Forwarded-Host", trip.authority.clone())?;
     add("X-Request-Id", text(&trip.trace.id))?;
-    add("traceparent", trip.trace.begun.as_deref().and_then(text))?;
+    add("traceparent", trip.trace.sent.as_deref().and_then(text))?;
     if let Some(pass) = &trip.forward.pass {
         add("Vestibule-Pass", text(&pass.token))?;
         add("Vestibule-Visitor", text(&pass.visitor.to_string()))?;
@@ -40,7 +40,7 @@ fn undress(request: &mut RequestHeader, trip: &Trip) {
     for name in imitated {
         request.remove_header(&name);
     }
-    if trip.trace.begun.is_some() {
+    if trip.trace.is_new {
         request.remove_header("tracestate");
     }
     strip_cookies(request);

@@ -17,7 +17,7 @@ use super::dress::dress;
 use super::failure::Failure;
 use super::trip::Trip;
 use super::upstream::Backend;
-use crate::metrics::{self, Verdict};
+use crate::metrics::Verdict;
 use crate::request::Command;
 
 /// The header with which an origin speaks of the session it just served.
@@ -163,6 +163,7 @@ impl ProxyHttp for Forwarder {
         if response.status.is_informational() {
             return Ok(());
         }
+        trip.trace.answered(response.status.as_u16());
         if let Some(command) = command.filter(|_| !response.headers.contains_key(header::AGE)) {
             trip.obey(command).await;
         }
@@ -212,7 +213,7 @@ impl ProxyHttp for Forwarder {
     async fn logging(&self, _: &mut Session, error: Option<&Error>, ctx: &mut Progress) {
         let verdict = if error.is_some() { Verdict::Error } else { Verdict::Forwarded };
         if let Ok(trip) = ctx.trip() {
-            metrics::edge().request_took(verdict, trip.began.elapsed());
+            trip.ended(verdict);
         }
     }
 

@@ -35,7 +35,7 @@ use super::head::RawHead;
 use super::trip::Trip;
 use super::upstream::Backend;
 use super::within::within;
-use crate::metrics::{self, Verdict};
+use crate::metrics::Verdict;
 
 /// The largest head of an answer.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -55,7 +55,7 @@ pub(super) async fn run(mut connection: Connection, raw: &RawHead, trip: &Trip) 
     let mut exchange = Exchange::new(&mut connection, raw, trip);
     let ended = exchange.run().await;
     let verdict = if ended.is_ok() { Verdict::Forwarded } else { Verdict::Error };
-    metrics::edge().request_took(verdict, trip.began.elapsed());
+    trip.ended(verdict);
     match ended {
         Ok(true) => return Some(connection),
         Ok(false) => own::close(connection.stream).await,
@@ -122,7 +122,8 @@ impl<'a> Exchange<'a> {
         let mut arrived = BytesMut::new();
         let (mut line, answer) = self.ask_any(&request, &mut arrived).await?;
         drop(request);
-        let FinalAnswer { head, body, keeps_client, reusable, streams_events, command } = answer;
+        let FinalAnswer { status, head, body, keeps_client, reusable, streams_events, command } = answer;
+        self.trip.trace.answered(status);
         if let Some(command) = command {
             self.trip.obey(command).await;
         }

@@ -7,6 +7,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::hops::Hops;
+use crate::metrics::{self, Verdict};
 use crate::request::{Decide, Forward};
 use crate::trace::Trace;
 
@@ -27,6 +28,12 @@ pub(super) struct Trip {
 }
 
 impl Trip {
+    /// The request is over: counted and told.
+    pub(super) fn ended(&self, verdict: Verdict) {
+        metrics::edge().request_took(verdict, self.began.elapsed());
+        self.trace.ended(verdict);
+    }
+
     /// When the session of this request ends; `None` without a session.
     pub(super) fn until(&self) -> Option<Instant> {
         let pass = self.forward.pass.as_ref()?;

@@ -22,7 +22,7 @@ use super::forward::{COMMAND, parse_command};
 use super::head::RawHead;
 use super::trip::Trip;
 use super::{Shared, answer};
-use crate::metrics::{self, Verdict};
+use crate::metrics::Verdict;
 
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 const MAX_FIELDS: usize = 256;
@@ -36,11 +36,11 @@ pub(super) async fn run(connection: Connection, raw: RawHead, trip: Trip) {
     let (mut origin, rest, answered) = match opened {
         Ok(opened) => opened,
         Err(failure) => {
-            metrics::edge().request_took(Verdict::Error, trip.began.elapsed());
+            trip.ended(Verdict::Error);
             return refuse(client, failure, &trip, shared.limits.write).await;
         }
     };
-    metrics::edge().request_took(Verdict::Forwarded, trip.began.elapsed());
+    trip.ended(Verdict::Forwarded);
     let greeting = async {
         client.write_all(&answered.head).await?;
         client.write_all(&rest).await?;

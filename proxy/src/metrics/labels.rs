@@ -21,6 +21,10 @@ impl Verdict {
         (Self::Rejected, "rejected"),
         (Self::Error, "error"),
     ];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(verdict, _)| *verdict == self).map_or("", |(_, name)| name)
+    }
 }
 
 /// A call of the store.

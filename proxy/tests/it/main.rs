@@ -20,4 +20,5 @@ mod rolling;
 mod site;
 mod sockets;
 mod stopping;
+mod traces;
 mod transport;

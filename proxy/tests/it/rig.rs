@@ -129,6 +129,7 @@ pub(crate) fn forward(upstream: &Arc<Upstream>) -> Forward {
         room: Some("e1".parse().unwrap()),
         pass: Some(pass(600.0)),
         set_cookies: Vec::new(),
+        waited: None,
         trust_commands: false,
     }
 }

@@ -85,7 +85,8 @@ pub fn sampling_in_force() -> Sampling {
     EXPORT.get().map_or(Sampling { share: 0.0 }, |export| export.sampling)
 }
 
-pub(crate) fn is_on() -> bool {
+/// Whether anything is exported.
+pub fn is_on() -> bool {
     EXPORT.get().is_some()
 }
 

@@ -1,7 +1,7 @@
 //! One piece of work in a trace.
 
 use std::borrow::Cow;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use opentelemetry::trace::{Event, SpanContext, SpanId, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue, Value};
@@ -92,13 +92,23 @@ impl Span {
         }
     }
 
-    /// Something that happened now.
-    pub fn event(&mut self, name: &'static str, attributes: impl IntoIterator<Item = KeyValue>) {
+    /// Something that happened now, and what is to be known of it.
+    pub fn event(&mut self, name: &'static str, key: &'static str, value: impl Into<Value>) {
         if let Some(open) = &mut self.open
             && open.events.len() < MOST_EVENTS
         {
-            open.events.push(Event::new(name, SystemTime::now(), attributes.into_iter().collect(), 0));
+            let about = vec![KeyValue::new(key, value.into())];
+            open.events.push(Event::new(name, SystemTime::now(), about, 0));
         }
+    }
+
+    /// It began so long before anybody knew that it would be told.
+    #[must_use]
+    pub fn begun(mut self, ago: Duration) -> Self {
+        if let Some(open) = &mut self.open {
+            open.started = open.started.checked_sub(ago).unwrap_or(open.started);
+        }
+        self
     }
 
     /// It did not come to what was wanted.

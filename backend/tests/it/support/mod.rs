@@ -1,6 +1,5 @@
 //! A private PostgreSQL, the program on it, and a client.
 
-pub(crate) mod collector;
 pub(crate) mod cut;
 pub(crate) mod edge;
 pub(crate) mod gateway;

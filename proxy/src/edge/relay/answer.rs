@@ -34,6 +34,7 @@ pub(super) enum Answer {
 
 #[derive(Debug)]
 pub(super) struct FinalAnswer {
+    pub(super) status: u16,
     /// For the visitor.
     pub(super) head: BytesMut,
     pub(super) body: Body,
@@ -199,6 +200,7 @@ impl<'a> Facts<'a> {
         head.put_slice(b"\r\n");
         let stays = if self.http10 { self.keep_alive && !self.close } else { !self.close };
         Ok(FinalAnswer {
+            status: code,
             head,
             body,
             keeps_client: asked.keep_alive,

@@ -104,10 +104,10 @@ fn is_of_one_hop(name: &[u8]) -> bool {
     NAMES.iter().any(|hop| name.eq_ignore_ascii_case(hop))
 }
 
-/// Where the trace begins here, what came of one was not valid.
+/// Where the trace begins here, what came of one was not valid; and what is sent takes the place of what came.
 fn is_of_another_trace(name: &[u8], trip: &Trip) -> bool {
-    trip.trace.begun.is_some()
-        && (name.eq_ignore_ascii_case(b"traceparent") || name.eq_ignore_ascii_case(b"tracestate"))
+    trip.trace.sent.is_some() && name.eq_ignore_ascii_case(b"traceparent")
+        || trip.trace.is_new && name.eq_ignore_ascii_case(b"tracestate")
 }
 
 fn put_own(request: &mut BytesMut, headers: &HeaderMap, trip: &Trip) {
@@ -117,8 +117,8 @@ fn put_own(request: &mut BytesMut, headers: &HeaderMap, trip: &Trip) {
         put(request, b"X-Forwarded-Host", host.as_bytes());
     }
     put(request, b"X-Request-Id", trip.trace.id.as_bytes());
-    if let Some(begun) = &trip.trace.begun {
-        put(request, b"traceparent", begun.as_bytes());
+    if let Some(sent) = &trip.trace.sent {
+        put(request, b"traceparent", sent.as_bytes());
     }
     if let Some(pass) = &trip.forward.pass {
         put(request, b"Vestibule-Pass", pass.token.as_bytes());

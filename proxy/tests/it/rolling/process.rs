@@ -67,12 +67,23 @@ impl Setup {
         edge
     }
 
+    /// An edge that listens, started with these environment variables.
+    pub(crate) async fn start_with(&self, variables: &[(&str, &str)]) -> Edge {
+        let mut edge = self.spawn_with(&self.config(), &[], variables);
+        edge.listens().await;
+        edge
+    }
+
     /// A process that may or may not come to listen.
     pub(crate) fn spawn(&self, config: &Path, flags: &[&str]) -> Edge {
+        self.spawn_with(config, flags, &[])
+    }
+
+    fn spawn_with(&self, config: &Path, flags: &[&str], variables: &[(&str, &str)]) -> Edge {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let report = self.folder.path().join(format!("report-{number}.json"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_vestibule"));
-        command.env_clear().arg("run").arg("--config").arg(config).arg("--report").arg(&report);
+        command.env_clear().envs(variables.iter().copied()).arg("run").arg("--config").arg(config).arg("--report").arg(&report);
         command.arg("--upgrade-socket").arg(self.socket()).args(flags);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
