@@ -1,6 +1,6 @@
 // Those who wait: each takes a place, opens the live socket and stays until the turn or the end of the run. All have to
 // be placed at once and again and again, no position may grow, no socket may be lost.
-import { arrive, enter, failures, join, leave, live, rate, seconds, summary, trends, visitor, waited } from './lib.js'
+import { arrive, enter, failures, join, leave, live, rate, seconds, summary, trends, visitor, waited, within } from './lib.js'
 import { Counter, Rate, Trend } from 'k6/metrics'
 
 const opened = new Trend('socket_open_duration', true)
@@ -28,10 +28,10 @@ export const options = {
     failures: ['rate<0.005'],
     sockets_lost: ['rate==0'],
     position_grew: ['rate==0'],
-    socket_open_duration: ['p(95)<500'],
-    first_place_duration: ['p(95)<2000'],
+    socket_open_duration: [within('p(95)', 500)],
+    first_place_duration: [within('p(95)', 2000)],
     // How much later than promised a place was told again. Places are told once a second: one may be missed by a hair.
-    update_late: ['p(95)<1000', 'p(99)<2000'],
+    update_late: [within('p(95)', 1000), within('p(99)', 2000)],
     socket_updates: ['count>0'],
     dropped_iterations: ['count<1'],
   },

@@ -2,10 +2,10 @@
 # The groups of ./scripts/test: what each runs, how long it may take, and how its results are counted.
 
 # shellcheck disable=SC2034 # scripts/test reads it
-all_groups=(lint deploy core store edge backend crowd demo e2e load monitoring faults)
-# Only when asked for: two releases on one store, of which one has to be built first.
+all_groups=(lint deploy core store edge backend crowd demo e2e load monitoring)
+# Only when asked for: what breaks a whole fleet wants a machine for itself; of two releases one has to be built first.
 # shellcheck disable=SC2034 # scripts/test reads it
-more_groups=(skew)
+more_groups=(faults skew)
 
 # On two cores, from a clean clone. Together under the half hour that continuous integration allows.
 declare -A budget_minutes=([build]=8 [lint]=6 [deploy]=2 [core]=4 [store]=3 [edge]=4 [backend]=5 [crowd]=2 [demo]=4 [e2e]=5 [load]=3 [monitoring]=2 [faults]=12 [skew]=25)
@@ -80,7 +80,10 @@ group_build() {
 
 group_lint() { scripts/lint; }
 group_deploy() { scripts/lib/deploy-test; }
-group_core() { run_tests_of room; }
+group_core() {
+    run_tests_of room
+    run_tests_of traces
+}
 group_store() { run_tests_of store; }
 # Its tests mostly wait for clocks.
 group_edge() { RUST_TEST_THREADS=8 run_tests_of vestibule; }
@@ -88,6 +91,7 @@ group_backend() { run_tests_of box-office; }
 group_crowd() {
     run_tests_of crowd
     run_tests_of faults
+    run_tests_of edge-bench
 }
 group_demo() { scripts/lib/demo-test; }
 group_e2e() { proxy/e2e/run; }

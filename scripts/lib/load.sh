@@ -51,10 +51,12 @@ start_stack() {
 
 # shellcheck disable=SC2154 # scripts/load, processes.sh and packages.sh set them
 run_k6() {
+    local slack=1
     k6_code=0
+    "$small" && slack=5
     export RATE=$rate SUMMARY=$process_logs/summary.json
     say "k6: $suite, $seconds s${SITES:+ against $SITES}"
-    start_attached k6 env RATE="$rate" SECONDS="$seconds" "$k6" run --quiet --no-usage-report \
+    start_attached k6 env RATE="$rate" SECONDS="$seconds" SLACK="$slack" "$k6" run --quiet --no-usage-report \
         --out "csv=$process_logs/samples.csv" "$root/k6/$suite.js"
     on_exit stop k6 INT
     await_end_of k6 || k6_code=$?
