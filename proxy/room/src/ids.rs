@@ -31,7 +31,7 @@ macro_rules! id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                f.write_str(Hex::of(&self.0).as_str())
             }
         }
 
@@ -51,7 +51,7 @@ macro_rules! id {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+                serializer.serialize_str(Hex::of(&self.0).as_str())
             }
         }
 
@@ -79,6 +79,29 @@ id! {
 id! {
     /// One life of a store: a store that lost its data starts another.
     Incarnation
+}
+
+/// The text of an identifier, made at once: each forwarded request and each token carries some.
+struct Hex([u8; 24]);
+
+impl Hex {
+    fn of(bytes: &[u8; 12]) -> Self {
+        let mut text = [0; 24];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 0xf)]);
+        }
+        Self(text)
+    }
+
+    fn as_str(&self) -> &str {
+        // Digits are ASCII.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+/// The digit of a `nibble` below 16.
+const fn digit(nibble: u8) -> u8 {
+    nibble + if nibble < 10 { b'0' } else { b'a' - 10 }
 }
 
 fn parse_hex(text: &str) -> Result<[u8; 12], IdError> {
@@ -155,6 +178,17 @@ mod tests {
         let high = VisitorId::from_random([0xa0; 12]);
         assert_eq!(low.to_string().parse(), Ok(low));
         assert!(low < high && low.to_string() < high.to_string());
+    }
+
+    #[test]
+    fn an_id_is_written_byte_by_byte_in_lowercase_hexadecimal() {
+        for start in (0..=u8::MAX).step_by(12) {
+            let bytes = std::array::from_fn(|index| start.wrapping_add(index as u8));
+            let expected = bytes.map(|byte| format!("{byte:02x}")).concat();
+            let id = VisitorId::from_random(bytes);
+            assert_eq!(id.to_string(), expected);
+            assert_eq!(serde_json::to_string(&id).unwrap(), format!("\"{expected}\""));
+        }
     }
 
     #[test]

@@ -53,6 +53,46 @@ fn a_ticket_and_a_pass_read_back_as_they_were_signed() {
     assert_eq!(ring.pass(&ring.sign_pass(&pass()), NOW), Ok(pass()));
 }
 
+/// Claims with their audience by another hand: serde's own flattening.
+fn with_audience(aud: &'static str, claims: impl serde::Serialize) -> impl serde::Serialize {
+    #[derive(serde::Serialize)]
+    struct WithAudience<C> {
+        aud: &'static str,
+        #[serde(flatten)]
+        claims: C,
+    }
+    WithAudience { aud, claims }
+}
+
+/// Header and claims of a token, as text.
+fn parts(token: &str) -> [String; 2] {
+    let mut parts = token.split('.').map(|part| room::token::secret_from_text(part).unwrap());
+    [(); 2].map(|()| String::from_utf8(parts.next().unwrap()).unwrap())
+}
+
+#[test]
+fn a_token_of_any_shape_is_to_the_byte_what_the_jwt_library_makes_of_it() {
+    let ring = ring();
+    let tickets = [
+        ticket(),
+        Ticket { head_start_micros: 30_000_000, ..ticket() },
+        ticket().confirmed(NOW),
+        Ticket { head_start_micros: u64::MAX, stamp: Micros(0), ..ticket().confirmed(NOW) },
+    ];
+    let secret = jsonwebtoken::EncodingKey::from_secret(&[1; 32]);
+    let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
+    (header.typ, header.kid) = (Some("vestibule-ticket+jwt".into()), Some("t1".into()));
+    for ticket in tickets {
+        let claims = with_audience("vestibule-ticket", &ticket);
+        assert_eq!(ring.sign_ticket(&ticket), jsonwebtoken::encode(&header, &claims, &secret).unwrap());
+    }
+    for pass in [pass(), Pass { granted_secs: Some(1_767_226_200), ..pass() }] {
+        let header = r#"{"typ":"vestibule-pass+jwt","alg":"EdDSA","kid":"p1"}"#;
+        let claims = serde_json::to_string(&with_audience("vestibule-pass", &pass)).unwrap();
+        assert_eq!(parts(&ring.sign_pass(&pass)), [header.to_owned(), claims]);
+    }
+}
+
 #[test]
 fn a_token_of_one_kind_is_never_one_of_the_other() {
     let ring = ring();

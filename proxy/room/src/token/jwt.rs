@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -46,9 +48,12 @@ impl Verifier {
 }
 
 pub(super) struct Signer {
-    pub(super) header: Header,
     pub(super) key: EncodingKey,
-    pub(super) kind: Kind,
+    algorithm: Algorithm,
+    /// The header in base64url with the dot behind it: the same for every token of a key.
+    head: String,
+    /// The JSON of the claims before those of the token.
+    audience: String,
 }
 
 impl Signer {
@@ -56,12 +61,7 @@ impl Signer {
         let signs = |key: &&Key| key.kind == kind && key.use_ == Use::Sign;
         let mut signers = keys.iter().filter(signs);
         match (signers.next(), signers.count()) {
-            (Some(key), 0) => {
-                let mut header = Header::new(algorithm(key.alg));
-                header.typ = Some(kind.typ().into());
-                header.kid = Some(key.kid.clone());
-                Ok(Self { header, key: encoding_key(key)?, kind })
-            }
+            (Some(key), 0) => Self::of(key),
             (first, others) => {
                 let name = if kind == Kind::Ticket { "ticket" } else { "pass" };
                 Err(KeyError::Signers(name, usize::from(first.is_some()) + others))
@@ -69,17 +69,43 @@ impl Signer {
         }
     }
 
+    fn of(key: &Key) -> Result<Self, KeyError> {
+        let algorithm = algorithm(key.alg);
+        let mut header = Header::new(algorithm);
+        header.typ = Some(key.kind.typ().into());
+        header.kid = Some(key.kid.clone());
+        // Text of our own always serialises. A token without its header is valid nowhere.
+        let header = serde_json::to_vec(&header).unwrap_or_default();
+        let head = format!("{}.", URL_SAFE_NO_PAD.encode(header));
+        let audience = format!(r#"{{"aud":"{}""#, key.kind.audience());
+        Ok(Self { key: encoding_key(key)?, algorithm, head, audience })
+    }
+
+    /// `claims` is a struct with at least one field and without `aud`, which is put before its own.
     pub(super) fn sign<C: Serialize>(&self, claims: &C) -> String {
-        let claims = WithAudience { aud: self.kind.audience(), claims };
         // Fails only for keys of another family or maps with non-text keys: both are excluded by construction. An
         // empty token is valid nowhere, so even then nobody gets in.
-        jsonwebtoken::encode(&self.header, &claims, &self.key).unwrap_or_default()
+        self.try_sign(claims).unwrap_or_default()
     }
-}
 
-#[derive(Serialize)]
-struct WithAudience<'a, C> {
-    aud: &'static str,
-    #[serde(flatten)]
-    claims: &'a C,
+    fn try_sign<C: Serialize>(&self, claims: &C) -> jsonwebtoken::errors::Result<String> {
+        let mut token = String::with_capacity(MAX_TOKEN_BYTES);
+        token.push_str(&self.head);
+        URL_SAFE_NO_PAD.encode_string(self.json(claims)?, &mut token);
+        let signature = jsonwebtoken::crypto::sign(token.as_bytes(), &self.key, self.algorithm)?;
+        token.push('.');
+        token.push_str(&signature);
+        Ok(token)
+    }
+
+    /// The audience and the claims as one object, without serde's buffer between the two.
+    fn json<C: Serialize>(&self, claims: &C) -> serde_json::Result<Vec<u8>> {
+        let mut json = Vec::with_capacity(MAX_TOKEN_BYTES);
+        json.extend_from_slice(self.audience.as_bytes());
+        serde_json::to_writer(&mut json, claims)?;
+        if let Some(brace) = json.get_mut(self.audience.len()) {
+            *brace = b',';
+        }
+        Ok(json)
+    }
 }
