@@ -76,7 +76,7 @@ fn short(symbol: &str) -> String {
 /// the standard library.
 fn blamed(frames: &[&str]) -> String {
     for frame in frames {
-        if let Some(call) = frame.strip_prefix("__x64_sys_").or_else(|| frame.strip_prefix("__arm64_sys_")) {
+        if let Some(call) = system_call(frame) {
             return format!("kernel: {call}");
         }
         if frame.contains("rjem") || matches!(*frame, "malloc" | "free" | "realloc" | "calloc") {
@@ -89,6 +89,15 @@ fn blamed(frames: &[&str]) -> String {
     // A program in C: what was on the core.
     let known = frames.iter().find(|frame| !frame.starts_with('['));
     known.map_or_else(|| String::from("unknown"), |frame| short(frame))
+}
+
+/// The entries of the kernel, and what some of them end in by a jump, which leaves no frame of the entry.
+fn system_call(frame: &str) -> Option<&str> {
+    let entry =
+        ["__x64_sys_", "__arm64_sys_", "ksys_"].into_iter().find_map(|prefix| frame.strip_prefix(prefix));
+    entry.or_else(|| {
+        matches!(frame, "do_writev" | "do_readv" | "do_epoll_wait").then(|| frame.trim_start_matches("do_"))
+    })
 }
 
 /// The crate and modules of a Rust function that is not of the standard library: `http::header::map`.
