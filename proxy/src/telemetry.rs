@@ -54,9 +54,16 @@ fn targets(level: &str) -> Targets {
     let quiet = asked.default_level().unwrap_or(tracing::level_filters::LevelFilter::OFF);
     let quiet = quiet.min(tracing::level_filters::LevelFilter::WARN);
     let named: Vec<_> = asked.iter().map(|(target, level)| (target.to_owned(), level)).collect();
-    let noisy = ["pingora_core", "pingora_proxy", "hyper_util", "redis"].map(|target| (target, quiet));
-    asked.with_targets(noisy).with_targets(named)
+    let noisy =
+        ["pingora_core", "pingora_proxy", "hyper_util", "redis", BELOW_IDLE].map(|target| (target, quiet));
+    asked.with_targets(noisy).with_target(IDLE, tracing::level_filters::LevelFilter::OFF).with_targets(named)
 }
+
+/// Says of each idle connection that was found closed that it was, as an error: hundreds at once when an origin
+/// restarts. The edge dials anew, and a dial that fails is told by the edge itself.
+const IDLE: &str = "pingora_core::connectors";
+/// The modules below it.
+const BELOW_IDLE: &str = "pingora_core::connectors::";
 
 /// An address as it may be logged: its network of 24 bits, or 48 for IPv6.
 pub fn cut(address: IpAddr) -> IpAddr {
@@ -240,6 +247,22 @@ mod tests {
         assert_eq!(lines.len(), 1);
         assert_eq!(lines[0]["msg"], "heard");
         assert!(logged("off", || tracing::error!("nothing")).is_empty());
+    }
+
+    #[test]
+    fn idle_connections_that_an_origin_closed_are_no_errors_unless_asked_for() {
+        let restarts = || {
+            tracing::error!(target: "pingora_core::connectors", "failed to acquire reusable stream");
+            tracing::error!(target: "pingora_core::connectors::l4", "below");
+            tracing::error!(target: "pingora_core::protocols", "beside");
+        };
+        let said = |level| -> Vec<Value> {
+            logged(level, restarts).into_iter().map(|line| line["msg"].clone()).collect()
+        };
+        assert_eq!(said("info"), ["below", "beside"]);
+        assert_eq!(said("debug"), ["below", "beside"]);
+        let all = ["failed to acquire reusable stream", "below", "beside"];
+        assert_eq!(said("info,pingora_core::connectors=error"), all);
     }
 
     #[test]
