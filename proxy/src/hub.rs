@@ -8,8 +8,8 @@ mod calendar;
 mod part;
 mod pulse;
 pub mod pump;
+mod recent;
 mod sheet;
-mod turns;
 mod waiter;
 
 use std::hash::{BuildHasher as _, RandomState};
@@ -188,6 +188,9 @@ impl Hub {
         }
         for &visitor in &event.lapsed {
             self.forget(visitor, Who::Expired, view);
+        }
+        for &visitor in &event.absent {
+            self.part(visitor).departures.note(visitor, event.head.seq, (), view.now);
         }
         if event.ruler.is_some() {
             self.rouse(|part| part.begin_round(view.now));

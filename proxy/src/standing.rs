@@ -51,6 +51,10 @@ pub struct Shown {
     pub first: Option<u64>,
 }
 
+/// Without an estimate the next update is due between these: in the first hundred places, and far behind.
+const STILL_LEAST_SECS: u64 = 2;
+const STILL_MOST_SECS: u64 = 30;
+
 /// What those who wait are told while the store is away, if the operator says nothing.
 pub const STANDS_STILL: &str = "The queue stands still for a moment. Your place is kept.";
 
@@ -77,15 +81,37 @@ pub fn facts(view: &View<'_>, who: Who, shown: &mut Shown) -> Facts {
         }
         _ => None,
     };
+    let next_update_seconds = match (estimate, ahead) {
+        (Some(estimate), Some(ahead)) => next_update_secs(estimate.p50_seconds, ahead),
+        _ => still_secs(view, who, ahead),
+    };
     let progress = |(first, at): (u64, u64)| first.saturating_sub(at) as f64 / first.max(1) as f64;
     Facts {
         state: state(who, phase, closed, position.is_some()),
         position,
         estimate,
         progress: shown.first.zip(position).map(progress),
-        next_update_seconds: estimate
-            .map_or(2, |estimate| next_update_secs(estimate.p50_seconds, ahead.unwrap_or(0))),
+        next_update_seconds,
     }
+}
+
+/// How long after a standing without an estimate the next is due. For the line that stands still, 2 % of the people
+/// ahead taken as seconds: what makes it move again is told at once, and until then there is little to tell, to many.
+/// The opening is nobody's news: who is early looks again when it has come. Who only asks sleeps through no turn.
+fn still_secs(view: &View<'_>, who: Who, ahead: Option<u64>) -> u32 {
+    let View { rules, known, away, now, .. } = *view;
+    let stands = away
+        || rules.schedule.phase(now) != Phase::Open
+        || known.is_some_and(|known| known.control.paused.is_some());
+    if !stands || !matches!(who, Who::InLine { .. }) {
+        return STILL_LEAST_SECS as u32;
+    }
+    // Whose place is not known is behind all others; an edge that knows of no line supposes a long one.
+    let ahead = ahead.unwrap_or_else(|| known.map_or(u64::MAX, |known| known.waiting));
+    let most = STILL_MOST_SECS.min(rules.claim_window.as_secs() / 2).max(STILL_LEAST_SECS);
+    let secs = (ahead / 50).clamp(STILL_LEAST_SECS, most) as u32;
+    let opening = rules.schedule.opens_at.filter(|&at| at > now);
+    opening.map_or(secs, |at| secs.min(at.since(now).as_secs_f64().ceil() as u32))
 }
 
 /// Composes what a visitor is told.

@@ -16,8 +16,8 @@ use crate::standing::{Shown, Who};
 
 use super::calendar::Calendar;
 use super::pulse::Pulse;
+use super::recent::Recent;
 use super::sheet::Sheet;
-use super::turns::RecentTurns;
 use super::waiter::{AWAY_AT_LEAST, Waiter, soon};
 use super::{NORMAL, Said, Swept, View};
 
@@ -27,8 +27,12 @@ const AFTER_TURN: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Part {
     pub(super) waiters: HashMap<VisitorId, Box<Waiter>>,
-    pub(super) turns: RecentTurns,
-    /// Whom the store has not heard of: it was away when they came.
+    /// Turns heard of lately, with their deadlines.
+    pub(super) turns: Recent<Micros>,
+    /// Who was taken for absent lately.
+    pub(super) departures: Recent<()>,
+    /// Whom the store has not heard of since: it was away when they came, or its answer is from before it took them for
+    /// absent.
     pub(super) unheard: HashSet<VisitorId>,
     /// When to look whether somebody with a screen is to be told the place again.
     updates: Calendar,
@@ -44,7 +48,8 @@ impl Default for Part {
     fn default() -> Self {
         Self {
             waiters: HashMap::new(),
-            turns: RecentTurns::default(),
+            turns: Recent::default(),
+            departures: Recent::default(),
             unheard: HashSet::new(),
             updates: Calendar::default(),
             absences: Calendar::default(),
@@ -57,8 +62,11 @@ impl Default for Part {
 
 impl Part {
     pub(super) fn keep(&mut self, arrival: Arrival, stamp: Micros, said: Said<'_>, now: Micros) {
-        self.unheard.remove(&arrival.visitor);
-        let Some(who) = self.stands(&arrival, stamp, said) else { return };
+        let Some(who) = self.stands(&arrival, stamp, said) else {
+            self.unheard.remove(&arrival.visitor);
+            return;
+        };
+        self.note_heard(arrival.visitor, said.number);
         let waiter = self.admit(arrival, stamp, who, now);
         waiter.arrival = arrival;
         (waiter.seen, waiter.presented) = (now, now);
@@ -67,6 +75,16 @@ impl Part {
         if is_news {
             waiter.tell_anyway();
             self.note_update(arrival.visitor, now);
+        }
+    }
+
+    /// The store has heard of a visitor, at the event of this number. If the place was given up since, the answer says
+    /// nothing any more: the ticket is presented again.
+    fn note_heard(&mut self, visitor: VisitorId, number: u64) {
+        if self.departures.after(visitor, number).is_some() {
+            self.unheard.insert(visitor);
+        } else {
+            self.unheard.remove(&visitor);
         }
     }
 
@@ -119,13 +137,12 @@ impl Part {
 
     /// Takes in where a visitor stands, and tells it if that is news.
     pub(super) fn restate(&mut self, visitor: VisitorId, said: Said<'_>, view: View<'_>) {
-        self.unheard.remove(&visitor);
         let Some(waiter) = self.waiters.get(&visitor) else { return };
-        let Some(who) = self.stands(&waiter.arrival, waiter.stamp, said).filter(|who| *who != waiter.who)
-        else {
-            return;
-        };
-        if let Some(waiter) = self.waiters.get_mut(&visitor) {
+        let who = self.stands(&waiter.arrival, waiter.stamp, said);
+        self.note_heard(visitor, said.number);
+        if let Some(waiter) = self.waiters.get_mut(&visitor)
+            && let Some(who) = who.filter(|who| *who != waiter.who)
+        {
             waiter.who = who;
             self.post(visitor, view);
         }
@@ -217,8 +234,8 @@ impl Part {
             let is_away = !matches!(waiter.who, Who::Turn { .. });
             waiter.screens().for_each(|screen| screen.close(NORMAL));
             self.waiters.remove(&visitor);
+            self.unheard.remove(&visitor);
             if is_away {
-                self.unheard.remove(&visitor);
                 swept.away.push(visitor);
             }
         }

@@ -13,6 +13,8 @@ use room::rules::Draft;
 use super::*;
 use crate::mailbox::Mail;
 
+mod still;
+
 pub(super) const START: Micros = Micros(1_767_225_600_000_000);
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -67,6 +69,7 @@ struct Line {
     room: RoomName,
     rules: Rules,
     known: Known,
+    away: bool,
     now: Micros,
 }
 
@@ -75,14 +78,20 @@ impl Line {
         let now = START + Duration::from_secs(100);
         let rules = Rules::new(Draft { new_users_per_minute: 60, ..Draft::default() }).unwrap();
         let room = "e1".parse().unwrap();
-        Self { hub: Hub::of_parts(3), room, rules, known: known(waiting, now), now }
+        Self { hub: Hub::of_parts(3), room, rules, known: known(waiting, now), away: false, now }
     }
 
     fn view(&self) -> View<'_> {
-        View { room: &self.room, rules: &self.rules, known: Some(&self.known), away: false, now: self.now }
+        let away = self.away;
+        View { room: &self.room, rules: &self.rules, known: Some(&self.known), away, now: self.now }
     }
 
     fn keep(&self, place: u64, returning: bool) -> VisitorId {
+        self.keep_by(place, returning, 1)
+    }
+
+    /// By an answer of the store that was given after the event of this number.
+    fn keep_by(&self, place: u64, returning: bool, number: u64) -> VisitorId {
         let arrival = Arrival {
             visitor: visitor(place),
             ticket: TicketId::from_random([3; 12]),
@@ -92,9 +101,27 @@ impl Line {
             may_wait: true,
         };
         let arrived = Arrived::Waiting(Place { score: arrival.score, returning, new: true });
-        let said = Said { arrived: &arrived, number: 1, knows_all: true };
+        let said = Said { arrived: &arrived, number, knows_all: true };
         self.hub.keep(arrival, Micros(arrival.score), said, self.now);
         arrival.visitor
+    }
+
+    /// By an answer to the edge that presented the ticket by itself.
+    fn restate(&self, place: u64, number: u64) {
+        let arrived = Arrived::Waiting(Place { score: score(place), returning: false, new: true });
+        let said = Said { arrived: &arrived, number, knows_all: true };
+        self.hub.restate(visitor(place), said, self.view());
+    }
+
+    /// The event of this number says that somebody is taken for absent.
+    fn depart(&self, place: u64, number: u64) {
+        let head = Head { seq: number, ..self.known.head };
+        let event = Event { head, absent: vec![visitor(place)], ruler: None, ..self.event() };
+        self.hub.hear(&event, self.view());
+    }
+
+    fn unheard(&self) -> Vec<VisitorId> {
+        self.hub.unheard().iter().map(|arrival| arrival.visitor).collect()
     }
 
     /// Somebody at this place, from 0, with an open screen that has said where they are.
@@ -280,6 +307,35 @@ fn who_shows_a_place_that_the_line_has_passed_is_doubtful_now_and_then() {
     }
     assert_eq!(doubtful, [visitor(10); 2]);
     drop(screens);
+}
+
+#[test]
+fn a_place_that_was_given_up_since_the_store_answered_is_presented_again_until_it_says_so() {
+    let line = Line::of(10);
+    line.depart(1, 7);
+    for number in [8, 7] {
+        line.keep_by(1, false, number);
+        assert_eq!(line.unheard(), [], "an answer as new as the event is good");
+    }
+    line.keep_by(1, false, 6);
+    assert_eq!(line.unheard(), [visitor(1)]);
+    line.restate(1, 6);
+    assert_eq!(line.unheard(), [visitor(1)], "an older answer changes nothing");
+    line.restate(1, 8);
+    assert_eq!(line.unheard(), []);
+    line.keep_by(2, false, 6);
+    assert_eq!(line.unheard(), [], "nobody else is");
+}
+
+#[test]
+fn who_goes_for_good_after_a_crossed_departure_is_not_presented_again() {
+    let line = Line::of(10);
+    line.depart(1, 7);
+    line.keep_by(1, false, 6);
+    line.hub.forget(visitor(1), Who::Expired, line.view());
+    line.restate(1, 6);
+    assert_eq!(line.unheard(), []);
+    assert!(line.hub.parts.iter().all(|shared| shared.lock().unheard.is_empty()));
 }
 
 proptest! {

@@ -1,17 +1,17 @@
 //! An edge that is slow to speak, or hears nothing of the others.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use room::ids::{Incarnation, RoomName};
+use room::ids::{Incarnation, RoomName, VisitorId};
 use room::queue::{
     Arrival, Arrived, Change, Claim, Claimed, Control, Event, Leave, Renewal, Renewed, Report, Survey,
 };
 use store::memory::Memory;
 use store::{Answer, Call, Store, StoreError, TuneError};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, oneshot};
 use vestibule::hall::Reach;
 
 use super::{HEALED, MANY, Waiter};
@@ -36,6 +36,14 @@ struct Line {
     refuses: AtomicU32,
     read_back: AtomicU32,
     presented: AtomicU32,
+    /// Who asked to hold the next answer to somebody who comes.
+    holds: Mutex<Option<oneshot::Sender<Held>>>,
+}
+
+/// An answer that is held back until this is dropped.
+struct Held {
+    visitor: VisitorId,
+    hold: oneshot::Sender<()>,
 }
 
 impl Line {
@@ -49,7 +57,15 @@ impl Line {
             refuses: AtomicU32::default(),
             read_back: AtomicU32::default(),
             presented: AtomicU32::default(),
+            holds: Mutex::default(),
         })
+    }
+
+    /// Holds back the next answer to somebody who comes.
+    fn hold_next_answer(&self) -> oneshot::Receiver<Held> {
+        let (sender, held) = oneshot::channel();
+        *self.holds.lock().unwrap() = Some(sender);
+        held
     }
 
     fn through(&self) -> Result<&dyn Store, StoreError> {
@@ -65,7 +81,17 @@ fn refused() -> StoreError {
 impl Store for Line {
     async fn arrive(&self, call: Call<'_>, arrivals: &[Arrival]) -> Result<Answer<Vec<Arrived>>, StoreError> {
         self.presented.fetch_add(1, Ordering::Relaxed);
-        self.through()?.arrive(call, arrivals).await
+        let answer = self.through()?.arrive(call, arrivals).await;
+        let holder = self.holds.lock().unwrap().take();
+        if let Some(holder) = holder {
+            let (hold, released) = oneshot::channel();
+            assert!(
+                holder.send(Held { visitor: arrivals[0].visitor, hold }).is_ok(),
+                "somebody waits for it"
+            );
+            assert!(released.await.is_err(), "dropped, never sent");
+        }
+        answer
     }
 
     async fn admit(&self, call: Call<'_>) -> Result<Event, StoreError> {
@@ -146,6 +172,41 @@ async fn what_an_edge_missed_is_read_back_however_often_that_fails() {
     assert_eq!(line.refuses.load(Ordering::Relaxed), 0, "after three times in vain");
     waiter.screen.next_of("queue.turn").await;
     assert_eq!(waiter.visitor.visit("/in").await.shows(), "GET /in");
+}
+
+#[tokio::test]
+async fn who_is_taken_for_absent_in_the_moment_of_coming_keeps_the_place() {
+    let store: Arc<dyn Store> = Arc::new(Memory::default());
+    let line = Line::to(&store);
+    let edge = Site::over(Arc::clone(&line) as _, &format!("{ROOM}\n{MANY}")).await;
+    assert_eq!(edge.visitor().visit("/").await.shows(), "GET /");
+    let _first = Waiter::at(&edge).await;
+    let (mut visitor, answer) = (edge.visitor(), line.hold_next_answer());
+    let crossed = async {
+        let Held { visitor, hold } = soon("the answer", answer).await.unwrap();
+        assert_eq!(
+            edge.survey().await.waiting,
+            2,
+            "the store has the place, which the edge does not know yet"
+        );
+        let mut events = store.listen(&name());
+        edge.hall().link.leave(&[Leave::Absent(visitor)]).await.unwrap();
+        let departed = async {
+            loop {
+                let event = events.recv().await.unwrap();
+                if event.absent == [visitor] {
+                    return event.head.seq;
+                }
+            }
+        };
+        let departed = soon("the departure", departed).await;
+        // The tick after it shows the gap, and the next comes when that was read back.
+        until("it is heard", || edge.hall().known().unwrap().head.seq >= departed + 2).await;
+        assert_eq!(edge.counts().waiting, 1);
+        drop(hold);
+    };
+    tokio::join!(visitor.join(), crossed);
+    until("the place is there again", || edge.counts().waiting == 2).await;
 }
 
 #[tokio::test]
