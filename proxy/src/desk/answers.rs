@@ -11,6 +11,8 @@ use crate::request::{Answer, Head};
 
 /// The media type that adds the field names of hosted waiting rooms.
 const HOSTED_NAMES: &str = "application/vnd.waiting-room+json";
+/// Most standings are shorter, with a ticket in them too.
+const STANDING_BYTES: usize = 1024;
 
 pub fn json(status: StatusCode, value: &impl Serialize) -> Answer {
     typed(status, "application/json", value)
@@ -82,13 +84,8 @@ pub fn standing(head: &Head, status: StatusCode, code: Option<&str>, standing: &
         refresh_interval_seconds: u32,
     }
     #[derive(Serialize)]
-    struct Body<'a> {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        code: Option<&'a str>,
-        #[serde(flatten)]
-        standing: &'a Standing,
-        #[serde(flatten)]
-        hosted: Option<Hosted>,
+    struct Coded<'a> {
+        code: &'a str,
     }
     let hosted = wants_hosted_names(&head.headers).then(|| Hosted {
         in_waiting_room: true,
@@ -97,10 +94,29 @@ pub fn standing(head: &Head, status: StatusCode, code: Option<&str>, standing: &
         queue_is_full: code == Some("full"),
         refresh_interval_seconds: standing.next_update_seconds,
     });
+    let mut object = Vec::with_capacity(STANDING_BYTES);
+    if let Some(code) = code {
+        add_fields(&mut object, &Coded { code });
+    }
+    add_fields(&mut object, standing);
+    if let Some(hosted) = &hosted {
+        add_fields(&mut object, hosted);
+    }
     let kind = if hosted.is_some() { HOSTED_NAMES } else { "application/json" };
-    let mut answer = typed(status, kind, &Body { code, standing, hosted });
+    let mut answer = Answer { status, headers: headers_of(kind), body: object.into() };
     answer.headers.push((header::VARY, HeaderValue::from_static("Accept, Accept-Encoding, Cookie")));
     answer
+}
+
+/// Adds the fields of a struct to a JSON object, or begins one: what serde's `flatten` gives, at the price of a plain
+/// struct. It is what a crowd without browsers asks for.
+fn add_fields(object: &mut Vec<u8>, fields: &impl Serialize) {
+    let seam = object.pop().map(|_| object.len());
+    // Plain data of our own serialises.
+    let _ = serde_json::to_writer(&mut *object, fields);
+    if let Some(brace) = seam.and_then(|seam| object.get_mut(seam)) {
+        *brace = b',';
+    }
 }
 
 impl Answer {
@@ -178,6 +194,8 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use room::wire::{Estimate, State};
+
     use super::*;
 
     fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -185,6 +203,66 @@ mod tests {
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
             .collect()
+    }
+
+    #[test]
+    fn fields_are_added_as_serde_flattens_them() {
+        #[derive(Serialize)]
+        struct Coded {
+            code: &'static str,
+        }
+        #[derive(Serialize)]
+        struct Whole<'a> {
+            #[serde(flatten)]
+            coded: &'a Coded,
+            #[serde(flatten)]
+            standing: &'a Standing,
+            #[serde(flatten)]
+            again: &'a Coded,
+        }
+        let (coded, bare) = (Coded { code: "queued" }, bare());
+        let told = Standing {
+            position: Some(7),
+            estimate: Some(Estimate { p50_seconds: 5, p90_seconds: 9 }),
+            progress: Some(0.25),
+            message: Some("\"a,{}\"\n".into()),
+            ticket: Some("a.b.c".into()),
+            ..bare.clone()
+        };
+        for standing in [&bare, &told] {
+            let mut object = Vec::new();
+            add_fields(&mut object, standing);
+            assert_eq!(object, serde_json::to_vec(standing).unwrap());
+            let mut object = Vec::new();
+            add_fields(&mut object, &coded);
+            add_fields(&mut object, standing);
+            add_fields(&mut object, &coded);
+            assert_eq!(
+                object,
+                serde_json::to_vec(&Whole { coded: &coded, standing, again: &coded }).unwrap()
+            );
+        }
+    }
+
+    fn bare() -> Standing {
+        Standing {
+            room: "e1".parse().unwrap(),
+            state: State::Securing,
+            position: None,
+            ahead: None,
+            waiting: 0,
+            estimate: None,
+            progress: None,
+            rate_per_minute: 60,
+            paused: None,
+            message: None,
+            claim_expires_at: None,
+            opens_at: None,
+            close_reason: None,
+            next_update_seconds: 2,
+            ticket: None,
+            as_of: "2026-01-01T00:00:00.000Z".into(),
+        }
     }
 
     #[test]

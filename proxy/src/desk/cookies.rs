@@ -40,9 +40,8 @@ pub(super) fn set(
     secure: bool,
 ) -> Option<HeaderValue> {
     let (prefix, flag) = if secure { (SECURE_PREFIX, "; Secure") } else { ("", "") };
-    let stem = stem(kind);
-    let text =
-        format!("{prefix}{stem}{room}={token}; Path=/; HttpOnly; SameSite=Lax; Max-Age={max_age_secs}{flag}");
+    let (before, age) = ("; Path=/; HttpOnly; SameSite=Lax; Max-Age=", max_age_secs.to_string());
+    let text = [prefix, stem(kind), room.as_str(), "=", token, before, &age, flag].concat();
     let mut value = HeaderValue::try_from(text).ok()?;
     value.set_sensitive(true);
     Some(value)

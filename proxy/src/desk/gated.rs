@@ -106,7 +106,7 @@ impl Visit<'_> {
     fn keep_out(&self, verdict: &Verdict) -> Plan {
         Plan::Answer(match verdict {
             Verdict::Wait => self.wait_unconfirmed(&self.fresh_ticket()),
-            Verdict::Glance => self.waiting(&self.tell(Who::Unconfirmed), None, None),
+            Verdict::Glance => self.waiting(self.tell(Who::Unconfirmed), None, None),
             _ => self.closed(),
         })
     }
@@ -131,7 +131,7 @@ impl Visit<'_> {
             && let Err(wait) = self.charge_join()
         {
             let ticket = ticket.deferred(self.now, self.settings.rules.confirm_window);
-            return Plan::Answer(self.waiting(&self.tell(Who::Unconfirmed), Some(&ticket), Some(wait.0)));
+            return Plan::Answer(self.waiting(self.tell(Who::Unconfirmed), Some(&ticket), Some(wait.0)));
         }
         match self.present(ticket, true, true).await {
             Outcome::In(minted) => self.forward_minted(&minted, true),
@@ -146,16 +146,16 @@ impl Visit<'_> {
             Outcome::Waits { arrived: Arrived::Full, ticket, .. } => Plan::Answer(self.full(&ticket)),
             Outcome::Waits { arrived, ticket, changed } => {
                 let standing = self.told(&ticket, &arrived);
-                Plan::Answer(self.waiting(&standing, changed.then_some(&ticket), None))
+                Plan::Answer(self.waiting(standing, changed.then_some(&ticket), None))
             }
             Outcome::Soon { ticket, retry_at } => {
                 let standing = self.tell(Who::Turn { deadline: retry_at + self.settings.rules.claim_window });
                 let wait = retry_at.since(self.now);
-                Plan::Answer(self.waiting(&standing, Some(&ticket), Some(wait)))
+                Plan::Answer(self.waiting(standing, Some(&ticket), Some(wait)))
             }
             Outcome::Kept { ticket, changed } => {
                 let standing = self.told_kept(&ticket);
-                Plan::Answer(self.waiting(&standing, changed.then_some(&ticket), None))
+                Plan::Answer(self.waiting(standing, changed.then_some(&ticket), None))
             }
             Outcome::Unknown { ticket } => Plan::Answer(self.wait_unconfirmed(&ticket)),
         }
@@ -191,11 +191,11 @@ impl Visit<'_> {
 
     /// A stamped ticket and the page that is the same for everybody: nothing was stored.
     fn wait_unconfirmed(&self, ticket: &Ticket) -> Answer {
-        self.waiting(&self.tell(Who::Unconfirmed), Some(ticket), None)
+        self.waiting(self.tell(Who::Unconfirmed), Some(ticket), None)
     }
 
     /// The waiting page, or a standing for those who are no browser.
-    fn waiting(&self, standing: &Standing, ticket: Option<&Ticket>, retry: Option<Duration>) -> Answer {
+    fn waiting(&self, mut standing: Standing, ticket: Option<&Ticket>, retry: Option<Duration>) -> Answer {
         self.hall.metrics.request(Counted::Queued);
         let (cookie, token) = ticket.map_or((None, None), |ticket| {
             let (cookie, token) = self.ticket_cookie(ticket);
@@ -203,9 +203,8 @@ impl Visit<'_> {
         });
         let retry = retry.unwrap_or(Duration::from_secs(standing.next_update_seconds.into()));
         let answer = if is_navigation(self.head) {
-            self.page(self.settings.queueing_status_code, standing)
+            self.page(self.settings.queueing_status_code, &standing)
         } else {
-            let mut standing = standing.clone();
             standing.ticket = token.filter(|_| self.presented.by_header);
             answers::standing(self.head, StatusCode::SERVICE_UNAVAILABLE, Some("queued"), &standing)
         };

@@ -7,14 +7,16 @@ use bytes::Buf;
 use http::{Method, StatusCode};
 use pingora::protocols::Stream;
 use pingora::protocols::http::date::get_cached_date;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::digits::Digits;
 use super::within::within;
 use crate::request::Answer;
 
-/// Most heads are shorter.
-const HEAD_BYTES: usize = 1024;
+/// Most heads are shorter, with a small body too.
+const HEAD_BYTES: usize = 2048;
+/// Up to here a body is copied behind its head, which is cheaper than to have the kernel gather both.
+const SMALL_BODY_BYTES: usize = 4 * 1024;
 /// How much a client may still send to a connection that is being closed.
 const LINGER_BYTES: usize = 256 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
@@ -27,9 +29,14 @@ pub(super) async fn write(
     keep_alive: bool,
     patience: Duration,
 ) -> io::Result<()> {
-    let (head, body) = (head(answer, keep_alive), body(answer, method));
+    let (mut head, body) = (head(answer, keep_alive), body(answer, method));
     let written = async {
-        stream.write_all_buf(&mut Buf::chain(&head[..], body)).await?;
+        if body.len() > SMALL_BODY_BYTES {
+            stream.write_all_buf(&mut Buf::chain(&head[..], body)).await?;
+        } else {
+            head.extend_from_slice(body);
+            stream.write_all(&head).await?;
+        }
         stream.flush().await
     };
     within(patience, written).await?
@@ -76,7 +83,7 @@ fn has_length(status: StatusCode) -> bool {
 
 /// Closes a connection on which the client may still be sending. Closing at once would make the kernel reset it,
 /// and the reset could overtake the answer.
-pub(super) async fn close(mut stream: Stream) {
+pub(super) async fn close(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let drained = async {
         stream.shutdown().await?;
         // Not in the future, which is a part of that of every connection.

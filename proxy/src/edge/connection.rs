@@ -81,7 +81,17 @@ impl Connection {
                 Ok(None) => return self.part().await,
                 Err(refusal) => return self.refuse(refusal).await,
             };
-            match Box::pin(self.carry_out(raw)).await {
+            let (request, plan) = match self.decide(raw).await {
+                Ok(decided) => decided,
+                Err(refusal) => return self.refuse(refusal).await,
+            };
+            // Answers come in floods and are given right here; what forwarding needs is a future many times as large.
+            let next = match plan {
+                Plan::Answer(answer) => self.answer(&request, &answer).await.then_some(self),
+                Plan::Forward(forward) => Box::pin(self.forward(request, forward)).await,
+                Plan::Socket(plan) => Box::pin(self.socket(request.raw, plan)).await,
+            };
+            match next {
                 Some(connection) => self = connection,
                 None => return,
             }
@@ -154,47 +164,44 @@ impl Connection {
 
     /// Ends a connection between requests. A client that asks in this very moment learns that it was not heard, and
     /// not by a reset that could take an unread answer with it.
-    async fn part(self) {
+    async fn part(mut self) {
         if self.is_stopping() {
-            answer::close(self.stream).await;
+            answer::close(&mut self.stream).await;
         }
     }
 
-    async fn carry_out(mut self, raw: RawHead) -> Option<Self> {
+    /// What is to be done with a request, and the request as it is wanted for that.
+    async fn decide(&mut self, mut raw: RawHead) -> Result<(Request, Plan), Refusal> {
+        let began = Instant::now();
         let hops = Hops::read(&self.peer, self.tls, &raw.headers, &self.shared.trusted_proxies);
         let trace = Trace::of(&raw.headers);
-        let mut request = Request { raw, hops, trace, began: Instant::now() };
-        let body = match self.read_own_body(&mut request.raw).await {
-            Ok(body) => body,
-            Err(refusal) => {
-                self.refuse(refusal).await;
-                return None;
-            }
+        // Rare, and as a part of this future it would make all of them large.
+        let body = match self.own_length(&raw)? {
+            0 => BytesMut::new(),
+            length => Box::pin(self.read_own_body(&mut raw, length)).await?,
         };
+        let mut request = Request { raw, hops, trace, began };
         let head = request.head();
         let plan = match self.shared.decide.planned(&head, &body) {
             Planned::Now(plan) => plan,
             Planned::Later(plan) => plan.await,
         };
         request.raw.headers = head.headers;
-        match plan {
-            Plan::Answer(answer) => self.answer(&request, &answer).await,
-            Plan::Forward(forward) => self.forward(request, forward).await,
-            Plan::Socket(plan) => self.socket(&request.raw, plan).await,
-        }
+        Ok((request, plan))
     }
 
-    /// The body of a call to the edge itself; empty for everything else.
-    async fn read_own_body(&mut self, raw: &mut RawHead) -> Result<BytesMut, Refusal> {
+    /// How long the body of a call to the edge itself is; nothing for everything else.
+    fn own_length(&self, raw: &RawHead) -> Result<usize, Refusal> {
         let length = match raw.framing {
-            Framing::Length(0) => return Ok(BytesMut::new()),
-            _ if !self.shared.decide.is_reserved(&raw.path) => return Ok(BytesMut::new()),
+            Framing::Length(0) => return Ok(0),
+            _ if !self.shared.decide.is_reserved(&raw.path) => return Ok(0),
             Framing::Chunked => return Err(Refusal::LengthRequired),
             Framing::Length(length) => usize::try_from(length).unwrap_or(usize::MAX),
         };
-        if length > MAX_BODY_BYTES {
-            return Err(Refusal::BodyTooLarge);
-        }
+        if length > MAX_BODY_BYTES { Err(Refusal::BodyTooLarge) } else { Ok(length) }
+    }
+
+    async fn read_own_body(&mut self, raw: &mut RawHead, length: usize) -> Result<BytesMut, Refusal> {
         let deadline = Instant::now() + self.shared.limits.head;
         if raw.expects_continue && self.arrived.is_empty() {
             self.write_continue().await?;
@@ -215,7 +222,8 @@ impl Connection {
         if matches!(written, Ok(Ok(()))) { Ok(()) } else { Err(Refusal::SlowBody) }
     }
 
-    async fn answer(mut self, request: &Request, answer: &Answer) -> Option<Self> {
+    /// Whether the connection serves on.
+    async fn answer(&mut self, request: &Request, answer: &Answer) -> bool {
         let raw = &request.raw;
         // A body that was not read would be taken for the next request.
         let unread = raw.framing != Framing::Length(0);
@@ -225,21 +233,17 @@ impl Connection {
         let (verdict, took) = (verdict(answer.status), request.began.elapsed());
         metrics::edge().request_took(verdict, took);
         request.trace.answered_here(&raw.headers, &raw.method, (verdict, answer.status), took);
-        match (written, keep_alive) {
-            (Ok(()), true) => Some(self),
-            (Ok(()), false) => {
-                answer::close(self.stream).await;
-                None
-            }
-            (Err(_), _) => None,
+        if written.is_ok() && !keep_alive {
+            answer::close(&mut self.stream).await;
         }
+        written.is_ok() && keep_alive
     }
 
     async fn refuse(mut self, refusal: Refusal) {
         let (answer, patience) = (refusal.answer(), self.shared.limits.write);
         tracing::debug!(%refusal, "a request was refused");
         if answer::write(&mut self.stream, &answer, &Method::GET, false, patience).await.is_ok() {
-            answer::close(self.stream).await;
+            answer::close(&mut self.stream).await;
         }
     }
 
@@ -279,7 +283,7 @@ impl Connection {
         keep_alive.then_some(Self { shared, peer, tls, stream, arrived, permit, stop })
     }
 
-    async fn socket(self, raw: &RawHead, plan: SocketPlan) -> Option<Self> {
+    async fn socket(self, raw: RawHead, plan: SocketPlan) -> Option<Self> {
         let Some(Ok(handshake)) = raw.websocket.then(|| Handshake::read(&raw.headers)) else {
             self.refuse(Refusal::Handshake).await;
             return None;
