@@ -25,6 +25,8 @@ pub(crate) struct Line {
     sessions: BTreeSet<Stamp>,
     /// The least position that each was shown.
     shown: BTreeMap<Stamp, u64>,
+    /// How often each was told a place.
+    told: BTreeMap<Stamp, u64>,
     turn_budget: Budget,
     entry_budget: Budget,
 }
@@ -93,7 +95,7 @@ impl Line {
 
     pub(crate) fn standing(&mut self, house: &House, stamp: Stamp) -> Value {
         let ahead = self.waiting.range(..stamp).count() as u64;
-        let swing = u64::from(house.has(Fault::PositionsSwing) && (now().0 / 400_000).is_multiple_of(2));
+        let swing = if house.has(Fault::PositionsSwing) { self.swing(stamp) } else { 0 };
         let inflated = if house.has(Fault::InflatedPositions) { ahead / 10 + 1 } else { 0 };
         let (state, position) = match stamp {
             _ if self.sessions.contains(&stamp) => ("admitted", None),
@@ -113,6 +115,13 @@ impl Line {
             "claim_expires_at": self.turns.get(&stamp).map(|expires| expires.to_rfc3339()),
             "opens_at": null, "close_reason": null, "next_update_seconds": 1, "as_of": now().to_rfc3339(),
         })
+    }
+
+    /// By more than the line moves between two tellings, every other time.
+    fn swing(&mut self, stamp: Stamp) -> u64 {
+        let told = self.told.entry(stamp).or_default();
+        *told += 1;
+        if told.is_multiple_of(2) { 20 } else { 0 }
     }
 
     pub(crate) fn public(&self, settings: &Settings) -> Value {
