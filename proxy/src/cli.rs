@@ -284,7 +284,8 @@ fn run(args: RunArgs) -> Result<(), Failure> {
     let EndingArgs { linger, drain, upgrade, upgrade_socket } = args.ending;
     let options = RunOptions { linger, drain, upgrade, upgrade_socket };
     let runtime = runtime()?;
-    traces::install("vestibule", env!("CARGO_PKG_VERSION")).map_err(|error| Failure::Usage(error.to_string()))?;
+    traces::install("vestibule", env!("CARGO_PKG_VERSION"))
+        .map_err(|error| Failure::Usage(error.to_string()))?;
     let ended = runtime.block_on(async {
         let orders = orders(Some(SignalKind::quit()), None)?;
         serve::serve(SettingsSource::file(config), options, ready, orders).await.map_err(Failure::from)

@@ -19,8 +19,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-const EXIT_CODES: &str =
-    "Exit codes: 0 every invariant holds, 1 one is broken, 64 usage, 69 a target can't be reached, 70 a part was lost.";
+const EXIT_CODES: &str = "Exit codes: 0 every invariant holds, 1 one is broken, 64 usage, 69 a target can't be reached, 70 a part was lost.";
 
 #[derive(Debug, Subcommand)]
 pub enum Command {

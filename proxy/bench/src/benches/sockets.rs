@@ -84,7 +84,7 @@ impl Scale {
         let ends = self.waves.iter().enumerate().map(|(index, people)| {
             come += Duration::from_secs_f64(f64::from(*people) / f64::from(self.a_second));
             let rest = if index == last { self.stay } else { self.pause };
-            let settled = come + rest - Duration::from_secs(1);
+            let settled = (come + rest).saturating_sub(Duration::from_secs(1));
             come += rest;
             settled
         });
@@ -161,7 +161,7 @@ fn rows(scale: &Scale, seen: &Seen, empty: &watch::Reading, readings: &Readings)
     let on_cadence = seen.off_cadence.map_or(0.0, |off| share(seen.cadence_compared, off));
     rows.push(least("waiters always placed on their cadence", on_cadence, "%", 100.0));
     rows.extend(memory(scale, empty, readings));
-    let cpu = readings.cpu_us_per_push(scale.lasts() - scale.stay + Duration::from_secs(15));
+    let cpu = readings.cpu_us_per_push(scale.lasts().saturating_sub(scale.stay) + Duration::from_secs(15));
     rows.push(plain("edge CPU per push, ticks and all", cpu, "us"));
     let reader = herd.cpu_us_per_message.unwrap_or(f64::INFINITY);
     rows.push(most("crowd CPU per message", reader, "us", 3.0));

@@ -83,7 +83,14 @@ impl Setup {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let report = self.folder.path().join(format!("report-{number}.json"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_vestibule"));
-        command.env_clear().envs(variables.iter().copied()).arg("run").arg("--config").arg(config).arg("--report").arg(&report);
+        command
+            .env_clear()
+            .envs(variables.iter().copied())
+            .arg("run")
+            .arg("--config")
+            .arg(config)
+            .arg("--report")
+            .arg(&report);
         command.arg("--upgrade-socket").arg(self.socket()).args(flags);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));

@@ -33,7 +33,7 @@ pub(super) fn saturate(server: &Server, room: &str, length: Duration) -> Result<
     let joins = joins(server, room)?;
     let (began, own) = (Instant::now(), cpu_time(std::process::id()));
     let (count, cost) = server.costs(|| server.runtime.block_on(run(&joins, length)))?;
-    let (seconds, own) = (began.elapsed().as_secs_f64(), cpu_time(std::process::id()) - own);
+    let (seconds, own) = (began.elapsed().as_secs_f64(), cpu_time(std::process::id()).saturating_sub(own));
     let each = |micros: f64| micros / count.max(1) as f64;
     Ok(Busy {
         per_second: count as f64 / seconds,

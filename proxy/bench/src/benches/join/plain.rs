@@ -106,11 +106,11 @@ impl Plain {
 }
 
 fn command(words: &[&str]) -> Vec<u8> {
-    let mut command = format!("*{}\r\n", words.len());
+    let mut command = format!("*{}\r\n", words.len()).into_bytes();
     for word in words {
-        command.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+        command.extend(format!("${}\r\n{word}\r\n", word.len()).bytes());
     }
-    command.into_bytes()
+    command
 }
 
 /// Two numbers.

@@ -37,9 +37,11 @@ impl Ranks {
 
     fn ask(&mut self, people: Range<u64>, ranks: &mut Vec<u64>) -> io::Result<()> {
         let key = format!("*3\r\n$5\r\nZRANK\r\n${}\r\n{}\r\n$24\r\n", self.key.len(), self.key);
-        let commands: String =
-            people.clone().map(|number| format!("{key}{}\r\n", person(number).visitor)).collect();
-        self.connection.get_mut().write_all(commands.as_bytes())?;
+        let commands: Vec<u8> = people
+            .clone()
+            .flat_map(|number| format!("{key}{}\r\n", person(number).visitor).into_bytes())
+            .collect();
+        self.connection.get_mut().write_all(&commands)?;
         for _ in people {
             let mut line = String::new();
             self.connection.read_line(&mut line)?;
