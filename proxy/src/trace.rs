@@ -34,8 +34,8 @@ struct Told {
 impl Trace {
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut lines = headers.get_all("traceparent").iter();
-        match (lines.next().and_then(|line| trace_id(line.as_bytes())), lines.next()) {
-            (Some(id), None) => Self { id, is_new: false, sent: None, told: None },
+        match (lines.next().and_then(|line| Context::parse(line.as_bytes())), lines.next()) {
+            (Some(came), None) => Self { id: came.trace_id(), is_new: false, sent: None, told: None },
             _ => Self::begin(),
         }
     }
@@ -153,24 +153,6 @@ fn push_hex(text: &mut String, number: u64) {
     text.extend(digits.map(|half| char::from(if half < 10 { b'0' + half } else { b'a' + half - 10 })));
 }
 
-/// `00-<32 hex>-<16 hex>-<2 hex>`; later versions may append fields.
-fn trace_id(line: &[u8]) -> Option<String> {
-    let line = std::str::from_utf8(line).ok()?;
-    let mut fields = line.split('-');
-    let (version, id, span, flags) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
-    let known = hex(version, 2) && version != "ff" && (version != "00" || fields.next().is_none());
-    let valid = hex(id, 32) && hex(span, 16) && hex(flags, 2) && nonzero(id) && nonzero(span);
-    (known && valid).then(|| id.to_owned())
-}
-
-fn hex(text: &str, digits: usize) -> bool {
-    text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-fn nonzero(text: &str) -> bool {
-    text.bytes().any(|byte| byte != b'0')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,7 +190,7 @@ mod tests {
             let trace = of(&[line]);
             assert_ne!(trace.id, ID, "{line}");
             let begun = trace.sent.unwrap();
-            assert_eq!(trace_id(begun.as_bytes()), Some(trace.id), "{line}");
+            assert_eq!(Context::parse(begun.as_bytes()).map(Context::trace_id), Some(trace.id), "{line}");
         }
         let twice = format!("00-{ID}-00f067aa0ba902b7-01");
         assert_ne!(of(&[&twice, &twice]).id, ID);
