@@ -12,12 +12,11 @@ use tokio::net::TcpListener;
 use crate::support::edge::{ask, heals, production};
 use crate::support::fault_link::{FaultLink, Mode};
 use crate::support::fleets::{MASTER, Sentinels};
-use crate::support::servers::{RedisServer, until};
+use crate::support::servers::RedisServer;
 use crate::support::world::{call, caller, eventually, new_room, waiter};
 
 /// A promotion is followed within this.
 const FOLLOWED: Duration = Duration::from_secs(2);
-const FAILOVER: Duration = Duration::from_secs(40);
 
 fn leads(server: &RedisServer) -> bool {
     server.cli(&["ROLE"]).starts_with("master")
@@ -29,8 +28,8 @@ fn is_at(server: &RedisServer, key: &str) -> bool {
 }
 
 /// What the listener hears and what calls write is at the new primary, soon after it became that.
-async fn follows(fault: &str, store: &Redis, new: &RedisServer) {
-    until("the replica is promoted", FAILOVER, || leads(new));
+async fn follows(fault: &str, store: &Redis, fleet: &Sentinels, new: &RedisServer) {
+    fleet.until("the replica is promoted", || leads(new));
     let (room, rules) = (new_room(), Rules::default());
     let call = call(&room, &rules, caller(0, None));
     let began = Instant::now();
@@ -54,13 +53,12 @@ async fn a_promotion_is_followed_there_and_back() {
     let mut fleet = Sentinels::start();
     let store = production(fleet.options()).await;
     fleet.primary.kill();
-    follows("primary killed", &store, &fleet.replica).await;
-    // It comes back, is made a replica, and is promoted in its turn.
+    follows("primary killed", &store, &fleet, &fleet.replica).await;
+    // It comes back, follows, and is promoted in its turn.
     fleet.primary.restart();
-    until("the old primary is a replica", FAILOVER, || !leads(&fleet.primary));
-    fleet.wait_until_follows(&fleet.primary);
+    fleet.demote(&fleet.primary, &fleet.replica);
     fleet.replica.freeze();
-    follows("primary frozen", &store, &fleet.primary).await;
+    follows("primary frozen", &store, &fleet, &fleet.primary).await;
     fleet.replica.thaw();
 }
 
@@ -69,7 +67,7 @@ async fn an_ordered_failover_is_followed() {
     let fleet = Sentinels::start();
     let store = production(fleet.options()).await;
     fleet.fail_over();
-    follows("ordered failover", &store, &fleet.replica).await;
+    follows("ordered failover", &store, &fleet, &fleet.replica).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,9 +84,9 @@ async fn an_old_primary_that_goes_on_answering_is_left_for_the_new_one() {
     store.arrive(call, &[waiter(1)]).await.unwrap();
     // The sentinels can no longer talk to the primary; the edge can, and nothing tells it.
     fleet.primary.cli(&["ACL", "SETUSER", "default", "-@all", "+role"]);
-    until("the replica is promoted", FAILOVER, || leads(&fleet.replica));
+    fleet.until("the replica is promoted", || leads(&fleet.replica));
     assert!(leads(&fleet.primary), "two servers lead");
-    follows("two primaries", &store, &fleet.replica).await;
+    follows("two primaries", &store, &fleet, &fleet.replica).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,8 +124,7 @@ async fn sentinels_that_are_slow_or_gone_hold_up_nobody() {
 async fn a_sentinel_that_was_cut_off_leads_nobody_back() {
     let fleet = Sentinels::start();
     fleet.fail_over();
-    until("the replica is promoted", FAILOVER, || leads(&fleet.replica));
-    until("the old primary is a replica", FAILOVER, || !leads(&fleet.primary));
+    fleet.demote(&fleet.primary, &fleet.replica);
     // It answers first, with what was true before.
     let mut urls = vec![format!("redis://{}", stale_sentinel(fleet.primary.port()).await)];
     let mut links = Vec::new();

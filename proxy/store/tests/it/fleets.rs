@@ -12,7 +12,7 @@ use crate::support::fleets::{Cluster, Sentinels};
 use crate::support::servers::until;
 use crate::support::world::{TestClock, call, caller, connect, eventually, new_room, waiter};
 
-const FAILOVER: Duration = Duration::from_secs(40);
+const FAILOVER: Duration = Duration::from_secs(100);
 
 #[test]
 fn behind_sentinel_it_does_the_same_as_memory() {

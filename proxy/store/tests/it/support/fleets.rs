@@ -2,14 +2,17 @@
 
 use std::net::TcpListener;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use store::redis::{RedisOptions, Topology};
 
-use super::servers::{RedisServer, free_port, until};
+use super::servers::{LOOK_EVERY, RedisServer, free_port, until};
 
 /// How long servers may take to agree with each other.
 const AGREE: Duration = Duration::from_secs(30);
+/// How long sentinels may take to act: half a minute of doubt (TILT) after each pause of a busy machine comes on top of
+/// the few seconds that a failover takes.
+const DECIDED: Duration = Duration::from_secs(100);
 pub(crate) const MASTER: &str = "queue";
 
 /// A primary with a replica, watched by three sentinels.
@@ -35,7 +38,7 @@ impl Sentinels {
     }
 
     fn wait_until_all_know(&self) {
-        until("all sentinels know each other and the replica", AGREE, || {
+        self.until("all sentinels know each other and the replica", || {
             self.watchers.iter().all(|sentinel| {
                 let info = sentinel.cli(&["INFO", "sentinel"]);
                 info.contains("slaves=1") && info.contains("sentinels=3") && info.contains("status=ok")
@@ -49,8 +52,8 @@ impl Sentinels {
     }
 
     /// Waits until one of the two servers follows the other.
-    pub(crate) fn wait_until_follows(&self, server: &RedisServer) {
-        until("the other server follows", AGREE, || {
+    fn wait_until_follows(&self, server: &RedisServer) {
+        self.until("the other server follows", || {
             let info = server.cli(&["INFO", "replication"]);
             info.contains("role:slave") && info.contains("master_link_status:up")
         });
@@ -59,9 +62,35 @@ impl Sentinels {
 
     /// Has the sentinels change the roles of two healthy servers.
     pub(crate) fn fail_over(&self) {
-        until("a sentinel takes the order", AGREE, || {
+        self.until("a sentinel takes the order", || {
             self.watchers[0].cli(&["SENTINEL", "FAILOVER", MASTER]) == "OK"
         });
+    }
+
+    /// Has `old` follow `new`, as soon as all sentinels know that `new` leads. They would do it themselves, but only
+    /// after ten quiet seconds, or after forty when a busy machine made them doubt their clock (TILT).
+    pub(crate) fn demote(&self, old: &RedisServer, new: &RedisServer) {
+        let port = new.port().to_string();
+        self.until("all sentinels know the new primary", || {
+            let leads =
+                |sentinel: &RedisServer| sentinel.cli(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER]);
+            self.watchers.iter().all(|sentinel| leads(sentinel).ends_with(&port))
+        });
+        assert_eq!(old.cli(&["REPLICAOF", "127.0.0.1", &port]), "OK");
+        self.wait_until_follows(old);
+    }
+
+    /// Waits for what the sentinels decide; shows what they wrote when that does not come.
+    pub(crate) fn until(&self, what: &str, mut condition: impl FnMut() -> bool) {
+        let deadline = Instant::now() + DECIDED;
+        while !condition() {
+            assert!(Instant::now() < deadline, "waited {DECIDED:?} in vain: {what}\n{}", self.logs());
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    fn logs(&self) -> String {
+        self.watchers.iter().map(RedisServer::log).collect::<Vec<_>>().join("\n")
     }
 
     pub(crate) fn sentinels(&self) -> &[RedisServer] {

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 /// How long a server may take to answer for the first time.
 const START: Duration = Duration::from_secs(20);
 /// How often a condition is looked at while somebody waits for it.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Waits until `condition` holds; panics, with what was waited for, when it does not within `limit`.
 pub(crate) fn until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
@@ -140,12 +140,17 @@ impl RedisServer {
     }
 
     fn wait_ready(&self) {
-        let log = || std::fs::read_to_string(self.dir.path().join("redis.log")).unwrap_or_default();
         let deadline = Instant::now() + START;
         while self.ping().is_none() {
-            assert!(Instant::now() < deadline, "a Redis server did not start:\n{}", log());
+            assert!(Instant::now() < deadline, "a Redis server did not start:\n{}", self.log());
             std::thread::sleep(LOOK_EVERY);
         }
+    }
+
+    /// All that it wrote, with its port before it.
+    pub(crate) fn log(&self) -> String {
+        let written = std::fs::read_to_string(self.dir.path().join("redis.log")).unwrap_or_default();
+        format!("· port {}\n{written}", self.port)
     }
 
     fn ping(&self) -> Option<()> {
