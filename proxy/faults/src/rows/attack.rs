@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crowd::token;
 use hyper::{Method, StatusCode};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -266,12 +267,18 @@ async fn give_back(ports: &[u16], passes: &[Option<String>]) -> Result<(), Troub
     Ok(())
 }
 
-/// Shows every ticket at every edge, by both calls that could sell it a session again.
+/// Shows every ticket at every edge, by both calls that could sell it a session again. To join with a spent ticket gives
+/// the visitor another one, with a place behind all: that is given back, or its turn would be taken for the old one's.
 async fn replay(ports: &[u16], tickets: &[String]) -> Result<u64, Trouble> {
     let mut second = 0;
     for (number, ticket) in tickets.iter().enumerate() {
+        let spent = token::ticket(ticket).map(|spent| spent.id);
         for &port in ports {
-            call(Method::POST, port, "join", Some(ticket), number).await?;
+            let (_, body) = call(Method::POST, port, "join", Some(ticket), number).await?;
+            let told = text(&body, "ticket");
+            if let Some(other) = told.filter(|told| token::ticket(told).map(|told| told.id) != spent) {
+                call(Method::DELETE, port, "leave", Some(&other), number).await?;
+            }
             let (status, _) = call(Method::POST, port, "enter", Some(ticket), number).await?;
             second += u64::from(status == StatusCode::OK);
         }
