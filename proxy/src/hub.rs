@@ -151,7 +151,7 @@ impl Hub {
                 .waiters
                 .get(visitor)
                 .filter(|waiter| seen(waiter))
-                .map(|waiter| waiter.arrival)
+                .map(|waiter| waiter.remembered())
         };
         visitors.iter().filter_map(here).collect()
     }
@@ -248,7 +248,7 @@ impl Hub {
 
     /// Everybody's ticket, to be presented to a store that forgot.
     pub fn arrivals(&self) -> Vec<Arrival> {
-        in_order(self.gather(|part| part.waiters.values().map(|waiter| waiter.arrival).collect()))
+        in_order(self.gather(|part| part.waiters.values().map(|waiter| waiter.remembered()).collect()))
     }
 
     /// The turns that visitors here were told of, and that are not known to be over. Their deadlines say nothing: an

@@ -70,6 +70,7 @@ impl Waiting {
             confirmed_at: START,
             may_enter: false,
             may_wait: true,
+            here: true,
         };
         let arrived = Arrived::Waiting(Place { score: arrival.score, returning: false, new: true });
         let said = Said { arrived: &arrived, number: 1, knows_all: true };

@@ -72,6 +72,7 @@ fn arrival(number: u64) -> Arrival {
         confirmed_at: START,
         may_enter: false,
         may_wait: true,
+        here: true,
     }
 }
 

@@ -42,6 +42,9 @@ pub const MAX_ENDED_A_TICK: usize = 1000;
 pub const RETURNS_SHARE: u64 = 4;
 /// An edge that was not heard for this long does not keep places at the front.
 pub const SILENT_NODE: Duration = Duration::from_secs(10);
+/// An edge that was not heard for this long may hear nothing either: it tells nobody of a turn, nor takes the claim.
+/// Those that live speak every three seconds.
+pub const MUTE_NODE: Duration = Duration::from_secs(5);
 /// A slot stays taken this long after its pass expired: clocks differ, and requests take time.
 pub const SLOT_GRACE: Duration = Duration::from_secs(2);
 /// A given-back slot is free after this long: every edge has heard of it by then.
@@ -115,6 +118,9 @@ pub struct Arrival {
     pub may_enter: bool,
     /// May take a place in the line.
     pub may_wait: bool,
+    /// The caller sees the visitor at this moment. Else it only remembers them, and looks after them unless another
+    /// edge does.
+    pub here: bool,
 }
 
 /// Where a visitor stands after [`Queue::arrive`].

@@ -147,6 +147,7 @@ impl Visit<'_> {
             confirmed_at: ticket.confirmed_at.unwrap_or(self.now),
             may_enter,
             may_wait,
+            here: true,
         }
     }
 

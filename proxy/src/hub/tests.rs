@@ -99,6 +99,7 @@ impl Line {
             confirmed_at: START,
             may_enter: true,
             may_wait: true,
+            here: true,
         };
         let arrived = Arrived::Waiting(Place { score: arrival.score, returning, new: true });
         let said = Said { arrived: &arrived, number, knows_all: true };

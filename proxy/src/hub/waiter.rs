@@ -67,6 +67,11 @@ impl Waiter {
         }
     }
 
+    /// The ticket, as this edge presents it by itself.
+    pub(super) fn remembered(&self) -> Arrival {
+        Arrival { here: self.has_screens(), ..self.arrival }
+    }
+
     pub(super) fn screens(&self) -> impl Iterator<Item = &Mailbox> {
         self.screens.0.iter().flatten().map(Arc::as_ref)
     }

@@ -252,6 +252,7 @@ pub(super) fn person(number: u64) -> Arrival {
         confirmed_at: Micros(START),
         may_enter: false,
         may_wait: true,
+        here: true,
     }
 }
 

@@ -199,6 +199,7 @@ mod tests {
             confirmed_at: START,
             may_enter: false,
             may_wait: true,
+            here: true,
         }
     }
 

@@ -2,7 +2,7 @@ use crate::rules::Rules;
 use crate::time::Micros;
 
 use super::state::{Record, to_whole_second};
-use super::{Arrival, Arrived, Caller, Now, Place, Queue, Session, Turn};
+use super::{Arrival, Arrived, Caller, MUTE_NODE, Now, Place, Queue, Session, Turn};
 
 impl Queue {
     /// Presents tickets: join, refresh, another tab, another edge, return and recovery are this one call. Whoever
@@ -18,10 +18,7 @@ impl Queue {
     fn arrive_one(&mut self, rules: &Rules, caller: &Caller, arrival: &Arrival) -> Arrived {
         let Arrival { visitor, ticket, .. } = *arrival;
         if let Some(standing) = self.standing(arrival) {
-            if let Some(record) = self.records.get_mut(&visitor) {
-                record.node = caller.node;
-            }
-            return standing;
+            return self.look_after(rules, caller, arrival, standing);
         }
         if self.spent.contains(&ticket) {
             return Arrived::Spent;
@@ -56,6 +53,37 @@ impl Queue {
         }
         let place = |returning| move |score| Arrived::Waiting(Place { score, returning, new: false });
         self.line.score(visitor).map(place(false)).or_else(|| self.returns.score(visitor).map(place(true)))
+    }
+
+    /// The caller looks after the visitor from now on; one that only remembers them does so where no other edge is
+    /// left to. At an edge that fell silent the visitor could neither hear of a turn nor claim it: at the next one
+    /// there is a whole `claim_window` for it.
+    fn look_after(
+        &mut self,
+        rules: &Rules,
+        caller: &Caller,
+        arrival: &Arrival,
+        standing: Arrived,
+    ) -> Arrived {
+        let (clock, ticked) = (self.clock(), self.ticked);
+        let Some(record) = self.records.get_mut(&arrival.visitor).filter(|record| record.node != caller.node)
+        else {
+            return standing;
+        };
+        let heard = self.nodes.get(&record.node);
+        let is_mute = heard.is_none_or(|heard| ticked.since(*heard) > MUTE_NODE);
+        if !is_mute && !arrival.here {
+            return standing;
+        }
+        record.node = caller.node;
+        match standing {
+            Arrived::Turn(turn) if is_mute => {
+                let deadline = turn.deadline.max(clock + rules.claim_window);
+                self.turns.insert(arrival.visitor, deadline.0 - self.turn_shift);
+                Arrived::Turn(Turn { deadline })
+            }
+            standing => standing,
+        }
     }
 
     /// A place that the front passed, and a ticket that was confirmed, both longer ago than a return may take.

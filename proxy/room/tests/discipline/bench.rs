@@ -52,6 +52,15 @@ impl Bench {
     }
 
     pub(crate) fn present(&mut self, visitor: u32, ticket: u32, score: u64) -> Arrived {
+        self.show(visitor, ticket, score, true)
+    }
+
+    /// Presents the ticket of somebody whom the edge only remembers.
+    pub(crate) fn remember(&mut self, visitor: u32, ticket: u32, score: u64) -> Arrived {
+        self.show(visitor, ticket, score, false)
+    }
+
+    fn show(&mut self, visitor: u32, ticket: u32, score: u64, here: bool) -> Arrived {
         let arrival = Arrival {
             visitor: person(visitor),
             ticket: paper(ticket),
@@ -59,6 +68,7 @@ impl Bench {
             confirmed_at: Micros(score),
             may_enter: true,
             may_wait: true,
+            here,
         };
         self.queue.arrive(&self.rules, Now::at(self.now), &caller(self.node), &[arrival])[0]
     }

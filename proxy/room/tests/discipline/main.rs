@@ -7,6 +7,7 @@
 )]
 
 mod bench;
+mod edges;
 mod flaws;
 mod invariants;
 mod lives;

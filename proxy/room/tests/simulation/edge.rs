@@ -268,6 +268,13 @@ pub(crate) struct Waiter {
     pub(crate) screens: Vec<Screen>,
 }
 
+impl Waiter {
+    /// The ticket, as the edge presents it by itself.
+    fn remembered(&self) -> Arrival {
+        Arrival { here: !self.screens.is_empty(), ..self.arrival }
+    }
+}
+
 /// Those who wait at one edge (`proxy/src/hub.rs`).
 #[derive(Default)]
 pub(crate) struct Hub {
@@ -321,13 +328,13 @@ impl Hub {
     }
 
     pub(crate) fn arrivals(&self) -> Vec<Arrival> {
-        self.waiters.values().map(|waiter| waiter.arrival).collect()
+        self.waiters.values().map(Waiter::remembered).collect()
     }
 
     pub(crate) fn seen_here(&self, visitors: &[VisitorId], at: At) -> Vec<Arrival> {
         let waiters = visitors.iter().filter_map(|visitor| self.waiters.get(visitor));
         let seen = |waiter: &&Waiter| !waiter.screens.is_empty() || at - waiter.seen < AWAY;
-        waiters.filter(seen).map(|waiter| waiter.arrival).collect()
+        waiters.filter(seen).map(Waiter::remembered).collect()
     }
 
     /// Takes out those who are away, and turns that are long over.

@@ -1,8 +1,8 @@
 -- Presents tickets: `Queue::arrive`.
 --
 -- ARGV 24: 1 if they are of as many visitors, all of whom may wait; else 0.
--- ARGV 25: the tickets, WIDTH characters each: visitor (24), ticket (24), score and confirmed_at (16 digits each), may
---   enter, may wait (1 or 0 each).
+-- ARGV 25: the tickets, WIDTH characters each: visitor (24), ticket (24), here (1 or 0), score and confirmed_at (16
+--   digits each), may enter, may wait (1 or 0 each).
 -- Answers {letters, numbers}. A letter for each ticket, in order, and after it its numbers, if it has some:
 --   s session: ends, cap | e let in: ends, cap | t turn: deadline | n in the line, new, and r a return, new, both at the
 --   ticket's own score | w in the line: score | k a return: score | b busy | f full | x spent | v void.
@@ -10,9 +10,12 @@
 -- and two edges may present the same ticket at once.
 -- Refuses when memory is full (no allow-oom): it is what fills it.
 
-local WIDTH = 82
+local WIDTH = 83
 local IS_PLAIN = ARGV[ITEMS] == '1'
 local ITEM = ARGV[ITEMS + 1]
+
+-- An edge that was not heard for this long may hear nothing either.
+local MUTE_NODE = 5 * SECOND
 
 -- No tick comes while nobody waits.
 end_sessions()
@@ -96,11 +99,28 @@ local function look_at(others)
         return nil
     end
 
-    local function look_after(visitor)
-        local record = records.of[visitor]
-        if record and node_of(record) ~= node then
-            put_record(records, visitor, node .. sub(record, 25))
+    local mute = {}
+    local function is_mute(other)
+        if mute[other] == nil then
+            local heard = tonumber(call('ZSCORE', NODES, other))
+            mute[other] = not heard or room.ticked - heard > MUTE_NODE
         end
+        return mute[other]
+    end
+
+    -- The caller looks after the visitor from now on; one that only remembers them does so where no other edge is left
+    -- to. At an edge that fell silent the visitor could neither hear of a turn nor claim it: at the next one there is a
+    -- whole `claim_window` for it.
+    local function look_after(visitor, here, letter, one)
+        local record = records.of[visitor]
+        if not record or node_of(record) == node then return one end
+        local silent = is_mute(node_of(record))
+        if not silent and not here then return one end
+        put_record(records, visitor, node .. sub(record, 25))
+        if letter ~= 't' or not silent then return one end
+        local deadline = max(one, clock + rules.claim_window)
+        put(turns, visitor, deadline - room.shift)
+        return deadline
     end
 
     local function is_void(score, confirmed_at)
@@ -120,12 +140,9 @@ local function look_at(others)
         return 'e', ends, cap
     end
 
-    local function arrive(visitor, ticket, score, confirmed_at, may_enter, may_wait)
+    local function arrive(visitor, ticket, here, score, confirmed_at, may_enter, may_wait)
         local letter, one, two = stands(visitor)
-        if letter then
-            look_after(visitor)
-            return letter, one, two
-        end
+        if letter then return letter, look_after(visitor, here, letter, one), two end
         if spent.score[ticket] then return 'x' end
         if is_void(score, confirmed_at) then return 'v' end
         local ahead = line.size + returns.size
@@ -140,13 +157,15 @@ local function look_at(others)
 
     for _, i in ipairs(others) do
         local last = WIDTH * i
-        local letter, one, two = arrive(visitors[i], tickets[i], tonumber(score_of(i)),
-            tonumber(sub(ITEM, last - 17, last - 2)), sub(ITEM, last - 1, last - 1) == '1', sub(ITEM, last, last) == '1')
+        local letter, one, two = arrive(visitors[i], tickets[i], sub(ITEM, last - 34, last - 34) == '1',
+            tonumber(score_of(i)), tonumber(sub(ITEM, last - 17, last - 2)), sub(ITEM, last - 1, last - 1) == '1',
+            sub(ITEM, last, last) == '1')
         letters[i] = letter
         numbers[#numbers + 1] = one
         numbers[#numbers + 1] = two
     end
     flush(active)
+    flush(turns)
     flush(line)
     flush(returns)
     flush(spent)

@@ -18,7 +18,7 @@ const MOST_MICROS: u64 = 1 << 53;
 const WITNESS: usize = 5;
 
 /// Characters of an arrival.
-const ARRIVAL: usize = 82;
+const ARRIVAL: usize = 83;
 
 /// One run of a script.
 pub(super) struct Ask {
@@ -84,11 +84,11 @@ fn are_plain(arrivals: &[Arrival]) -> bool {
 /// One text of [`ARRIVAL`] characters each, which costs Redis less than six arguments each.
 fn pack(arrivals: &[Arrival]) -> String {
     let mut packed = String::with_capacity(arrivals.len() * ARRIVAL);
-    for Arrival { visitor, ticket, score, confirmed_at, may_enter, may_wait } in arrivals {
-        let (may_enter, may_wait) = (u8::from(*may_enter), u8::from(*may_wait));
+    for Arrival { visitor, ticket, score, confirmed_at, may_enter, may_wait, here } in arrivals {
+        let (here, may_enter, may_wait) = (u8::from(*here), u8::from(*may_enter), u8::from(*may_wait));
         // Writing to a string cannot fail.
         let _written =
-            write!(packed, "{visitor}{ticket}{score:016}{:016}{may_enter}{may_wait}", confirmed_at.0);
+            write!(packed, "{visitor}{ticket}{here}{score:016}{:016}{may_enter}{may_wait}", confirmed_at.0);
     }
     packed
 }

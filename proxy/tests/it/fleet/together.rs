@@ -120,6 +120,7 @@ fn leaver(fleet: &Fleet) -> Arrival {
         confirmed_at: stamp,
         may_enter: false,
         may_wait: true,
+        here: true,
     }
 }
 

@@ -31,6 +31,7 @@ impl World {
             confirmed_at: Micros(*person.confirmed_at.get_or_insert(clock)),
             may_enter: true,
             may_wait: true,
+            here: true,
         };
         let (doubles, node) = (person.temper.doubles, person.node);
         if doubles {

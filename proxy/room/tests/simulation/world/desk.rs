@@ -119,6 +119,7 @@ impl World {
             confirmed_at: ticket.confirmed_at.unwrap_or(now),
             may_enter: visit.wants == Wants::Page,
             may_wait,
+            here: true,
         };
         let visit = Visit { ticket: Some(ticket), ..visit };
         self.call(edge, Ask::Arrive(vec![arrival]), Then::Visit(Box::new(visit)));
@@ -255,6 +256,7 @@ impl World {
             confirmed_at: ticket.confirmed_at.unwrap_or(ticket.stamp),
             may_enter: false,
             may_wait: true,
+            here: true,
         };
         // As one who stands nowhere yet, so that a turn is told to this screen.
         let nowhere = Stands::InLine { score: 0, returning: false };

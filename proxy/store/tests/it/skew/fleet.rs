@@ -41,6 +41,7 @@ impl Person {
             confirmed_at: self.stamp,
             may_enter: true,
             may_wait: true,
+            here: true,
         }
     }
 }

@@ -286,14 +286,16 @@ fn person() -> impl Strategy<Value = (VisitorId, TicketId)> {
 
 fn arrival() -> impl Strategy<Value = Arrival> {
     let span = 60_000_000_u64;
-    (person(), 0..span, 0..span, any::<bool>(), prop::bool::weighted(0.9)).prop_map(
-        |((visitor, ticket), score, confirmed, may_enter, may_wait)| Arrival {
+    let (may_wait, here) = (prop::bool::weighted(0.9), prop::bool::weighted(0.8));
+    (person(), 0..span, 0..span, any::<bool>(), may_wait, here).prop_map(
+        |((visitor, ticket), score, confirmed, may_enter, may_wait, here)| Arrival {
             visitor,
             ticket,
             score: START.0 + score,
             confirmed_at: Micros(START.0 + confirmed),
             may_enter,
             may_wait,
+            here,
         },
     )
 }

@@ -97,6 +97,7 @@ pub(crate) fn waiter(number: u32) -> Arrival {
         confirmed_at: START,
         may_enter: false,
         may_wait: true,
+        here: true,
     }
 }
 
