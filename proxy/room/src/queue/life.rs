@@ -72,7 +72,8 @@ impl Life {
         }
     }
 
-    /// Who speaks first after an outage knows nothing: the store may be an older copy, and others have to say so.
+    /// Who speaks first after an outage knows nothing of this life: the store may be an older copy, and others have to
+    /// say so.
     pub(super) fn doubt(&mut self, until: Micros) {
         self.settling_until = self.settling_until.max(until);
     }
@@ -172,7 +173,9 @@ impl Queue {
         {
             *reported = true;
             if self.life.roll.values().all(|reported| *reported) {
-                self.life.settling_until = self.life.settling_until.min(self.clock());
+                // After an outage the reports may be those of a copy, which somebody has still to find out.
+                let soonest = self.clock().max(self.ends_held.1);
+                self.life.settling_until = self.life.settling_until.min(soonest);
             }
         }
     }

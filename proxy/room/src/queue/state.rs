@@ -25,7 +25,7 @@ pub struct Queue {
     pub(super) ticked: Micros,
     pub(super) measured: Micros,
     /// Sessions that ended after `.0` keep their slots until `.1`: edges may have extended them while the store was
-    /// away.
+    /// away. Until then not every edge has spoken.
     pub(super) ends_held: (Micros, Micros),
     /// Deadlines in `turns` are relative to this: adding to it extends all of them.
     pub(super) turn_shift: u64,
@@ -165,7 +165,7 @@ impl Queue {
             let from = if before < self.ends_held.1 { self.ends_held.0 } else { before };
             self.ends_held = (from, self.head.clock + REPORT_WITHIN);
             self.life.outlast(before, moved);
-            if caller.witness.is_none() && !caller.alone {
+            if !caller.alone && !self.is_known_to(caller) {
                 self.life.doubt(self.head.clock + SETTLE_BLANK);
             }
         }
@@ -175,6 +175,11 @@ impl Queue {
         self.head.step += 1;
         let clock = self.head.clock;
         self.nodes.insert(caller.node, clock);
+    }
+
+    /// Whether the caller was told anything by this life. Whoever was not cannot say whether this is an older copy.
+    fn is_known_to(&self, caller: &Caller) -> bool {
+        caller.witness.as_ref().is_some_and(|witness| witness.head.incarnation == self.head.incarnation)
     }
 
     /// The edges that were heard lately, or are still waited for, by name: those that another life would wait for.

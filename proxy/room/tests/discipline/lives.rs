@@ -78,7 +78,7 @@ fn settling_lasts_as_much_longer_as_nobody_could_report() {
 }
 
 /// Where a room stood, in life 1, a hundred seconds after it began.
-fn told() -> Head {
+pub(crate) fn told() -> Head {
     let clock = START + Duration::from_secs(100);
     Head {
         incarnation: incarnation(1),
@@ -99,7 +99,7 @@ pub(crate) fn witness(head: Head) -> Witness {
 }
 
 /// A room that has just forgotten everything, and was told by edge 0 where it stood; edge 1 has not spoken.
-fn in_its_second_life() -> Bench {
+pub(crate) fn in_its_second_life() -> Bench {
     let mut bench = Bench::new(draft());
     bench.now = told().clock;
     bench.begin_anew(witness(told()));

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use room::queue::{Arrived, Caller, Leave, Now, Queue, Restore, SETTLE_BLANK, Session};
+use room::queue::{Arrived, Caller, Leave, Now, Queue, REPORT_WITHIN, Restore, SETTLE_BLANK, Session};
 use room::rules::{Draft, Rules};
 
 use crate::bench::{Bench, START, incarnation, paper, person, shared};
-use crate::lives::{at_another_edge, draft, knowing, session_until, witness};
+use crate::lives::{at_another_edge, draft, in_its_second_life, knowing, session_until, told, witness};
 
 #[test]
 fn a_session_that_ended_in_an_outage_keeps_its_slot_two_seconds_for_the_edge_that_extended_it() {
@@ -73,6 +73,30 @@ fn a_shared_store_that_was_away_waits_two_seconds_when_who_speaks_first_knows_no
     assert_eq!(first(&shared(9), 2500), None, "others were just heard");
     assert_eq!(first(&knowing(0, witness(head)), 2501), None, "it would know of a loss");
     assert_eq!(first(&Caller { alone: true, ..shared(9) }, 2501), None, "nobody else could know more");
+}
+
+#[test]
+fn a_shared_store_that_was_away_waits_two_seconds_when_who_speaks_first_knows_only_a_life_before() {
+    let mut bench = in_its_second_life();
+    bench.run(11);
+    bench.wait(Duration::from_secs(3));
+    let survey = bench.look_as(&knowing(1, witness(told())));
+    assert_eq!(survey.head.incarnation, incarnation(2));
+    assert_eq!(survey.settling_until, Some(survey.head.clock + SETTLE_BLANK));
+}
+
+#[test]
+fn an_older_copy_that_still_settles_is_not_settled_by_the_last_report_before_every_edge_has_spoken() {
+    let mut bench = in_its_second_life();
+    let this = Some(incarnation(2));
+    bench.report(&[], this);
+    // Edge 0, which this copy has heard already, may know more by now.
+    bench.wait(Duration::from_secs(3));
+    bench.node = 1;
+    bench.report(&[], this);
+    assert_eq!(bench.tick().settling_until, Some(bench.now + REPORT_WITHIN));
+    bench.run(2);
+    assert_eq!(bench.tick().settling_until, None);
 }
 
 #[test]

@@ -143,8 +143,9 @@ local function move_clock(now)
     room.hold_until = room.clock + REPORT_WITHIN
     -- Nobody could report while the store was away: settling takes as much longer.
     if room.settling_until > from then room.settling_until = room.settling_until + moved end
-    -- Who speaks first knows nothing: the store may be an older copy, and others have to say so.
-    if not witness and not alone then room.settling_until = max(room.settling_until, room.clock + SETTLE_BLANK) end
+    -- Who speaks first knows nothing of this life: the store may be an older copy, and others have to say so.
+    local is_known = witness and witness.incarnation == room.incarnation
+    if not is_known and not alone then room.settling_until = max(room.settling_until, room.clock + SETTLE_BLANK) end
 end
 
 -- `Queue::hear`: opens the room if need be, brings its clock forward, finds out whether the store forgot what it told,

@@ -65,6 +65,7 @@ end
 
 if complete == room.incarnation and call('HEXISTS', ROLL, node) == 1 then
     call('HSET', ROLL, node, '1')
-    if all_reported() then room.settling_until = min(room.settling_until, clock) end
+    -- After an outage the reports may be those of a copy, which somebody has still to find out.
+    if all_reported() then room.settling_until = min(room.settling_until, max(clock, room.hold_until)) end
 end
 return answer('')
