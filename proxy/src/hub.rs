@@ -9,6 +9,7 @@ mod part;
 mod pulse;
 pub mod pump;
 mod recent;
+mod roll;
 mod sheet;
 mod waiter;
 
@@ -30,6 +31,7 @@ use crate::socket::frames::FrameBuffer;
 use crate::standing::{Known, Shown, Who, compose, facts};
 
 use self::part::Part;
+pub(crate) use self::sheet::Update;
 pub(crate) use self::waiter::encode;
 use self::waiter::{AWAY_AT_LEAST, Waiter};
 
@@ -114,7 +116,7 @@ impl Hub {
         let arrival = Arrival { may_enter: false, ..arrival };
         let is_full = self.len() >= most;
         let mut part = self.part(arrival.visitor);
-        if is_full && !part.waiters.contains_key(&arrival.visitor) {
+        if is_full && !part.roll.has(arrival.visitor) {
             return false;
         }
         part.keep_unheard(arrival, stamp, now);
@@ -123,37 +125,43 @@ impl Hub {
 
     /// The tickets that the store has still to be shown.
     pub fn unheard(&self) -> Vec<Arrival> {
-        in_order(self.gather(|part| {
-            let waiters = part.unheard.iter().filter_map(|visitor| part.waiters.get(visitor));
-            waiters.map(|waiter| waiter.arrival).collect()
+        in_order(self.gather(|Part { unheard, roll, .. }| {
+            unheard.iter().filter_map(|visitor| Some(roll.of(*visitor)?.person.arrival)).collect()
         }))
     }
 
     /// What a visitor who waits here is to be told, without asking the store; counts as presence.
     pub fn look(&self, visitor: VisitorId, view: View<'_>) -> Option<Standing> {
         let mut part = self.part(visitor);
-        let waiter = part.waiters.get_mut(&visitor)?;
-        waiter.seen = view.now;
+        let mut waiter = part.roll.of(visitor)?;
+        waiter.person.seen = view.now;
         Some(waiter.standing(view))
     }
 
     /// Whether the place is surely looked after by this edge: by an open screen, or because it was just presented.
     pub fn looks_after(&self, visitor: VisitorId, now: Micros) -> bool {
-        let looks = |waiter: &Waiter| waiter.has_screens() || now.since(waiter.presented) <= LOOKS_AFTER;
-        self.part(visitor).waiters.get(&visitor).is_some_and(|waiter| looks(waiter))
+        let looks =
+            |waiter: Waiter<'_>| waiter.has_screens() || now.since(waiter.person.presented) <= LOOKS_AFTER;
+        self.part(visitor).roll.of(visitor).is_some_and(looks)
     }
 
     /// The tickets of those among `visitors` who are seen here.
     pub fn seen_here(&self, visitors: &[VisitorId], now: Micros) -> Vec<Arrival> {
-        let seen = |waiter: &Waiter| waiter.has_screens() || now.since(waiter.seen) < AWAY_AT_LEAST;
+        let seen =
+            |waiter: &Waiter<'_>| waiter.has_screens() || now.since(waiter.person.seen) < AWAY_AT_LEAST;
         let here = |visitor: &VisitorId| {
-            self.part(*visitor)
-                .waiters
-                .get(visitor)
-                .filter(|waiter| seen(waiter))
-                .map(|waiter| waiter.remembered())
+            let mut part = self.part(*visitor);
+            part.roll.of(*visitor).filter(seen).map(|waiter| waiter.remembered())
         };
         visitors.iter().filter_map(here).collect()
+    }
+
+    /// A screen of the visitor shows this position already, as another edge told it: none that is larger is told. Who
+    /// claims more than is true deceives themselves; how often they are told goes by their real place.
+    pub fn recall(&self, visitor: VisitorId, position: u64) {
+        if let Some(waiter) = self.part(visitor).roll.of(visitor) {
+            waiter.spot.recall(position);
+        }
     }
 
     /// Opens a screen of a visitor who was noted, and sends the first standing.
@@ -162,9 +170,9 @@ impl Hub {
     }
 
     pub fn detach(&self, visitor: VisitorId, mailbox: &Arc<Mailbox>, now: Micros) {
-        if let Some(waiter) = self.part(visitor).waiters.get_mut(&visitor) {
+        if let Some(mut waiter) = self.part(visitor).roll.of(visitor) {
             waiter.close(mailbox);
-            waiter.seen = now;
+            waiter.person.seen = now;
         }
     }
 
@@ -179,8 +187,8 @@ impl Hub {
         for &(visitor, deadline) in &event.turns {
             let mut part = self.part(visitor);
             part.turns.note(visitor, event.head.seq, deadline, view.now);
-            if let Some(waiter) = part.waiters.get_mut(&visitor) {
-                waiter.who = Who::Turn { deadline };
+            if let Some(waiter) = part.roll.of(visitor) {
+                waiter.spot.who = Who::Turn { deadline };
                 called.turns += 1;
                 called.estimate_errors.extend(waiter.estimate_error(view.now));
                 part.post(visitor, view);
@@ -203,10 +211,9 @@ impl Hub {
         let mut buffer = FrameBuffer::default();
         let frame = encode(message, &mut buffer);
         self.each_part(|part| {
-            part.waiters
-                .values()
-                .flat_map(|waiter| waiter.screens())
-                .for_each(|screen| screen.urgent(kind, frame));
+            for (_, waiter) in part.roll.all() {
+                waiter.screens().for_each(|screen| screen.urgent(kind, frame));
+            }
         });
     }
 
@@ -248,25 +255,25 @@ impl Hub {
 
     /// Everybody's ticket, to be presented to a store that forgot.
     pub fn arrivals(&self) -> Vec<Arrival> {
-        in_order(self.gather(|part| part.waiters.values().map(|waiter| waiter.remembered()).collect()))
+        in_order(self.gather(|part| part.roll.all().map(|(_, waiter)| waiter.remembered()).collect()))
     }
 
     /// The turns that visitors here were told of, and that are not known to be over. Their deadlines say nothing: an
     /// outage extends them.
     pub fn turns(&self) -> Vec<Restore> {
-        let restore = |waiter: &Waiter| {
-            let Arrival { visitor, ticket, .. } = waiter.arrival;
-            matches!(waiter.who, Who::Turn { .. }).then_some(Restore::Turn { visitor, ticket })
+        let restore = |(_, waiter): (_, Waiter<'_>)| {
+            let Arrival { visitor, ticket, .. } = waiter.person.arrival;
+            matches!(waiter.spot.who, Who::Turn { .. }).then_some(Restore::Turn { visitor, ticket })
         };
-        self.gather(|part| part.waiters.values().filter_map(|waiter| restore(waiter)).collect())
+        self.gather(|part| part.roll.all().filter_map(restore).collect())
     }
 
     /// Whether it is this ticket's turn, as far as is known here.
     pub fn has_turn(&self, visitor: VisitorId, ticket: TicketId) -> bool {
-        self.part(visitor)
-            .waiters
-            .get(&visitor)
-            .is_some_and(|waiter| waiter.arrival.ticket == ticket && matches!(waiter.who, Who::Turn { .. }))
+        let has_turn = |waiter: Waiter<'_>| {
+            waiter.person.arrival.ticket == ticket && matches!(waiter.spot.who, Who::Turn { .. })
+        };
+        self.part(visitor).roll.of(visitor).is_some_and(has_turn)
     }
 
     /// Takes in where a visitor stands whose ticket the edge presented by itself: no sign of presence.
@@ -284,16 +291,18 @@ impl Hub {
     pub fn bye(&self, mut spread: impl FnMut() -> Duration) {
         let mut buffer = FrameBuffer::default();
         self.each_part(|part| {
-            for screen in part.waiters.values().flat_map(|waiter| waiter.screens()) {
-                let reconnect_in_ms = spread().as_millis() as u64;
-                screen.urgent(WsType::Bye, encode(&ServerMessage::Bye { reconnect_in_ms }, &mut buffer));
-                screen.close(close::RESTART);
+            for (_, waiter) in part.roll.all() {
+                for screen in waiter.screens() {
+                    let reconnect_in_ms = spread().as_millis() as u64;
+                    screen.urgent(WsType::Bye, encode(&ServerMessage::Bye { reconnect_in_ms }, &mut buffer));
+                    screen.close(close::RESTART);
+                }
             }
         });
     }
 
     pub fn len(&self) -> usize {
-        self.parts.iter().map(|shared| shared.lock().waiters.len()).sum()
+        self.parts.iter().map(|shared| shared.lock().roll.len()).sum()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -312,8 +321,8 @@ impl Hub {
     }
 
     /// What all parts together have.
-    fn gather<T>(&self, list: impl Fn(&Part) -> Vec<T>) -> Vec<T> {
-        self.parts.iter().flat_map(|shared| list(&shared.lock())).collect()
+    fn gather<T>(&self, list: impl Fn(&mut Part) -> Vec<T>) -> Vec<T> {
+        self.parts.iter().flat_map(|shared| list(&mut shared.lock())).collect()
     }
 
     /// After it somebody may be due.

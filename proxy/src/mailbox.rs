@@ -11,8 +11,9 @@ use std::task::{Context, Poll};
 use futures_util::task::AtomicWaker;
 use tokio::net::TcpStream;
 
+use crate::hub::Update;
 use crate::metrics::{self, Direction, WsType};
-use crate::socket::frames::{Opcode, frame};
+use crate::socket::frames::{FrameBuffer, Opcode, frame};
 
 /// Messages that are never dropped; there are only a few kinds, so this many mean that nobody reads.
 const MAX_URGENT: usize = 16;
@@ -40,10 +41,17 @@ struct Outbox {
     /// What the connection has not taken of a frame that it has begun.
     rest: Box<[u8]>,
     urgent: VecDeque<(WsType, Box<[u8]>)>,
-    update: Option<Box<[u8]>>,
+    update: Option<Box<Kept>>,
     /// A ping or a pong: only the newest counts (RFC 6455 §5.5.3).
     control: Option<Box<[u8]>>,
     farewell: Option<Farewell>,
+}
+
+/// An update that is still to be sent.
+#[derive(Debug)]
+enum Kept {
+    Frame(Box<[u8]>),
+    Update(Update),
 }
 
 /// How a socket is closed.
@@ -102,6 +110,25 @@ impl Mailbox {
     /// Replaces an update that was not sent yet.
     pub fn update(&self, frame: &[u8]) {
         self.post(Kind::Update, frame);
+    }
+
+    /// The same of one that is put into bytes only when the connection takes it.
+    pub(crate) fn update_by(&self, update: &Update, buffer: &mut FrameBuffer) {
+        let mut outbox = self.outbox();
+        if outbox.takes_nothing() {
+            return;
+        }
+        match self.line.get() {
+            Some(line) if outbox.flow == Flow::Direct => {
+                if outbox.begin(line, update.frame(buffer)) {
+                    Kind::Update.sent();
+                } else {
+                    outbox.keep_update(Kept::Update(update.clone()));
+                }
+            }
+            _ => outbox.keep_update(Kept::Update(update.clone())),
+        }
+        self.let_go(outbox);
     }
 
     /// Goes out before any update, in order.
@@ -187,13 +214,18 @@ impl Mailbox {
 
     fn post(&self, kind: Kind, frame: &[u8]) {
         let mut outbox = self.outbox();
-        if outbox.farewell.is_some() || outbox.flow == Flow::Over {
+        if outbox.takes_nothing() {
             return;
         }
         match self.line.get() {
             Some(line) if outbox.flow == Flow::Direct => outbox.send(line, kind, frame),
             _ => outbox.keep(kind, frame.into()),
         }
+        self.let_go(outbox);
+    }
+
+    /// The task is woken if it has to do something.
+    fn let_go(&self, outbox: MutexGuard<'_, Outbox>) {
         if outbox.flow != Flow::Direct {
             drop(outbox);
             self.task.wake();
@@ -206,6 +238,10 @@ impl Mailbox {
 }
 
 impl Outbox {
+    fn takes_nothing(&self) -> bool {
+        self.farewell.is_some() || self.flow == Flow::Over
+    }
+
     /// Sends a frame while nothing is kept; keeps it if the connection is full.
     fn send(&mut self, line: &TcpStream, kind: Kind, frame: &[u8]) {
         if self.begin(line, frame) {
@@ -263,16 +299,21 @@ impl Outbox {
 
     fn keep(&mut self, kind: Kind, frame: Box<[u8]>) {
         match kind {
-            Kind::Update => {
-                if self.update.replace(frame).is_some() {
-                    metrics::edge().ws_dropped(WsType::Update);
-                }
-            }
+            Kind::Update => self.keep_update(Kept::Frame(frame)),
             Kind::Control => self.control = Some(frame),
             Kind::Urgent(_) if self.urgent.len() >= MAX_URGENT => {
                 self.farewell = Some(Farewell::Ours(room::wire::close::FULL));
             }
             Kind::Urgent(kind) => self.urgent.push_back((kind, frame)),
+        }
+    }
+
+    fn keep_update(&mut self, update: Kept) {
+        if let Some(older) = &mut self.update {
+            **older = update;
+            metrics::edge().ws_dropped(WsType::Update);
+        } else {
+            self.update = Some(Box::new(update));
         }
     }
 
@@ -284,13 +325,13 @@ impl Outbox {
             self.urgent = VecDeque::new();
         }
         let control = self.control.take().map(|frame| (Kind::Control, frame));
-        control.or_else(|| Some((Kind::Update, self.update.take()?)))
+        control.or_else(|| Some((Kind::Update, self.update.take()?.frame())))
     }
 
     /// Undoes a [`Self::take`].
     fn put_back(&mut self, kind: Kind, frame: Box<[u8]>) {
         match kind {
-            Kind::Update => self.update = Some(frame),
+            Kind::Update => self.update = Some(Box::new(Kept::Frame(frame))),
             Kind::Control => self.control = Some(frame),
             Kind::Urgent(kind) => self.urgent.push_front((kind, frame)),
         }
@@ -301,6 +342,15 @@ impl Outbox {
             Flow::Over => Errand::End,
             Flow::Full => Errand::Flush,
             Flow::Kept | Flow::Direct => self.farewell.map_or(Errand::Nothing, Errand::Close),
+        }
+    }
+}
+
+impl Kept {
+    fn frame(self) -> Box<[u8]> {
+        match self {
+            Self::Frame(frame) => frame,
+            Self::Update(update) => update.frame(&mut FrameBuffer::default()).into(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What one visitor is told: the room as this edge knows it, and the visitor's place in it.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use room::estimate::{Forecast, Limits, next_update_secs};
@@ -44,16 +45,18 @@ pub enum Who {
     Expired,
 }
 
-/// What a visitor was shown before: positions never grow on one screen.
+/// What a visitor was shown before: positions never grow on one screen. Small, because it is kept for everybody.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Shown {
-    pub least: Option<u64>,
-    pub first: Option<u64>,
+    least: Option<NonZeroU32>,
+    first: Option<NonZeroU32>,
 }
 
 /// Without an estimate the next update is due between these: in the first hundred places, and far behind.
 const STILL_LEAST_SECS: u64 = 2;
 const STILL_MOST_SECS: u64 = 30;
+
+const PROGRESS_STEPS: f64 = 10_000.0;
 
 /// What those who wait are told while the store is away, if the operator says nothing.
 pub const STANDS_STILL: &str = "The queue stands still for a moment. Your place is kept.";
@@ -73,24 +76,27 @@ pub fn facts(view: &View<'_>, who: Who, shown: &mut Shown) -> Facts {
     let View { rules, known, away, now, .. } = *view;
     let phase = rules.schedule.phase(now);
     let closed = phase == Phase::Closed || known.is_some_and(|known| known.control.mode == Mode::Closed);
-    let position = place(known, rules, who, now).map(|rank| shown.clamp(rank));
-    let ahead = position.map(|position| position - 1);
-    let estimate = match (known, ahead) {
-        (Some(known), Some(ahead)) if known.control.paused.is_none() && phase == Phase::Open && !away => {
-            Some(known.forecast.wait(ahead, limits(known, rules)))
-        }
-        _ => None,
-    };
-    let next_update_seconds = match (estimate, ahead) {
+    let rank = place(known, rules, who, now);
+    let position = rank.map(|rank| shown.clamp(rank));
+    let moves = known.filter(|known| known.control.paused.is_none() && phase == Phase::Open && !away);
+    let wait = |place: u64| Some(moves?.forecast.wait(place - 1, limits(moves?, rules)));
+    let estimate = position.and_then(wait);
+    // By the place that is theirs, not by the one that they were shown before.
+    let real = if rank == position { estimate } else { rank.and_then(wait) };
+    let next_update_seconds = match (real, rank.map(|rank| rank - 1)) {
         (Some(estimate), Some(ahead)) => next_update_secs(estimate.p50_seconds, ahead),
-        _ => still_secs(view, who, ahead),
+        (_, ahead) => still_secs(view, who, ahead),
     };
-    let progress = |(first, at): (u64, u64)| first.saturating_sub(at) as f64 / first.max(1) as f64;
+    let progress = |(first, at): (u64, u64)| {
+        let share = first.saturating_sub(at) as f64 / first.max(1) as f64;
+        // More digits than a screen has pixels would make up a tenth of every update.
+        (share * PROGRESS_STEPS).round() / PROGRESS_STEPS
+    };
     Facts {
         state: state(who, phase, closed, position.is_some()),
         position,
         estimate,
-        progress: shown.first.zip(position).map(progress),
+        progress: shown.first().zip(position).map(progress),
         next_update_seconds,
     }
 }
@@ -153,13 +159,40 @@ fn limits(known: &Known, rules: &Rules) -> Limits {
 }
 
 impl Shown {
+    /// By a screen that began with this position.
+    pub fn since(first: Option<u64>) -> Self {
+        let first = first.map(place_of);
+        Self { least: first, first }
+    }
+
+    /// A screen shows this one already.
+    pub fn recall(&mut self, position: u64) {
+        let position = place_of(position);
+        self.least = Some(self.least.map_or(position, |least| least.min(position)));
+    }
+
+    pub fn least(self) -> Option<u64> {
+        self.least.map(|least| u64::from(least.get()))
+    }
+
+    fn first(self) -> Option<u64> {
+        self.first.map(|first| u64::from(first.get()))
+    }
+
     /// The position to show: never more than before.
     fn clamp(&mut self, rank: u64) -> u64 {
+        let rank = place_of(rank);
         let position = self.least.map_or(rank, |least| least.min(rank));
         self.least = Some(position);
         self.first.get_or_insert(position);
-        position
+        position.get().into()
     }
+}
+
+/// Places are counted from 1, and there are fewer people than four billion.
+fn place_of(rank: u64) -> NonZeroU32 {
+    let rank = u32::try_from(rank).unwrap_or(u32::MAX);
+    NonZeroU32::new(rank).unwrap_or(NonZeroU32::MIN)
 }
 
 /// The rank by the ruler; `None` before the opening, which may draw lots, and while a place is being secured: those

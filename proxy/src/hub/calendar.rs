@@ -1,17 +1,19 @@
 //! Whose time comes when: taking those costs nothing for all the others. Pure: time is an argument.
 
-use room::ids::VisitorId;
 use room::time::Micros;
+
+use super::roll::Number;
 
 const SLOT_MICROS: u64 = 250_000;
 /// 64 s: a little more than the longest time between two updates. What is later is looked at after these.
 const SLOTS: u64 = 256;
 
 /// A ring of slots of a quarter of a second. An entry stands for "look then". Nothing is ever searched for or taken
-/// out: whose plans change gets another entry, and the one before is [superseded](Calendar::is_superseded).
+/// out: whose plans change gets another entry, and the one before is [superseded](Calendar::is_superseded). A number
+/// that goes to somebody else keeps its entries: they are looked at once too often.
 #[derive(Debug)]
 pub(super) struct Calendar {
-    slots: Box<[Vec<VisitorId>]>,
+    slots: Box<[Vec<Number>]>,
     /// The first slot that was not taken.
     next: u64,
     entries: usize,
@@ -25,13 +27,13 @@ impl Default for Calendar {
 
 impl Calendar {
     /// To look at `at`, or somewhat before: when is returned, and to be remembered beside the visitor.
-    pub(super) fn note(&mut self, visitor: VisitorId, at: Micros, now: Micros) -> Micros {
+    pub(super) fn note(&mut self, number: Number, at: Micros, now: Micros) -> Micros {
         if self.entries == 0 {
             self.next = slot(now);
         }
         let slot = slot(at).clamp(self.next, self.next + SLOTS - 1);
         if let Some(entries) = self.slots.get_mut((slot % SLOTS) as usize) {
-            entries.push(visitor);
+            entries.push(number);
             self.entries += 1;
         }
         Micros(slot * SLOT_MICROS)
@@ -44,10 +46,9 @@ impl Calendar {
         (last + 1..=last + SLOTS).contains(&slot(noted))
     }
 
-    /// Everybody up to `until`, and with a clock that was set back by far, everybody.
-    pub(super) fn take(&mut self, until: Micros) -> Vec<VisitorId> {
-        let mut taken = Vec::new();
-        let last = slot(until);
+    /// Everybody up to `until`, and with a clock that was set back by far, everybody, behind those `taken` has.
+    pub(super) fn take(&mut self, until: Micros, taken: &mut Vec<Number>) {
+        let (last, before) = (slot(until), taken.len());
         let was_set_back = last + SLOTS < self.next;
         let end = if was_set_back { self.next + SLOTS } else { (last + 1).min(self.next + SLOTS) };
         for slot in self.next..end {
@@ -55,9 +56,8 @@ impl Calendar {
                 taken.append(&mut std::mem::take(entries));
             }
         }
-        self.entries -= taken.len();
+        self.entries -= taken.len() - before;
         self.next = if was_set_back { last + 1 } else { self.next.max(last + 1) };
-        taken
     }
 }
 
@@ -80,10 +80,10 @@ mod tests {
 
     const START: Micros = Micros(1_767_225_600_000_000);
 
-    fn visitor(number: u64) -> VisitorId {
-        let mut id = [0; 12];
-        id[..8].copy_from_slice(&number.to_be_bytes());
-        VisitorId::from_random(id)
+    fn take(calendar: &mut Calendar, millis: u64) -> Vec<Number> {
+        let mut taken = Vec::new();
+        calendar.take(at(millis), &mut taken);
+        taken
     }
 
     fn at(millis: u64) -> Micros {
@@ -94,33 +94,33 @@ mod tests {
     fn each_is_taken_when_its_time_has_come_and_once() {
         let mut calendar = Calendar::default();
         for (number, millis) in [(1, 0), (2, 1000), (3, 60_000)] {
-            calendar.note(visitor(number), at(millis), START);
+            calendar.note(Number(number), at(millis), START);
         }
-        assert_eq!(calendar.take(at(999)), [visitor(1)]);
-        assert_eq!(calendar.take(at(1000)), [visitor(2)]);
-        assert_eq!(calendar.take(at(59_000)), []);
-        assert_eq!(calendar.take(at(60_000)), [visitor(3)]);
-        assert_eq!(calendar.take(at(1_000_000)), []);
+        assert_eq!(take(&mut calendar, 999), [Number(1)]);
+        assert_eq!(take(&mut calendar, 1000), [Number(2)]);
+        assert_eq!(take(&mut calendar, 59_000), []);
+        assert_eq!(take(&mut calendar, 60_000), [Number(3)]);
+        assert_eq!(take(&mut calendar, 1_000_000), []);
     }
 
     #[test]
     fn what_is_overdue_or_further_than_the_ring_is_looked_at_early_rather_than_never() {
         let mut calendar = Calendar::default();
-        calendar.note(visitor(1), at(0), at(5000));
-        calendar.note(visitor(2), at(1_000_000), at(5000));
-        assert_eq!(calendar.take(at(5000)), [visitor(1)]);
-        assert_eq!(calendar.take(at(70_000)), [visitor(2)]);
+        calendar.note(Number(1), at(0), at(5000));
+        calendar.note(Number(2), at(1_000_000), at(5000));
+        assert_eq!(take(&mut calendar, 5000), [Number(1)]);
+        assert_eq!(take(&mut calendar, 70_000), [Number(2)]);
     }
 
     #[test]
     fn a_clock_that_leaps_loses_nobody() {
         let mut calendar = Calendar::default();
-        calendar.note(visitor(1), at(1000), START);
-        assert_eq!(calendar.take(at(100_000_000)), [visitor(1)], "forward");
-        calendar.note(visitor(2), at(100_001_000), at(100_000_000));
-        assert_eq!(calendar.take(at(0)), [visitor(2)], "back");
-        calendar.note(visitor(3), at(1000), at(0));
-        assert_eq!(calendar.take(at(1000)), [visitor(3)]);
+        calendar.note(Number(1), at(1000), START);
+        assert_eq!(take(&mut calendar, 100_000_000), [Number(1)], "forward");
+        calendar.note(Number(2), at(100_001_000), at(100_000_000));
+        assert_eq!(take(&mut calendar, 0), [Number(2)], "back");
+        calendar.note(Number(3), at(1000), at(0));
+        assert_eq!(take(&mut calendar, 1000), [Number(3)]);
     }
 
     proptest! {
@@ -132,13 +132,13 @@ mod tests {
             let mut calendar = Calendar::default();
             let mut left: Vec<u64> = waits.clone();
             for (number, &wait) in waits.iter().enumerate() {
-                calendar.note(visitor(number as u64), at(wait), START);
+                calendar.note(Number(number as u32), at(wait), START);
             }
             let mut now = 0;
             for step in steps {
                 now += step;
-                for taken in calendar.take(at(now)) {
-                    let wait = (0..waits.len()).find(|&number| visitor(number as u64) == taken).map(|n| waits[n]).unwrap();
+                for taken in take(&mut calendar, now) {
+                    let wait = waits[taken.0 as usize];
                     prop_assert!(wait < now + SLOT_MICROS / 1000);
                     left.remove(left.iter().position(|&left| left == wait).unwrap());
                 }

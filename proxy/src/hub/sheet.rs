@@ -1,8 +1,11 @@
 //! The update as it stands for the whole line, encoded once; only what differs is filled in for each who waits.
 
+use std::sync::Arc;
+
 use room::time::Micros;
 use serde::Serialize;
 
+use crate::socket::frames::{FrameBuffer, Opcode};
 use crate::standing::{Facts, Who, compose};
 
 use super::View;
@@ -10,7 +13,7 @@ use super::View;
 /// Everything but [`Facts`], as the JSON of `queue.update` has it, in three pieces between them. Holds for those in the
 /// line, as long as its view does.
 #[derive(Debug)]
-pub(super) struct Sheet {
+pub(crate) struct Sheet {
     /// Up to the state.
     start: Vec<u8>,
     /// From `waiting` to the estimate.
@@ -67,6 +70,24 @@ impl Sheet {
     }
 }
 
+/// An update for one of those for whom a sheet is. It is put into bytes when it is sent: a slow reader keeps two
+/// pointers and a few numbers, not a frame that nobody may ever read.
+#[derive(Debug, Clone)]
+pub(crate) struct Update {
+    sheet: Arc<Sheet>,
+    facts: Facts,
+}
+
+impl Update {
+    pub(super) fn new(sheet: &Arc<Sheet>, facts: Facts) -> Self {
+        Self { sheet: Arc::clone(sheet), facts }
+    }
+
+    pub(crate) fn frame<'a>(&self, buffer: &'a mut FrameBuffer) -> &'a [u8] {
+        buffer.build(Opcode::Text, |bytes| self.sheet.fill(&self.facts, bytes))
+    }
+}
+
 /// Any of those for whom the sheet is.
 const SOMEBODY: Who = Who::InLine { score: 0, stamp: Micros::ZERO, returning: false };
 
@@ -117,7 +138,7 @@ mod tests {
                 now: Micros(START.0 + 31_000_000),
             };
             let who = Who::InLine { score, stamp: Micros(score), returning: false };
-            let facts = facts(&view, who, &mut Shown { least: first, first });
+            let facts = facts(&view, who, &mut Shown::since(first));
             let mut filled = Vec::new();
             Sheet::of(view).fill(&facts, &mut filled);
             let whole = ServerMessage::Update(Box::new(compose(&view, who, facts)));

@@ -13,6 +13,7 @@ use room::rules::Draft;
 use super::*;
 use crate::mailbox::Mail;
 
+mod moved;
 mod still;
 
 pub(super) const START: Micros = Micros(1_767_225_600_000_000);

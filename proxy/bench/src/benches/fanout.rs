@@ -61,19 +61,34 @@ fn place(context: &Context, people: u64) -> Result<Vec<Row>, BenchError> {
     let mut usual = ticks.split_off(TICKS / 2);
     usual.sort_by(f64::total_cmp);
     let idle = timed(|| waiting.measure_after(Duration::ZERO, &hub));
+    told(&mailboxes);
+    waiting.measure_after(TICK, &hub);
+    let due = told(&mailboxes);
+    waiting.measure_after(61 * TICK, &hub);
     let all = timed(|| waiting.measure_after(61 * TICK, &hub));
     let mean = usual.iter().sum::<f64>() / usual.len() as f64;
-    context.say(format_args!("{people} placed: {mean:.2} ms a tick, all at once {all:.1} ms"));
+    let ns_each = |ms: f64, of: u64| ms * 1e6 / of.max(1) as f64;
+    context.say(format_args!("{people} placed: {mean:.2} ms a tick for {due} due, all at once {all:.1} ms"));
     let row =
         |name: &str, ours: f64, unit: &str| Row::new(format!("{people} waiting: {name}"), None, ours, unit);
     let tick = row("a tick on their cadence, mean", mean, "ms");
     Ok(vec![
         if people == 100_000 { tick.with_goal(Goal::AtMost(GOAL_TICK_MS)) } else { tick },
+        row("due in a tick", due as f64, "waiters"),
+        row("a tick for each who is due", ns_each(mean, due), "ns"),
+        row("a tick for each who is not", ns_each(idle, people), "ns"),
         row("the slowest tick", usual.last().copied().unwrap_or_default(), "ms"),
         row("a tick with nobody due", idle, "ms"),
         row("a tick with everybody due", all, "ms"),
         row("entry and mailbox with an update kept", bytes as f64 / people as f64 / 1024.0, "KiB"),
     ])
+}
+
+/// How many were told something since the last look.
+fn told(mailboxes: &[Arc<Mailbox>]) -> u64 {
+    let cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let has_mail = |mailbox: &&Arc<Mailbox>| mailbox.poll_mail(&cx).is_ready();
+    mailboxes.iter().filter(has_mail).count() as u64
 }
 
 fn timed(work: impl FnOnce()) -> f64 {
