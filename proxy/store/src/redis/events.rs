@@ -11,7 +11,7 @@ use redis::{Cmd, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisError, Red
 use room::queue::Event;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 
 use super::address::{DIAL, Kind};
 use super::directory::{Directory, Map};
@@ -155,18 +155,24 @@ struct Ear {
     channels: watch::Receiver<BTreeSet<String>>,
 }
 
+/// A connection that hears.
+struct Line {
+    connection: MultiplexedConnection,
+    news: mpsc::Receiver<News>,
+    /// The channels it is subscribed to.
+    heard: BTreeSet<String>,
+}
+
 impl Ear {
     async fn listen(mut self) {
         let mut pause = FIRST_PAUSE;
         loop {
-            let (sender, news) = mpsc::channel(BACKLOG);
-            let error = match timeout(DIAL, self.open(sender)).await {
-                Ok(Ok(connection)) => {
+            let error = match self.tune_in().await {
+                Ok(line) => {
                     pause = FIRST_PAUSE;
-                    self.attend(connection, news).await
+                    self.attend(line).await
                 }
-                Ok(Err(error)) => error,
-                Err(_) => silent(),
+                Err(error) => error,
             };
             tracing::warn!(store = self.server.address, %error, "no events are heard");
             // Perhaps another server has them now.
@@ -174,6 +180,15 @@ impl Ear {
             sleep(jittered(pause)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// A connection that has answered and is subscribed: a busy server lets people in and tells them nothing.
+    async fn tune_in(&mut self) -> RedisResult<Line> {
+        let (sender, news) = mpsc::channel(BACKLOG);
+        let connection = timeout(DIAL, self.open(sender)).await.unwrap_or_else(|_| Err(silent()))?;
+        let mut line = Line { connection, news, heard: BTreeSet::new() };
+        self.ask(&mut line).await?;
+        Ok(line)
     }
 
     async fn open(&self, news: mpsc::Sender<News>) -> RedisResult<MultiplexedConnection> {
@@ -194,25 +209,20 @@ impl Ear {
     }
 
     /// Looks after a connection until it is lost.
-    async fn attend(
-        &mut self,
-        mut connection: MultiplexedConnection,
-        mut news: mpsc::Receiver<News>,
-    ) -> RedisError {
-        let mut heard = BTreeSet::new();
-        let mut alarm = interval(ASK_EVERY);
+    async fn attend(&mut self, mut line: Line) -> RedisError {
+        let mut alarm = interval_at(Instant::now() + ASK_EVERY, ASK_EVERY);
         alarm.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let outcome = tokio::select! {
-                told = news.recv() => Err(match told {
+                told = line.news.recv() => Err(match told {
                     Some(News::Moved) => moved(),
                     Some(News::Cut) | None => lost(),
                 }),
                 changed = self.channels.changed() => match changed {
-                    Ok(()) => self.subscribe(&mut connection, &mut heard).await,
+                    Ok(()) => self.subscribe(&mut line).await,
                     Err(_) => Err(lost()),
                 },
-                _ = alarm.tick() => self.ask(&mut connection, &mut heard).await,
+                _ = alarm.tick() => self.ask(&mut line).await,
             };
             if let Err(error) = outcome {
                 return error;
@@ -221,24 +231,16 @@ impl Ear {
     }
 
     /// Asks whether the connection lives: a half-open one says nothing by itself.
-    async fn ask(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-        heard: &mut BTreeSet<String>,
-    ) -> RedisResult<()> {
-        redis::cmd("PING").exec_async(connection).await?;
-        self.subscribe(connection, heard).await
+    async fn ask(&mut self, line: &mut Line) -> RedisResult<()> {
+        redis::cmd("PING").exec_async(&mut line.connection).await?;
+        self.subscribe(line).await
     }
 
-    async fn subscribe(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-        heard: &mut BTreeSet<String>,
-    ) -> RedisResult<()> {
+    async fn subscribe(&mut self, line: &mut Line) -> RedisResult<()> {
         let channels = self.channels.borrow_and_update().clone();
-        for channel in channels.difference(&heard.clone()) {
-            self.command(channel).exec_async(connection).await?;
-            heard.insert(channel.clone());
+        for channel in channels.difference(&line.heard.clone()) {
+            self.command(channel).exec_async(&mut line.connection).await?;
+            line.heard.insert(channel.clone());
         }
         Ok(())
     }

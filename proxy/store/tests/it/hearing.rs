@@ -128,3 +128,29 @@ async fn a_room_that_is_asked_for_during_an_outage_is_heard_after_it() {
     let took = heard_again(&edge, &ticker, &mut heard).await;
     println!("events, first asked for during an outage: heard after {took:?}");
 }
+
+/// A server that is busy with a script accepts connections, and refuses to be asked anything on them.
+#[tokio::test]
+async fn a_server_too_busy_to_be_heard_is_tried_ever_more_seldom() {
+    let edge = Edge::start_with(&["--busy-reply-threshold", "50"]).await;
+    let mut heard = edge.store.listen(&edge.room);
+    heard_again(&edge, &edge.store, &mut heard).await;
+    let endless = edge.order(&["EVAL", "while true do end", "0"]);
+    let is_busy = async || edge.server.cli(&["PING"]).contains("BUSY").then_some(());
+    eventually("it is busy", NOTICED, is_busy).await;
+    let tried = async |times: usize| {
+        let wanted = edge.link.accepted() + times;
+        let is_tried = async || (edge.link.accepted() >= wanted).then_some(());
+        eventually("it is tried again", NOTICED * TIMES, is_tried).await;
+    };
+    // It takes a moment until the connection that was good is found to hear nothing.
+    tried(1).await;
+    let began = Instant::now();
+    tried(10).await;
+    let took = began.elapsed();
+    assert_eq!(edge.server.cli(&["SCRIPT", "KILL"]), "OK");
+    endless.wait_with_output().unwrap();
+    let again = heard_again(&edge, &edge.store, &mut heard).await;
+    println!("events, busy: tried ten times in {took:?}, heard again after {again:?}");
+    assert!(took > Duration::from_secs(2), "ten times in {took:?}");
+}

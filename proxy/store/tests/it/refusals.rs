@@ -1,6 +1,5 @@
 //! What a server says when it cannot do its work: told as what it is, in time, and over as soon as the server is well.
 
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use room::rules::Rules;
@@ -60,7 +59,7 @@ async fn a_server_that_loads_its_data_is_away_until_it_has() {
     // 1 ms a key, and a look at its clients in between.
     edge.server.cli(&["CONFIG", "SET", "key-load-delay", "1000"]);
     edge.server.cli(&["CONFIG", "SET", "loading-process-events-interval-bytes", "1024"]);
-    let reload = background(&edge.server, &["DEBUG", "RELOAD"]);
+    let reload = edge.order(&["DEBUG", "RELOAD"]);
     until("it loads", SOON, || edge.server.cli(&["PING"]).contains("LOADING"));
     is_away(&edge, "LOADING", "LOADING").await;
     assert!(reload.wait_with_output().unwrap().status.success());
@@ -70,7 +69,7 @@ async fn a_server_that_loads_its_data_is_away_until_it_has() {
 #[tokio::test]
 async fn a_server_busy_with_a_script_is_away_until_that_is_killed() {
     let edge = Edge::start_with(&["--busy-reply-threshold", "1500"]).await;
-    let endless = background(&edge.server, &["EVAL", "while true do end", "0"]);
+    let endless = edge.order(&["EVAL", "while true do end", "0"]);
     // First it says nothing at all, then that it is busy.
     let mut kinds = Vec::new();
     eventually("it says that it is busy", SOON, async || {
@@ -145,10 +144,4 @@ async fn a_frozen_server_is_used_again_within_a_second_of_its_thaw() {
         server.thaw();
         heals("freeze", HEALED, &store, call).await;
     }
-}
-
-fn background(server: &RedisServer, order: &[&str]) -> std::process::Child {
-    let socket = server.url().replace("unix://", "");
-    let mut command = Command::new("redis-cli");
-    command.args(["-s", &socket]).args(order).stdout(Stdio::null()).spawn().expect("redis-cli")
 }

@@ -1,5 +1,6 @@
 //! One edge and its store, with a link between them that can be made bad, and the clock on what follows.
 
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use room::ids::RoomName;
@@ -53,6 +54,13 @@ impl Edge {
     /// Asks until the server is left alone.
     pub(crate) async fn opens(&self, fault: &str) -> StoreError {
         opens(fault, &self.store, self.call()).await
+    }
+
+    /// Orders the server something that takes long.
+    pub(crate) fn order(&self, order: &[&str]) -> Child {
+        let socket = self.server.url().replace("unix://", "");
+        let mut command = Command::new("redis-cli");
+        command.args(["-s", &socket]).args(order).stdout(Stdio::null()).spawn().expect("redis-cli")
     }
 
     /// Asks until there is an answer again; prints and bounds how long that took.
