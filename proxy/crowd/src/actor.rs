@@ -151,6 +151,11 @@ impl Actor {
         }
     }
 
+    /// A path of the waiting room's API that answers with a place on the present screen.
+    pub fn screen_path(&self, call: &str) -> String {
+        self.world.screen_path(call, self.shown)
+    }
+
     /// A page was opened anew: what it shows next is not compared with what the last one showed.
     pub fn new_screen(&mut self) {
         self.shown = None;

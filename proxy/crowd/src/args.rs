@@ -10,6 +10,7 @@ use room::ids::RoomName;
 use serde::{Deserialize, Serialize};
 
 use crate::rivals::RivalArgs;
+use crate::tls::TlsArgs;
 
 /// A crowd of simulated visitors that proves the waiting room's promises from outside.
 #[derive(Debug, Parser)]
@@ -37,6 +38,8 @@ pub struct RunArgs {
     /// Edges to visit; several are separated by commas and visitors are spread over them.
     #[arg(long, value_name = "URL", value_delimiter = ',', required = true)]
     pub target: Vec<Target>,
+    #[command(flatten)]
+    pub tls: TlsArgs,
     /// How many come; with --until-stopped: how many may be there at the same time.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     pub visitors: u32,
@@ -155,7 +158,7 @@ pub enum ArgError {
     Share,
     #[error("a pace is \"200/s\", \"90/m\" or a number a second, more than 0")]
     Pace,
-    #[error("a target is http://HOST[:PORT], without a path")]
+    #[error("a target is http://HOST[:PORT] or https://HOST[:PORT], without a path")]
     Target,
 }
 
@@ -203,20 +206,43 @@ impl FromStr for Pace {
 /// One edge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
-    /// `HOST:PORT`, also the `Host` header.
+    /// `HOST[:PORT]` as browsers write it, in the `Host` header too: without the port that goes without saying.
     pub authority: String,
+    /// Spoken to by TLS.
+    pub secure: bool,
 }
 
 impl Target {
     /// The `Origin` a browser would send from there.
     pub fn origin(&self) -> String {
-        format!("http://{}", self.authority)
+        format!("{}://{}", if self.secure { "https" } else { "http" }, self.authority)
     }
+
+    /// Where to connect: `HOST:PORT`.
+    pub fn address(&self) -> String {
+        match self.parts().and_then(|parts| parts.port_u16()) {
+            Some(_) => self.authority.clone(),
+            None => format!("{}:{}", self.authority, usual_port(self.secure)),
+        }
+    }
+
+    /// Without the port.
+    pub fn host(&self) -> String {
+        self.parts().map_or_else(|| self.authority.clone(), |parts| parts.host().to_owned())
+    }
+
+    fn parts(&self) -> Option<hyper::http::uri::Authority> {
+        self.authority.parse().ok()
+    }
+}
+
+const fn usual_port(secure: bool) -> u16 {
+    if secure { 443 } else { 80 }
 }
 
 impl From<SocketAddr> for Target {
     fn from(address: SocketAddr) -> Self {
-        Self { authority: address.to_string() }
+        Self { authority: address.to_string(), secure: false }
     }
 }
 
@@ -224,14 +250,22 @@ impl FromStr for Target {
     type Err = ArgError;
 
     fn from_str(text: &str) -> Result<Self, ArgError> {
-        let rest = text.trim().strip_prefix("http://").ok_or(ArgError::Target)?;
+        let text = text.trim();
+        let secure = text.starts_with("https://");
+        let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+        let rest = rest.ok_or(ArgError::Target)?;
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         let parsed: hyper::http::uri::Authority = authority.parse().map_err(|_| ArgError::Target)?;
         if parsed.host().is_empty() || authority.contains('@') {
             return Err(ArgError::Target);
         }
-        let port = parsed.port_u16().unwrap_or(80);
-        Ok(Self { authority: format!("{}:{port}", parsed.host()) })
+        let authority = match parsed.port_u16() {
+            Some(port) if port != usual_port(secure) => format!("{}:{port}", parsed.host()),
+            Some(_) => parsed.host().to_owned(),
+            None if authority.ends_with(':') => return Err(ArgError::Target),
+            None => authority.to_owned(),
+        };
+        Ok(Self { authority, secure })
     }
 }
 
@@ -259,11 +293,19 @@ mod tests {
     }
 
     #[test]
-    fn a_target_is_a_plain_http_origin() {
-        let target: Target = "http://127.0.0.1:8080/".parse().unwrap();
-        assert_eq!(target.origin(), "http://127.0.0.1:8080");
-        assert_eq!("http://localhost".parse::<Target>().unwrap().authority, "localhost:80");
-        for bad in ["https://a", "a:80", "http://a/path", "http://", "http://u@a"] {
+    fn a_target_is_an_origin_as_browsers_write_it() {
+        for (text, origin, address) in [
+            ("http://127.0.0.1:8080/", "http://127.0.0.1:8080", "127.0.0.1:8080"),
+            ("http://localhost", "http://localhost", "localhost:80"),
+            ("http://a:443", "http://a:443", "a:443"),
+            ("https://a.example:443", "https://a.example", "a.example:443"),
+            ("https://[::1]:8443", "https://[::1]:8443", "[::1]:8443"),
+            ("https://[::1]", "https://[::1]", "[::1]:443"),
+        ] {
+            let target: Target = text.parse().unwrap();
+            assert_eq!((target.origin().as_str(), target.address().as_str()), (origin, address), "{text}");
+        }
+        for bad in ["ftp://a", "http://a:", "a:80", "http://a/path", "http://", "http://u@a"] {
             assert_eq!(bad.parse::<Target>(), Err(ArgError::Target), "{bad}");
         }
     }

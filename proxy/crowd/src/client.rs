@@ -10,11 +10,11 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::clock::Span;
 use crate::jar::{Gained, Jar};
+use crate::tls::Wire;
 use crate::world::{CALL_DEADLINE, CONNECT_DEADLINE, Edge, World};
 
 /// Answers beyond this are an error: nothing of ours or of the shop's is that long.
@@ -226,15 +226,12 @@ impl Client {
     }
 
     /// A bare connection to the present edge; where nobody listens, to the next one, as a load balancer would.
-    pub async fn dial(&self) -> Result<TcpStream, CallError> {
+    pub async fn dial(&self) -> Result<Box<dyn Wire>, CallError> {
         let mut refused = std::io::ErrorKind::NotFound.into();
         let in_rotation = self.world.edges_from(self.edge).filter(|edge| edge.is_in());
         for edge in in_rotation.chain(self.edge()) {
-            match timeout(CONNECT_DEADLINE, TcpStream::connect(edge.address)).await {
-                Ok(Ok(stream)) => {
-                    stream.set_nodelay(true).map_err(CallError::Connect)?;
-                    return Ok(stream);
-                }
+            match timeout(CONNECT_DEADLINE, edge.connect()).await {
+                Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => refused = error,
                 Ok(Err(error)) => return Err(CallError::Connect(error)),
                 Err(_) => return Err(CallError::ConnectDeadline),

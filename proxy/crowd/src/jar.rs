@@ -4,6 +4,9 @@ use hyper::HeaderMap;
 use hyper::header::SET_COOKIE;
 use room::ids::RoomName;
 
+/// Before the names of cookies that came by TLS (RFC 6265bis §4.1.3.2).
+pub const SECURE_PREFIX: &str = "__Host-";
+
 /// Holds what a browser would hold of ours; other cookies are not kept.
 #[derive(Debug, Clone)]
 pub struct Jar {
@@ -53,16 +56,23 @@ impl Jar {
                 continue;
             };
             let kept = (!gone).then(|| value.to_owned());
-            if name == self.ticket_name {
+            if is_same(name, &self.ticket_name) {
                 gained.ticket = kept.is_some();
+                name.clone_into(&mut self.ticket_name);
                 self.ticket = kept;
-            } else if name == self.pass_name {
+            } else if is_same(name, &self.pass_name) {
                 gained.pass = kept.is_some();
+                name.clone_into(&mut self.pass_name);
                 self.pass = kept;
             }
         }
         gained
     }
+}
+
+/// Whether two names are of the same cookie, which may have come by TLS.
+pub fn is_same(name: &str, other: &str) -> bool {
+    name.strip_prefix(SECURE_PREFIX).unwrap_or(name) == other.strip_prefix(SECURE_PREFIX).unwrap_or(other)
 }
 
 /// One line of `Set-Cookie`.
@@ -102,6 +112,15 @@ mod tests {
         assert_eq!(gained, Gained { ticket: true, pass: false });
         jar.absorb(&answer(&["vestibule_pass_e1=p"]));
         assert_eq!(jar.header().unwrap(), "vestibule_ticket_e1=t; vestibule_pass_e1=p");
+    }
+
+    #[test]
+    fn a_cookie_that_came_by_tls_is_sent_under_its_own_name() {
+        let mut jar = Jar::new(&"e1".parse().unwrap());
+        jar.absorb(&answer(&["__Host-vestibule_ticket_e1=t; Path=/; Secure"]));
+        assert_eq!(jar.header().unwrap(), "__Host-vestibule_ticket_e1=t");
+        jar.absorb(&answer(&["__Host-vestibule_ticket_e1=u", "__Host-vestibule_ticket_e2=x"]));
+        assert_eq!(jar.header().unwrap(), "__Host-vestibule_ticket_e1=u");
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! | [`herd`] | thousands who only wait, in one thread |
 //! | [`rivals`] | bots of a set skill, for those who practise |
 //! | [`actor`] | makes requests and writes down what they show |
-//! | [`client`], [`socket`], [`jar`], [`token`] | HTTP, WebSocket, cookies, a look into tokens |
+//! | [`client`], [`socket`], [`tls`], [`jar`], [`token`] | HTTP, WebSocket, TLS, cookies, a look into tokens |
 //! | [`gatekeeper`] | tells an answer of the origin from one of the waiting room |
 //! | [`story`], [`cadence`], [`journal`] | the evidence, the log file |
 //! | [`meter`], [`histogram`] | the counters |
@@ -44,6 +44,7 @@ pub mod socket;
 pub mod stop;
 pub mod story;
 pub mod summary;
+pub mod tls;
 pub mod token;
 pub mod visitor;
 pub mod worker;

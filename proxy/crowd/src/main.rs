@@ -36,7 +36,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error @ (RunError::Unreachable { .. } | RunError::Unknown { .. })) => fail(UNAVAILABLE, &error),
-        Err(error @ RunError::Log(..)) => fail(USAGE, &error),
+        Err(error @ (RunError::Log(..) | RunError::Tls { .. })) => fail(USAGE, &error),
         Err(error @ RunError::Worker(_)) => fail(INTERNAL, &error),
     }
 }

@@ -17,6 +17,7 @@ use crate::journal::Journal;
 use crate::meter::Meter;
 use crate::run::{RunError, reach};
 use crate::stop::Stop;
+use crate::tls::TlsArgs;
 use crate::world::World;
 
 pub use skill::{Skill, SkillError};
@@ -27,6 +28,8 @@ pub struct RivalArgs {
     /// A box office that was started with --open, or an edge before one.
     #[arg(long, value_name = "URL")]
     pub target: Target,
+    #[command(flatten)]
+    pub tls: TlsArgs,
     /// The event that is practised.
     #[arg(long, value_name = "ID", default_value = "e1")]
     pub event: String,
@@ -50,7 +53,7 @@ pub struct RivalArgs {
 /// Sends the rivals and waits for the end of their last window. They stop early when the run is closed.
 pub async fn run(args: &RivalArgs, stop: Stop) -> Result<Vec<Record>, RunError> {
     let world = Arc::new(World {
-        edges: vec![reach(&args.target).await?],
+        edges: vec![reach(&args.target, &args.tls).await?],
         room: args.room.clone(),
         clock: Clock::start(),
         stop,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::lookup_host;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -23,6 +23,7 @@ use crate::schedule::Shard;
 use crate::stop::{Phase, Stop};
 use crate::story::Story;
 use crate::summary::Summary;
+use crate::tls::{Tls, TlsArgs, TlsError};
 use crate::visitor::{self, Inspection, Stock};
 use crate::worker::{self, Archive, GRACE};
 use crate::world::{CONNECT_DEADLINE, Edge, World};
@@ -34,6 +35,8 @@ pub enum RunError {
     Unreachable { authority: String, source: std::io::Error },
     #[error("{authority} is not an address: {source}")]
     Unknown { authority: String, source: std::io::Error },
+    #[error("{authority} can't be spoken to by TLS: {source}")]
+    Tls { authority: String, source: TlsError },
     #[error("the log {0} can't be written: {1}")]
     Log(PathBuf, #[source] std::io::Error),
     #[error("a part of the crowd could not be sent, or did not come back, so nothing is proved: {0}")]
@@ -144,7 +147,7 @@ pub(crate) async fn flush(mut log: Log, args: &RunArgs) -> Result<(), RunError> 
 pub(crate) async fn world(args: &RunArgs, stop: Stop, journal: Journal) -> Result<World, RunError> {
     let mut edges = Vec::new();
     for target in &args.target {
-        edges.push(reach(target).await?);
+        edges.push(reach(target, &args.tls).await?);
     }
     let event = args.event.clone().map_or_else(OnceLock::new, OnceLock::from);
     let room = args.room.clone();
@@ -152,15 +155,18 @@ pub(crate) async fn world(args: &RunArgs, stop: Stop, journal: Journal) -> Resul
 }
 
 /// Looks a target up, and sees that somebody listens there.
-pub(crate) async fn reach(target: &Target) -> Result<Edge, RunError> {
+pub(crate) async fn reach(target: &Target, args: &TlsArgs) -> Result<Edge, RunError> {
     let authority = || target.authority.clone();
     let unknown = |source| RunError::Unknown { authority: authority(), source };
-    let mut addresses = lookup_host(&target.authority).await.map_err(unknown)?;
+    let mut addresses = lookup_host(target.address()).await.map_err(unknown)?;
     let address = addresses.next().ok_or_else(|| unknown(std::io::ErrorKind::NotFound.into()))?;
     let unreachable = |source| RunError::Unreachable { authority: authority(), source };
-    let connected = timeout(CONNECT_DEADLINE, TcpStream::connect(address)).await;
+    let tls = target.secure.then(|| Tls::with(&target.host(), args)).transpose();
+    let tls = tls.map_err(|source| RunError::Tls { authority: authority(), source })?;
+    let edge = Edge::new(target.clone(), address).with_tls(tls);
+    let connected = timeout(CONNECT_DEADLINE, edge.connect()).await;
     connected.map_err(|_| unreachable(std::io::ErrorKind::TimedOut.into()))?.map_err(unreachable)?;
-    Ok(Edge::new(target.clone(), address))
+    Ok(edge)
 }
 
 async fn first_rates(args: &RunArgs, world: &Arc<World>) -> Rates {

@@ -5,7 +5,6 @@ use std::time::Duration;
 use futures_util::{SinkExt as _, StreamExt as _};
 use hyper::HeaderMap;
 use room::wire::{ClientMessage, SUBPROTOCOL, ServerMessage};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::{ClientRequestBuilder, IntoClientRequest as _};
 use tokio_tungstenite::tungstenite::http::{StatusCode, Uri, header};
@@ -14,11 +13,12 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use crate::client::{CallError, Client};
+use crate::tls::Wire;
 use crate::world::CALL_DEADLINE;
 
 /// One open socket.
 #[derive(Debug)]
-pub struct Socket(WebSocketStream<TcpStream>);
+pub struct Socket(WebSocketStream<Box<dyn Wire>>);
 
 /// Why no socket opened.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +98,8 @@ impl Socket {
 fn handshake(client: &Client, path: &str) -> Result<ClientRequestBuilder, OpenError> {
     let target =
         &client.edge().ok_or_else(|| CallError::Connect(std::io::ErrorKind::NotFound.into()))?.target;
-    let uri: Uri = format!("ws://{}{path}", target.authority)
+    let scheme = if target.secure { "wss" } else { "ws" };
+    let uri: Uri = format!("{scheme}://{}{path}", target.authority)
         .parse()
         .map_err(|error: tokio_tungstenite::tungstenite::http::uri::InvalidUri| failed(error.into()))?;
     let mut request = ClientRequestBuilder::new(uri)

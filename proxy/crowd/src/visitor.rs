@@ -129,7 +129,7 @@ impl Visitor {
 
     /// Takes the place.
     async fn join(&mut self) -> Result<State, End> {
-        let call = Call::json(Method::POST, self.actor.world.queue_path("join"));
+        let call = Call::json(Method::POST, self.actor.screen_path("join"));
         for attempt in 0..MAX_TRIES {
             let answer = self.ask_patiently(&call).await?;
             if let (true, Some(standing)) = (answer.status.is_success(), answer.json::<Standing>()) {

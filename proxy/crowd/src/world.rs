@@ -1,30 +1,51 @@
 //! What everyone in a run shares.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use room::ids::RoomName;
+use tokio::net::TcpStream;
 
 use crate::args::Target;
 use crate::clock::Clock;
 use crate::journal::Journal;
 use crate::meter::Meter;
 use crate::stop::Stop;
+use crate::tls::{Tls, Wire};
 
 /// A target with the address its name resolved to. Copies share whether it is in rotation.
 #[derive(Debug, Clone)]
 pub struct Edge {
     pub target: Target,
     pub address: SocketAddr,
+    /// How it is spoken to, if not plainly.
+    pub tls: Option<Tls>,
     /// Whether a load balancer in front has taken it out: new connections go to the others.
     out: Arc<AtomicBool>,
 }
 
 impl Edge {
+    /// Spoken to without TLS.
     pub fn new(target: Target, address: SocketAddr) -> Self {
-        Self { target, address, out: Arc::default() }
+        Self { target, address, tls: None, out: Arc::default() }
+    }
+
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// A bare connection.
+    pub async fn connect(&self) -> io::Result<Box<dyn Wire>> {
+        let stream = TcpStream::connect(self.address).await?;
+        stream.set_nodelay(true)?;
+        match &self.tls {
+            Some(tls) => tls.wrap(stream).await,
+            None => Ok(Box::new(stream)),
+        }
     }
 
     /// Takes it out of rotation or puts it back; connections that exist go on.
@@ -65,6 +86,11 @@ impl World {
     pub fn edges_from(&self, index: usize) -> impl Iterator<Item = &Edge> {
         let edges = self.edges.len();
         self.edges.iter().cycle().skip(index % edges.max(1)).take(edges)
+    }
+
+    /// The same, with what the screen shows, so that another edge tells no larger place.
+    pub fn screen_path(&self, call: &str, shown: Option<u64>) -> String {
+        shown.map_or_else(|| self.queue_path(call), |place| format!("{}&shown={place}", self.queue_path(call)))
     }
 
     /// A path of the waiting room's API, for this room.

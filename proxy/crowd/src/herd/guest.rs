@@ -150,7 +150,7 @@ impl Guest {
 
     pub fn shown(&self) -> Shown<'_> {
         let (ticket, pass) = (self.ticket.as_deref(), self.pass.as_deref());
-        Shown { ticket, pass, forwarded_for: self.forwarded_for }
+        Shown { ticket, pass, place: self.screen, forwarded_for: self.forwarded_for }
     }
 
     /// The request is on its way.

@@ -12,8 +12,9 @@ use super::frames::{self, Frame};
 use super::guest::{Ground, Guest, Step};
 use super::reply::Reply;
 use super::script::Ask;
-use super::seat::Link;
+use super::seat::{Link, Read};
 use crate::clock::Span;
+use crate::tls::Tls;
 
 /// What lay first in what was read.
 enum Parsed {
@@ -50,24 +51,23 @@ impl Herd {
             }
         }
         let mut buffer = std::mem::take(&mut self.buffer);
-        while let Some(is_full) = self.read(index, &mut buffer) {
-            // Less than fits was all there is: what comes later is announced again.
-            if !is_full && !is_closed {
+        while let Some(is_more) = self.read(index, &mut buffer) {
+            if !is_more && !is_closed {
                 break;
             }
         }
         self.buffer = buffer;
     }
 
-    /// Reads once. Whether the buffer was filled; `None` when there was nothing, or no connection any more.
+    /// Reads once. Whether there may be more; `None` when there was nothing, or no connection any more.
     fn read(&mut self, index: usize, buffer: &mut [u8]) -> Option<bool> {
         let link = self.seats.get_mut(index)?.link.as_mut()?;
         match link.read(buffer) {
-            Ok(Some(0)) | Err(_) => self.lost(index, "socket-broken"),
+            Ok(Some(Read { bytes: 0, .. })) | Err(_) => self.lost(index, "socket-broken"),
             Ok(None) => {}
-            Ok(Some(read)) => {
-                self.digest(index, buffer.get(..read).unwrap_or_default());
-                return Some(read == buffer.len());
+            Ok(Some(Read { bytes, is_more })) => {
+                self.digest(index, buffer.get(..bytes).unwrap_or_default());
+                return Some(is_more);
             }
         }
         None
@@ -250,9 +250,10 @@ impl Herd {
         let text = self.text(index, ask).ok_or(io::ErrorKind::NotFound)?;
         let seat = self.seats.get(index).ok_or(io::ErrorKind::NotFound)?;
         let edge = self.world.edges.get(seat.guest.edge % self.world.edges.len().max(1));
-        let address = edge.ok_or(io::ErrorKind::NotFound)?.address;
-        let mut stream: TcpStream = self.sources.connect(seat.number, address)?;
+        let edge = edge.ok_or(io::ErrorKind::NotFound)?;
+        let tls = edge.tls.as_ref().map(Tls::begin).transpose().map_err(io::Error::other)?;
+        let mut stream: TcpStream = self.sources.connect(seat.number, edge.address)?;
         self.poll.registry().register(&mut stream, Token(index), Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Link::new(stream, text))
+        Ok(Link::new(stream, tls, text))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::jar::Named;
+use crate::jar::{Named, is_same};
 
 /// One whole answer.
 #[derive(Debug, PartialEq)]
@@ -89,7 +89,7 @@ fn seconds(value: &str) -> Duration {
     Duration::from_secs_f64(value.parse().unwrap_or(1.0_f64).clamp(0.05, 120.0))
 }
 
-/// What the two cookies of a room are called.
+/// What the two cookies of a room are called, with or without what marks those that came by TLS.
 #[derive(Debug, Clone)]
 pub struct Names {
     pub ticket: String,
@@ -108,8 +108,8 @@ impl Names {
         let Named { name, value, gone } = Named::parse(line)?;
         match name {
             _ if gone => None,
-            name if name == self.ticket => Some(Held::Ticket(value)),
-            name if name == self.pass => Some(Held::Pass(value)),
+            name if is_same(name, &self.ticket) => Some(Held::Ticket(value)),
+            name if is_same(name, &self.pass) => Some(Held::Pass(value)),
             _ => None,
         }
     }

@@ -3,6 +3,7 @@
 use std::io::{self, Read as _, Write as _};
 
 use mio::net::TcpStream;
+use rustls::{ClientConnection, StreamOwned};
 
 use super::guest::Guest;
 
@@ -24,15 +25,34 @@ impl Seat {
 
 #[derive(Debug)]
 pub(super) struct Link {
-    stream: TcpStream,
+    stream: Stream,
     /// What is to be sent once it is connected.
     outgoing: Option<String>,
     /// The beginning of something that is not whole; mostly nothing.
     pub(super) partial: Vec<u8>,
 }
 
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    Sealed(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+/// What came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Read {
+    pub(super) bytes: usize,
+    /// There may be more: else what comes later is announced again.
+    pub(super) is_more: bool,
+}
+
 impl Link {
-    pub(super) fn new(stream: TcpStream, first: String) -> Self {
+    /// By TLS, if it is brought.
+    pub(super) fn new(stream: TcpStream, tls: Option<ClientConnection>, first: String) -> Self {
+        let stream = match tls {
+            Some(tls) => Stream::Sealed(Box::new(StreamOwned::new(tls, stream))),
+            None => Stream::Plain(stream),
+        };
         Self { stream, outgoing: Some(first), partial: Vec::new() }
     }
 
@@ -60,11 +80,38 @@ impl Link {
     }
 
     /// `None`: nothing there now.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<Read>> {
+        let is_sealed = matches!(self.stream, Stream::Sealed(_));
         match self.stream.read(buffer) {
-            Ok(read) => Ok(Some(read)),
+            // Of a sealed stream another record may lie behind the one that was opened.
+            Ok(bytes) => Ok(Some(Read { bytes, is_more: is_sealed || bytes == buffer.len() })),
             Err(error) if is_not_yet(&error) => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+}
+
+impl io::Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(buffer),
+            Self::Sealed(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl io::Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(bytes),
+            Self::Sealed(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.flush(),
+            Self::Sealed(stream) => stream.flush(),
         }
     }
 }

@@ -99,7 +99,7 @@ impl Visitor {
     /// Holds a socket until something happens.
     async fn watch(&mut self, quirk_at: Option<Instant>) -> Result<Waited, End> {
         self.actor.story.tries(self.actor.world.clock.now());
-        let mut socket = match Socket::open(&self.actor.client, &self.actor.world.queue_path("ws")).await {
+        let mut socket = match Socket::open(&self.actor.client, &self.actor.screen_path("ws")).await {
             Ok((socket, headers)) => {
                 self.actor.client.jar.absorb(&headers);
                 self.hold(None);
@@ -214,8 +214,8 @@ impl Visitor {
 
     /// Asks for the standing whenever the last answer said to.
     async fn poll(&mut self, quirk_at: Option<Instant>) -> Result<Waited, End> {
-        let call = Call::json(Method::GET, self.actor.world.queue_path("status"));
         loop {
+            let call = Call::json(Method::GET, self.actor.screen_path("status"));
             let answer = self.ask_patiently(&call).await?;
             let mut pause = answer.retry_after();
             match (answer.status, answer.json::<Standing>()) {
