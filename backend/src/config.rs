@@ -1,5 +1,7 @@
 //! Arguments and environment, turned once into values that need no further check.
 
+mod database;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,17 +9,22 @@ use std::time::Duration;
 use clap::Parser;
 use room::ids::RoomName;
 use room::token::{KeyError, PassVerifier, secret_from_text};
-use tokio_postgres::config::Host;
 
+pub use database::{Database, DatabaseError};
+
+use crate::ending::Spans;
 use crate::jwks::{JwksUrl, JwksUrlError};
 use crate::payment::args::{PaymentArgs, PaymentArgsError, PaymentConfig};
 use crate::practice::Rule;
 use crate::sale::{EventId, SaleError};
 
 /// What the command line and the environment say.
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 #[derive(Debug, Parser)]
 #[command(name = "box-office", version, about = "A lean purchase backend on PostgreSQL.")]
 pub struct Args {
+    #[command(subcommand)]
+    pub task: Option<Task>,
     /// Address to listen on; port 0 takes a free one. Default: 127.0.0.1 and the port of --app-port.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
@@ -25,8 +32,12 @@ pub struct Args {
     #[arg(long, env = "APP_PORT", default_value_t = 8090, value_name = "PORT")]
     pub app_port: u16,
     /// PostgreSQL, as URL or as `host=… user=… dbname=…`; a host that starts with / is a folder with its socket.
-    #[arg(long, env = "DB_URL", hide_env_values = true, value_name = "URL")]
-    pub db_url: String,
+    /// sslmode and sslrootcert mean what libpq means; without sslmode, servers elsewhere are verified in full.
+    #[arg(long, env = "DB_URL", hide_env_values = true, value_name = "URL", global = true)]
+    pub db_url: Option<String>,
+    /// Take the schema as it is, and do not start if it lacks something: `box-office migrate` has been there before.
+    #[arg(long, env = "NO_MIGRATE", value_parser = clap::builder::BoolishValueParser::new())]
+    pub no_migrate: bool,
     /// Most connections to PostgreSQL.
     #[arg(long, env = "DB_POOL_SIZE", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub db_pool_size: u16,
@@ -64,7 +75,7 @@ pub struct Args {
     #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
     /// Which log lines are written: error, warn, info, debug, trace, or a filter such as `box_office=debug,info`.
-    #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "FILTER")]
+    #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "FILTER", global = true)]
     pub log_level: String,
     /// Name of the event to seed; its id otherwise.
     #[arg(long, value_name = "NAME", requires = "seed_total")]
@@ -81,6 +92,12 @@ pub struct Args {
     pub practice: Option<Rule>,
     #[command(flatten)]
     pub payment: PaymentArgs,
+    /// After SIGTERM: how long connections are still accepted, until nobody sends them here any more.
+    #[arg(long, value_name = "SPAN", env = "LINGER", default_value = "2s", value_parser = span)]
+    pub linger: Duration,
+    /// After that: how long requests may take to finish before they are cut. A second SIGTERM cuts them at once.
+    #[arg(long, value_name = "SPAN", env = "DRAIN", default_value = "10s", value_parser = span)]
+    pub drain: Duration,
     /// Only check that the counters of every event are what its rows add up to: exit code 0 if so, 65 if not.
     #[arg(long)]
     pub check_books: bool,
@@ -89,13 +106,34 @@ pub struct Args {
     pub report: Option<PathBuf>,
 }
 
+/// Something to do instead of serving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Subcommand)]
+pub enum Task {
+    /// Bring the schema up to date and end. Needs a role that owns it; nothing but --db-url is read.
+    Migrate,
+}
+
+/// Nobody waits longer for the end of a process.
+const LONGEST_END: Duration = Duration::from_secs(3600);
+
+fn span(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(span) if span <= LONGEST_END => Ok(span),
+        Ok(_) => Err("more than an hour".into()),
+        Err(error) => Err(format!("{error}; like 500ms, 30s or 2m")),
+    }
+}
+
 /// What the program runs with.
 #[derive(Debug)]
 pub struct Config {
     pub listen: SocketAddr,
     pub report: Option<PathBuf>,
-    pub max_connections: usize,
+    pub max_connections: u32,
     pub database: Database,
+    /// Whether the schema is brought up to date at the start.
+    pub migrate: bool,
+    pub end: Spans,
     pub event_id: EventId,
     pub seed: Option<Seed>,
     /// When the event is on sale, if it is practised.
@@ -104,13 +142,6 @@ pub struct Config {
     pub rules: SaleRules,
     pub ws_max_send_buffer: usize,
     pub payment: PaymentConfig,
-}
-
-/// Where PostgreSQL is.
-#[derive(Debug, Clone)]
-pub struct Database {
-    pub connect: tokio_postgres::Config,
-    pub pool_size: usize,
 }
 
 /// An event to create at the start if there is none of its id.
@@ -144,10 +175,10 @@ pub struct SaleRules {
 /// A setting that cannot be followed.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("DB_URL is not a PostgreSQL address: {0}")]
-    Database(#[source] tokio_postgres::Error),
-    #[error("DB_URL names no host; give one, or a folder with the server's socket (host=/run/postgresql)")]
-    NoHost,
+    #[error("which PostgreSQL? set DB_URL, or give --db-url")]
+    NoDatabase,
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
     #[error("EVENT_ID: {0}")]
     EventId(SaleError),
     #[error("who may buy? set PASS_JWKS_URL or PASS_SECRET_FILE, or start with --open for development")]
@@ -168,8 +199,10 @@ impl Args {
     pub fn into_config(self) -> Result<Config, ConfigError> {
         Ok(Config {
             listen: self.listen.unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), self.app_port)),
-            max_connections: self.max_connections as usize,
+            max_connections: self.max_connections,
             database: self.database()?,
+            migrate: !self.no_migrate,
+            end: Spans { linger: self.linger, drain: self.drain },
             seed: self.seed(),
             practice: self.practice,
             rules: self.rules(),
@@ -182,11 +215,8 @@ impl Args {
     }
 
     pub fn database(&self) -> Result<Database, ConfigError> {
-        let connect: tokio_postgres::Config = self.db_url.parse().map_err(ConfigError::Database)?;
-        if connect.get_hosts().is_empty() && connect.get_hostaddrs().is_empty() {
-            return Err(ConfigError::NoHost);
-        }
-        Ok(Database { connect, pool_size: usize::from(self.db_pool_size) })
+        let text = self.db_url.as_ref().ok_or(ConfigError::NoDatabase)?;
+        Ok(Database::parse(text, usize::from(self.db_pool_size))?)
     }
 
     fn seed(&self) -> Option<Seed> {
@@ -219,25 +249,6 @@ impl Args {
     }
 }
 
-impl Database {
-    /// The addresses tried, without secrets: `127.0.0.1:5432`, `/run/postgresql/.s.PGSQL.5432`.
-    pub fn address(&self) -> String {
-        let ports = self.connect.get_ports();
-        let hosts = self.connect.get_hosts();
-        let addresses = self.connect.get_hostaddrs();
-        let port = |index: usize| ports.get(index).or(ports.first()).copied().unwrap_or(5432);
-        let named = hosts.iter().enumerate().map(|(index, host)| match host {
-            Host::Tcp(name) => format!("{name}:{}", port(index)),
-            Host::Unix(folder) => format!("{}/.s.PGSQL.{}", folder.display(), port(index)),
-        });
-        let bare = addresses.iter().enumerate().skip(hosts.len());
-        named
-            .chain(bare.map(|(index, ip)| SocketAddr::new(*ip, port(index)).to_string()))
-            .collect::<Vec<_>>()
-            .join(", ")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,21 +258,9 @@ mod tests {
     }
 
     #[test]
-    fn the_address_of_a_database_is_told_without_its_password() {
-        for (url, address) in [
-            ("postgres://shop:secret@db.internal/box", "db.internal:5432"),
-            ("postgres://shop@%2Frun%2Fpg:5433/box", "/run/pg/.s.PGSQL.5433"),
-            ("host=/run/pg user=shop dbname=box", "/run/pg/.s.PGSQL.5432"),
-            ("host=a,b port=1,2 user=shop", "a:1, b:2"),
-        ] {
-            assert_eq!(config(&["--open", "--db-url", url]).unwrap().database.address(), address);
-        }
-    }
-
-    #[test]
     fn without_a_key_nobody_could_buy_so_it_does_not_start() {
         assert!(matches!(config(&["--db-url", "host=a"]), Err(ConfigError::NoTrust)));
-        assert!(matches!(config(&["--db-url", "user=a", "--open"]), Err(ConfigError::NoHost)));
+        assert!(matches!(config(&["--open"]), Err(ConfigError::NoDatabase)));
     }
 
     #[test]

@@ -172,7 +172,9 @@ fn whole_secs(wait: Duration) -> u32 {
 fn database_outside(error: &DbError) -> (StatusCode, &'static str) {
     match error.cause() {
         DbError::Busy | DbError::LockTimeout | DbError::Crowded => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
-        DbError::Slow | DbError::Unreachable(_) => (StatusCode::SERVICE_UNAVAILABLE, "database-unavailable"),
+        DbError::Slow | DbError::Unreachable(_) | DbError::Tls { .. } => {
+            (StatusCode::SERVICE_UNAVAILABLE, "database-unavailable")
+        }
         DbError::SaleClosed { .. } => (StatusCode::CONFLICT, "sale-closed"),
         DbError::Refused(_) | DbError::Row(_) | DbError::OfGroup(_) => {
             (StatusCode::INTERNAL_SERVER_ERROR, "internal")
@@ -186,7 +188,7 @@ fn database_detail(error: &DbError) -> &'static str {
         DbError::Busy | DbError::LockTimeout | DbError::Crowded => {
             "too many are buying at this moment; repeat the call with the same key"
         }
-        DbError::Slow | DbError::Unreachable(_) => {
+        DbError::Slow | DbError::Unreachable(_) | DbError::Tls { .. } => {
             "the sale cannot be reached at this moment; repeat the call with the same key"
         }
         DbError::SaleClosed { .. } => "the sale is closed; it opens again at the time of `Retry-After`",

@@ -18,11 +18,12 @@
 //! | [`error`], [`trace`] | every failure in the shape the outside sees |
 //! | [`metrics`], [`logs`] | what is counted and written |
 //! | `workers` | starts what goes on beside requests |
-//! | [`serve`] | the listener |
+//! | [`serve`], [`ending`] | the listener; how the program ends |
 
 pub mod config;
 pub mod counter;
 pub mod db;
+pub mod ending;
 pub mod error;
 pub mod expiry;
 pub mod jwks;
@@ -49,13 +50,15 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use config::{Config, ConfigError, Database};
 use counter::Counter;
 use db::books::Books;
-use db::migrate::{MigrateError, migrate};
+use db::migrate::{MigrateError, migrate, ready};
 use db::{Db, DbError};
+use ending::Stage;
 use live::{Hub, SeatFeed};
 use outbox::Bell;
 use routes::{Facts, Maps, Page, Payments, Shop, routes};
@@ -103,12 +106,16 @@ impl RunError {
     }
 }
 
-/// Runs until `ending` completes.
-pub async fn run(config: Config, ending: impl Future<Output = ()>) -> Result<(), RunError> {
+/// Runs until a word comes; a second one cuts the end short.
+pub async fn run(config: Config, mut words: mpsc::Receiver<()>) -> Result<(), RunError> {
     let metrics = metrics::install().map_err(|error| RunError::Start(error.into()))?;
-    prepare(&config).await?;
-    let (hub, news) = Hub::new(config.max_connections, config.ws_max_send_buffer);
+    tokio::select! {
+        prepared = prepare(&config) => prepared?,
+        Some(()) = words.recv() => return Ok(()),
+    }
+    let (hub, news) = Hub::new(config.max_connections as usize, config.ws_max_send_buffer);
     let hub = Arc::new(hub);
+    let (leader, mut ending) = ending::begin();
     let shop = Arc::new(Shop {
         db: pool(&config.database, config.database.pool_size)?,
         counter: counter(&config)?,
@@ -124,25 +131,35 @@ pub async fn run(config: Config, ending: impl Future<Output = ()>) -> Result<(),
         facts: Facts::default(),
         seat_feed: SeatFeed::new(hub.closing()),
         practice: Arc::default(),
+        ending: ending.clone(),
     });
     shop.practice.read(&shop.db).await.map_err(|error| RunError::Start(error.into()))?;
     let listener = listen(config.listen).await?;
     let http = listener.local_addr().map_err(|error| RunError::Listen(config.listen, error))?;
     let needs = Needs { database: config.database, payment: config.payment, http, news };
-    let mut workers = workers::start(&shop, needs).await?;
+    let workers = workers::start(&shop, needs).await?;
     report(http, config.report.as_deref())?;
 
-    let ending = async {
-        ending.await;
-        tracing::info!("stopping");
+    tokio::spawn(leader.lead(words, config.end));
+    let serving = serve::serve(listener, routes(shop), config.max_connections, ending.clone());
+    let farewell = async {
+        ending.reaches(Stage::Draining).await;
         hub.close();
     };
-    serve::serve(listener, routes(shop), config.max_connections, ending).await;
+    tokio::join!(serving, farewell);
     if timeout(SOCKETS_END, hub.closed()).await.is_err() {
         tracing::warn!("some sockets did not close in time and were cut off");
     }
-    workers.shutdown().await;
+    workers.end().await;
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// Brings the schema up to date, and nothing else.
+pub async fn migrate_only(database: &Database) -> Result<(), RunError> {
+    say_risk(database);
+    let done = migrate(database).await.map_err(|cause| unusable(database, cause))?;
+    tracing::info!(version = done.version, applied = done.applied, "the schema is up to date");
     Ok(())
 }
 
@@ -162,8 +179,12 @@ pub async fn check_books(database: &Database) -> Result<(), RunError> {
 
 /// The schema is up to date and the event is there, or the program does not start.
 async fn prepare(config: &Config) -> Result<(), RunError> {
-    let address = config.database.address();
-    migrate(&config.database).await.map_err(|cause| RunError::Database { address, cause })?;
+    if config.migrate {
+        migrate_only(&config.database).await?;
+    } else {
+        say_risk(&config.database);
+        ready(&config.database).await.map_err(|cause| unusable(&config.database, cause))?;
+    }
     if let Some(seed) = &config.seed {
         let db = pool(&config.database, 1)?;
         let created = db.seed(config.event_id.as_str(), seed).await.map_err(RunError::Seed)?;
@@ -185,6 +206,21 @@ async fn prepare(config: &Config) -> Result<(), RunError> {
         tracing::info!(eventId = event_id, rule = %rule, "event is practised");
     }
     Ok(())
+}
+
+fn unusable(database: &Database, cause: MigrateError) -> RunError {
+    RunError::Database { address: database.address(), cause }
+}
+
+fn say_risk(database: &Database) {
+    if let Some(risk) = database.risk() {
+        let (address, sslmode) = (database.address(), database.tls.mode().as_str());
+        tracing::warn!(
+            address,
+            sslmode,
+            "whoever is on the way to PostgreSQL can {risk}; see sslmode in DB_URL"
+        );
+    }
 }
 
 fn pool(database: &Database, connections: usize) -> Result<Db, RunError> {

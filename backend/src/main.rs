@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
-use box_office::config::Args;
-use box_office::{RunError, check_books, logs, run};
+use box_office::config::{Args, Task};
+use box_office::{RunError, check_books, logs, migrate_only, run};
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 
 const USAGE: u8 = 64;
 
@@ -44,19 +45,31 @@ fn start(args: Args) -> Result<(), RunError> {
         .enable_all()
         .build()
         .map_err(|error| RunError::Start(error.into()))?;
+    if args.task == Some(Task::Migrate) {
+        return runtime.block_on(migrate_only(&args.database()?));
+    }
     if args.check_books {
         return runtime.block_on(check_books(&args.database()?));
     }
     let config = args.into_config()?;
-    runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).map_err(|error| RunError::Start(error.into()))?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| RunError::Start(error.into()))?;
-        let stop = async move {
+    runtime.block_on(async { run(config, words_to_stop()?).await })
+}
+
+/// One for each signal that asks for the end.
+fn words_to_stop() -> Result<mpsc::Receiver<()>, RunError> {
+    let heard = |kind| signal(kind).map_err(|error| RunError::Start(error.into()));
+    let (mut terminate, mut interrupt) = (heard(SignalKind::terminate())?, heard(SignalKind::interrupt())?);
+    let (told, words) = mpsc::channel(1);
+    tokio::spawn(async move {
+        loop {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
-        };
-        run(config, stop).await
-    })
+            if told.send(()).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(words)
 }

@@ -1,12 +1,16 @@
 //! The worker of the outbox. Every process runs one; they share the work by `SKIP LOCKED`.
 
+use std::collections::HashSet;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep};
 
+use crate::db::outbox::Errand;
 use crate::db::{Db, DbError};
 use crate::metrics;
 use crate::payment::drive::Driver;
@@ -23,6 +27,8 @@ const NEWS: u32 = 200;
 const ERRANDS: u32 = 32;
 /// Longer than any call of the gateway with the transactions around it.
 const LEASE: Duration = Duration::from_secs(20);
+/// At the end of the program: what is not done after this is handed back.
+const FINISH: Duration = Duration::from_secs(1);
 /// Beyond the window of signatures, on both sides of it.
 const EVENTS_KEPT: Duration = Duration::from_secs(signature::WINDOW.as_secs() * 3);
 /// Those who follow a seat map and were away for longer read it anew.
@@ -46,14 +52,14 @@ impl Bell {
     }
 }
 
-/// Works for as long as the program runs.
-pub async fn run(db: Db, driver: Driver, bell: Bell) {
-    tokio::join!(spread_news(&db, &bell), run_errands(&driver, &bell));
+/// Works until `stop` is true, then hands back what it cannot finish.
+pub async fn run(db: Db, driver: Driver, bell: Bell, stop: watch::Receiver<bool>) {
+    tokio::join!(spread_news(&db, &bell, stop.clone()), run_errands(&driver, &bell, stop));
 }
 
-async fn spread_news(db: &Db, bell: &Bell) {
+async fn spread_news(db: &Db, bell: &Bell, mut stop: watch::Receiver<bool>) {
     let (mut count_at, mut forget_at) = (Instant::now(), Instant::now());
-    loop {
+    while !*stop.borrow() {
         let round = async {
             while db.spread_news(NEWS).await? >= NEWS as usize {}
             if count_at <= Instant::now() {
@@ -67,36 +73,70 @@ async fn spread_news(db: &Db, bell: &Bell) {
             Ok::<_, DbError>(())
         };
         match round.await {
-            Ok(()) => drop(timeout(EVERY, bell.0.news.notified()).await),
+            Ok(()) => pause(EVERY, &bell.0.news, &mut stop).await,
             Err(error) => {
                 tracing::warn!(error = %error, "the outbox cannot be emptied");
-                sleep(AFTER_FAILURE).await;
+                pause(AFTER_FAILURE, &Notify::new(), &mut stop).await;
             }
         }
     }
 }
 
 /// Apart from the news, which never wait for the gateway.
-async fn run_errands(driver: &Driver, bell: &Bell) {
-    loop {
-        match run_due(driver).await {
+async fn run_errands(driver: &Driver, bell: &Bell, mut stop: watch::Receiver<bool>) {
+    while !*stop.borrow() {
+        match run_due(driver, &mut stop).await {
             Ok(true) => {}
-            Ok(false) => drop(timeout(EVERY, bell.0.errands.notified()).await),
+            Ok(false) => pause(EVERY, &bell.0.errands, &mut stop).await,
             Err(error) => {
                 tracing::warn!(error = %error, "payments cannot be driven");
-                sleep(AFTER_FAILURE).await;
+                pause(AFTER_FAILURE, &Notify::new(), &mut stop).await;
             }
         }
     }
 }
 
-/// Says whether there may be more.
-async fn run_due(driver: &Driver) -> Result<bool, DbError> {
-    let errands = driver.db.claim_errands(LEASE, ERRANDS).await?;
-    for done in join_all(errands.iter().map(|errand| driver.run(errand))).await {
-        done?;
+/// Until somebody rings, but no longer than `most`.
+async fn pause(most: Duration, bell: &Notify, stop: &mut watch::Receiver<bool>) {
+    tokio::select! {
+        () = sleep(most) => {}
+        () = bell.notified() => {}
+        _told_or_alone = stop.wait_for(|stop| *stop) => {}
     }
-    Ok(errands.len() >= ERRANDS as usize)
+}
+
+/// Says whether there may be more.
+async fn run_due(driver: &Driver, stop: &mut watch::Receiver<bool>) -> Result<bool, DbError> {
+    let errands = driver.db.claim_errands(LEASE, ERRANDS).await?;
+    let mut running: FuturesUnordered<_> = errands.iter().map(|errand| done(driver, errand)).collect();
+    let mut open: HashSet<i64> = errands.iter().map(|errand| errand.id).collect();
+    let mut result = Ok(errands.len() >= ERRANDS as usize);
+    let mut enough = pin!(async {
+        drop(stop.wait_for(|stop| *stop).await);
+        sleep(FINISH).await;
+    });
+    loop {
+        tokio::select! {
+            done = running.next() => match done {
+                Some((id, ended)) => {
+                    open.remove(&id);
+                    result = ended.and(result);
+                }
+                None => return result,
+            },
+            () = &mut enough => break,
+        }
+    }
+    // A call that was broken off may have been heard: like one whose process died, it may be repeated.
+    drop(running);
+    let open: Vec<i64> = open.into_iter().collect();
+    driver.db.hand_back_errands(&open).await?;
+    tracing::info!(errands = open.len(), "payments are left to other processes");
+    result
+}
+
+async fn done(driver: &Driver, errand: &Errand) -> (i64, Result<(), DbError>) {
+    (errand.id, driver.run(errand).await)
 }
 
 async fn forget(db: &Db) -> Result<(), DbError> {

@@ -9,56 +9,77 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::time::{sleep, timeout};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::sleep;
+
+use crate::ending::{Ending, Stage};
 
 /// For the head of a request, and for the next one on a connection kept alive: longer than proxies keep theirs.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
-/// How long requests that are being served may take to finish at the end.
-const DRAIN: Duration = Duration::from_secs(10);
 /// After a failed accept (out of descriptors, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until `stop` completes, then lets running requests finish.
-pub async fn serve(
-    listener: TcpListener,
+/// What every connection needs.
+#[derive(Debug, Clone)]
+struct Attendance {
     routes: Router,
-    max_connections: usize,
-    stop: impl Future<Output = ()>,
-) {
-    // Every connection holds a receiver: it hears of the end, and the sender knows when the last one is gone.
-    let ending = watch::Sender::new(false);
+    /// One for each connection.
+    slots: Arc<Semaphore>,
+    ending: Ending,
+}
+
+/// Serves until it is time to drain, then lets running requests finish, until it is time to cut them.
+pub async fn serve(listener: TcpListener, routes: Router, connections: u32, mut ending: Ending) {
+    let slots = Arc::new(Semaphore::new(connections as usize));
+    let attendance = Attendance { routes, slots: Arc::clone(&slots), ending: ending.clone() };
     tokio::select! {
-        () = accept(listener, routes, Arc::new(Semaphore::new(max_connections)), &ending) => {}
-        () = stop => {}
+        () = attendance.accept(&listener) => {}
+        () = ending.reaches(Stage::Draining) => {}
     }
-    ending.send_replace(true);
-    if timeout(DRAIN, ending.closed()).await.is_err() {
-        tracing::warn!("some requests did not finish in time and were cut off");
+    attendance.take_queued(listener);
+    tokio::select! {
+        _all_back = slots.acquire_many(connections) => {}
+        () = ending.reaches(Stage::Cut) => tracing::warn!("requests that did not finish in time are cut off"),
     }
 }
 
-async fn accept(listener: TcpListener, routes: Router, slots: Arc<Semaphore>, ending: &watch::Sender<bool>) {
-    // The semaphore is never closed; were it, nobody could be served any more.
-    while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let (routes, ending) = (routes.clone(), ending.subscribe());
-                tokio::spawn(async move {
-                    attend(stream, routes, ending).await;
-                    drop(slot);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(error = %error, "accept failed");
-                sleep(ACCEPT_PAUSE).await;
+impl Attendance {
+    async fn accept(&self, listener: &TcpListener) {
+        // The semaphore is never closed; were it, nobody could be served any more.
+        while let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await {
+            match listener.accept().await {
+                Ok((stream, _)) => self.attend(stream, slot),
+                Err(error) => {
+                    tracing::warn!(error = %error, "accept failed");
+                    sleep(ACCEPT_PAUSE).await;
+                }
             }
         }
+    }
+
+    /// Those whom the kernel has accepted already: closing the listener would reset them.
+    fn take_queued(&self, listener: TcpListener) {
+        let Ok(listener) = listener.into_std() else { return };
+        while let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
+            let Ok((stream, _)) = listener.accept() else { return };
+            // What cannot be registered is closed, as one too many would be.
+            if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+                self.attend(stream, slot);
+            }
+        }
+    }
+
+    fn attend(&self, stream: TcpStream, slot: OwnedSemaphorePermit) {
+        let (routes, ending) = (self.routes.clone(), self.ending.clone());
+        tokio::spawn(async move {
+            attend(stream, routes, ending).await;
+            drop(slot);
+        });
     }
 }
 
 /// One connection, until the peer leaves or the end comes and its running request is answered.
-async fn attend(stream: TcpStream, routes: Router, mut ending: watch::Receiver<bool>) {
+async fn attend(stream: TcpStream, routes: Router, mut ending: Ending) {
     // Fails only on a socket that is gone already.
     let _best_effort = stream.set_nodelay(true);
     let mut connection = pin!(
@@ -72,7 +93,10 @@ async fn attend(stream: TcpStream, routes: Router, mut ending: watch::Receiver<b
     // Errors are the peer's: a reset, a malformed head. hyper has answered what can be answered.
     tokio::select! {
         _peer_gone = connection.as_mut() => return,
-        _ = ending.changed() => connection.as_mut().graceful_shutdown(),
+        () = ending.reaches(Stage::Draining) => connection.as_mut().graceful_shutdown(),
     }
-    let _peer_gone = connection.await;
+    tokio::select! {
+        _peer_gone = connection.as_mut() => {}
+        () = ending.reaches(Stage::Cut) => {}
+    }
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use room::ids::RoomName;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::config::Database;
 use crate::db::Db;
@@ -34,6 +34,18 @@ const PAYMENT_CONNECTIONS: usize = 4;
 const PRACTICE_CONNECTIONS: usize = 1;
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
+/// For the outbox to hand back what it has claimed: its second to finish, and one call of PostgreSQL.
+const HAND_BACK: Duration = Duration::from_secs(6);
+
+/// All of them, running.
+#[derive(Debug)]
+pub(crate) struct Workers {
+    tasks: JoinSet<()>,
+    /// Has claims that others wait for; all others can be stopped anywhere.
+    outbox: JoinHandle<()>,
+    stop_outbox: watch::Sender<bool>,
+}
+
 /// What workers need beside the shop.
 #[derive(Debug)]
 pub(crate) struct Needs {
@@ -46,23 +58,38 @@ pub(crate) struct Needs {
 }
 
 /// Starts them all.
-pub(crate) async fn start(shop: &Arc<Shop>, needs: Needs) -> Result<JoinSet<()>, RunError> {
+pub(crate) async fn start(shop: &Arc<Shop>, needs: Needs) -> Result<Workers, RunError> {
     let Needs { database, payment, http, news } = needs;
-    let mut workers = JoinSet::new();
+    let mut tasks = JoinSet::new();
     let db = pool(&database, EXPIRY_CONNECTIONS)?;
-    workers.spawn(expiry::run(db, Arc::clone(&shop.hub), shop.rules.idempotency_ttl));
-    workers.spawn(upkeep(shop.metrics.clone()));
+    tasks.spawn(expiry::run(db, Arc::clone(&shop.hub), shop.rules.idempotency_ttl));
+    tasks.spawn(upkeep(shop.metrics.clone()));
     let db = pool(&database, PRACTICE_CONNECTIONS)?;
-    workers.spawn(practice::worker::run(db, Arc::clone(&shop.practice), Arc::clone(&shop.hub)));
+    tasks.spawn(practice::worker::run(db, Arc::clone(&shop.practice), Arc::clone(&shop.hub)));
     if let Gatekeeper::Published { jwks, room } = &shop.gatekeeper {
-        follow_edge(&mut workers, shop, jwks, room.as_ref());
+        follow_edge(&mut tasks, shop, jwks, room.as_ref());
     }
     let db = pool(&database, PAYMENT_CONNECTIONS)?;
-    let gateway = open_gateway(&mut workers, &db, &payment, http).await?;
+    let gateway = open_gateway(&mut tasks, &db, &payment, http).await?;
     let driver = Driver { db: db.clone(), gateway: Arc::new(gateway), rules: payment.rules };
-    workers.spawn(outbox::run(db, driver, shop.bell.clone()));
-    start_live(&mut workers, shop, database, news)?;
-    Ok(workers)
+    let (stop_outbox, told) = watch::channel(false);
+    let outbox = tokio::spawn(outbox::run(db, driver, shop.bell.clone(), told));
+    start_live(&mut tasks, shop, database, news)?;
+    Ok(Workers { tasks, outbox, stop_outbox })
+}
+
+impl Workers {
+    /// Stops them: the outbox first, which may need the mock gateway to finish.
+    pub(crate) async fn end(mut self) {
+        self.stop_outbox.send_replace(true);
+        if timeout(HAND_BACK, &mut self.outbox).await.is_err() {
+            tracing::warn!(
+                "claimed payments could not be handed back; others have them when their lease is over"
+            );
+            self.outbox.abort();
+        }
+        self.tasks.shutdown().await;
+    }
 }
 
 /// Keeps the keys of passes, and tells pages how the room stands if the edge is known to publish it.

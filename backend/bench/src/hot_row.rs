@@ -128,7 +128,7 @@ impl Scores {
 
 impl Stage {
     async fn new(db_url: &str, length: Length) -> Result<Self, BenchError> {
-        let database = Database { connect: db_url.parse()?, pool_size: 2 };
+        let database = Database::parse(db_url, 2)?;
         migrate(&database).await?;
         let (sql, connection) = tokio_postgres::connect(db_url, NoTls).await?;
         tokio::spawn(connection);

@@ -46,6 +46,8 @@ struct Args {
 enum BenchError {
     #[error("PostgreSQL: {0}")]
     Postgres(#[from] tokio_postgres::Error),
+    #[error(transparent)]
+    Address(#[from] box_office::config::DatabaseError),
     #[error("the counter: {0}")]
     Counter(#[from] box_office::db::DbError),
     #[error("the schema: {0}")]

@@ -50,7 +50,7 @@ struct Buyer {
 }
 
 pub(crate) async fn measure(args: &Args, length: Length) -> Result<Vec<Row>, BenchError> {
-    let database = Database { connect: args.db_url.parse()?, pool_size: CONNECTIONS };
+    let database = Database::parse(&args.db_url, CONNECTIONS)?;
     migrate(&database).await?;
     let (sql, connection) = tokio_postgres::connect(&args.db_url, NoTls).await?;
     tokio::spawn(connection);

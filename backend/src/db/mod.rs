@@ -21,6 +21,7 @@ pub mod reservations;
 pub mod seats;
 pub mod settle;
 mod taking;
+pub mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,6 +63,9 @@ pub enum DbError {
     Slow,
     #[error("PostgreSQL cannot be reached: {}", whole(.0))]
     Unreachable(#[source] tokio_postgres::Error),
+    /// Not encrypted, or not by whom it should be.
+    #[error("PostgreSQL cannot be trusted: {}; {cure}", whole(.error))]
+    Tls { error: tokio_postgres::Error, cure: &'static str },
     #[error("PostgreSQL refused a statement: {}", whole(.0))]
     Refused(#[source] tokio_postgres::Error),
     #[error("a row does not hold what it should: {0}")]
@@ -80,7 +84,12 @@ impl DbError {
     /// Whether the same call may succeed a little later.
     pub fn may_pass(&self) -> bool {
         match self.cause() {
-            Self::Busy | Self::LockTimeout | Self::Slow | Self::Unreachable(_) | Self::Crowded => true,
+            Self::Busy
+            | Self::LockTimeout
+            | Self::Slow
+            | Self::Crowded
+            | Self::Unreachable(_)
+            | Self::Tls { .. } => true,
             Self::Refused(_) | Self::Row(_) | Self::OfGroup(_) | Self::SaleClosed { .. } => false,
         }
     }
@@ -105,7 +114,7 @@ impl DbError {
 }
 
 /// The error with its causes: `tokio_postgres` tells only the kind.
-fn whole(error: &tokio_postgres::Error) -> String {
+pub(crate) fn whole(error: &tokio_postgres::Error) -> String {
     match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
@@ -128,7 +137,10 @@ impl From<tokio_postgres::Error> for DbError {
             SqlState::READ_ONLY_SQL_TRANSACTION,
         ];
         match error.code() {
-            None => Self::Unreachable(error),
+            None => match tls::cure(&error) {
+                Some(cure) => Self::Tls { error, cure },
+                None => Self::Unreachable(error),
+            },
             Some(code) if gone.contains(code) => Self::Unreachable(error),
             Some(&SqlState::LOCK_NOT_AVAILABLE | &SqlState::T_R_DEADLOCK_DETECTED) => Self::LockTimeout,
             Some(&SqlState::QUERY_CANCELED) => Self::Slow,
@@ -176,7 +188,7 @@ impl Db {
     ) -> Result<Self, deadpool_postgres::BuildError> {
         let fast = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let config = session_config(database, session);
-        let pool = Pool::builder(Manager::from_connect(config, AnyWritable, fast))
+        let pool = Pool::builder(Manager::from_connect(config, AnyWritable(database.tls.clone()), fast))
             .max_size(connections)
             .wait_timeout(Some(POOL_WAIT))
             .create_timeout(Some(CONNECT))
@@ -291,7 +303,7 @@ impl Drop for Lease {
 pub(crate) async fn connect_alone(database: &Database) -> Result<Client, DbError> {
     let config = session_config(database, "-c lock_timeout=30000");
     let (client, _driver) =
-        timeout(CONNECT, connect::connect(&config)).await.map_err(|_| DbError::Slow)??;
+        timeout(CONNECT, connect::connect(&config, &database.tls)).await.map_err(|_| DbError::Slow)??;
     Ok(client)
 }
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 use deadpool_postgres::Transaction;
 use tokio::time::timeout;
 use tokio_postgres::config::TargetSessionAttrs;
-use tokio_postgres::tls::NoTlsStream;
-use tokio_postgres::{Client, Connection, NoTls, Row, Socket};
+use tokio_postgres::{Client, Connection, Row, Socket};
 use uuid::Uuid;
 
 use super::connect::servers;
+use super::tls::TlsStream;
 use super::{CONNECT, Db, DbError, column, count, session_config};
 use crate::config::Database;
 use crate::db::orders::OrderNews;
@@ -64,6 +64,8 @@ const CLAIM: &str = "UPDATE outbox SET due_at = now() + $1 * interval '1 second'
         SELECT id FROM outbox WHERE topic = 'payment' AND dead_at IS NULL AND due_at <= now()
         ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED)
     RETURNING id, key, attempts";
+
+const HAND_BACK: &str = "UPDATE outbox SET due_at = now() WHERE id = ANY($1)";
 
 const LATER: &str = "UPDATE outbox SET due_at = now() + $2 * interval '1 second', attempts = 0 WHERE id = $1";
 
@@ -138,6 +140,11 @@ impl Db {
         rows.iter().map(errand).collect()
     }
 
+    /// Others may have these errands at once.
+    pub async fn hand_back_errands(&self, ids: &[i64]) -> Result<(), DbError> {
+        self.query(HAND_BACK, &[&ids]).await.map(drop)
+    }
+
     /// The errand goes well and goes on.
     pub async fn errand_later(&self, id: i64, after: Duration) -> Result<(), DbError> {
         self.query(LATER, &[&id, &after.as_secs_f64()]).await.map(drop)
@@ -179,11 +186,11 @@ impl Db {
 /// A connection whose messages the caller reads, to the first server that takes writes: on a standby nobody listens.
 pub(crate) async fn connect_to_listen(
     database: &Database,
-) -> Result<(Client, Connection<Socket, NoTlsStream>), DbError> {
+) -> Result<(Client, Connection<Socket, TlsStream>), DbError> {
     let mut failed = DbError::Slow;
-    for mut server in servers(&session_config(database, "")) {
+    for mut server in servers(&session_config(database, ""), &database.tls) {
         server.target_session_attrs(TargetSessionAttrs::ReadWrite);
-        match timeout(CONNECT, server.connect(NoTls)).await {
+        match timeout(CONNECT, server.connect(database.tls.connector())).await {
             Ok(Ok(connected)) => return Ok(connected),
             Ok(Err(error)) => failed = error.into(),
             Err(_) => failed = DbError::Slow,

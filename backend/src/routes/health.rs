@@ -5,12 +5,13 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Shop;
+use crate::ending::Stage;
 use crate::error::Error;
 
 #[derive(Deserialize)]
@@ -38,6 +39,25 @@ pub(super) async fn healthz(
     }
     shop.db.ping().await?;
     Ok(Json(json!({ "status": "ok", "db": "ok" })))
+}
+
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    operation_id = "readiness",
+    tag = "operation",
+    description = "Whether new requests belong here: 503 once the program was told to end, although it still answers.",
+    security(()),
+    responses(
+        (status = 200, description = "Ready", body = Value),
+        (status = 503, description = "Not any more", body = Value),
+    ),
+)]
+pub(super) async fn readyz(State(shop): State<Arc<Shop>>) -> (StatusCode, Json<Value>) {
+    if shop.ending.has_reached(Stage::Lingering) {
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "ready": false, "reasons": ["stopping"] })));
+    }
+    (StatusCode::OK, Json(json!({ "ready": true })))
 }
 
 #[utoipa::path(

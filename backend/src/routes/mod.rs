@@ -19,9 +19,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use axum::http::HeaderValue;
+use axum::extract::{Path, State};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::routing::get;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -37,6 +37,7 @@ use crate::config::SaleRules;
 use crate::counter::Counter;
 use crate::db::Db;
 use crate::db::events::Event;
+use crate::ending::{Ending, Stage};
 use crate::error::Error;
 use crate::live::{Hub, SeatFeed};
 use crate::outbox::Bell;
@@ -73,6 +74,7 @@ pub struct Shop {
     pub facts: Facts,
     pub seat_feed: SeatFeed,
     pub practice: Arc<Timetable>,
+    pub ending: Ending,
 }
 
 /// One part of the path, if it is text.
@@ -111,6 +113,7 @@ pub fn routes(shop: Arc<Shop>) -> Router {
         .routes(routes!(purchase::pay))
         .routes(routes!(sockets::open))
         .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))
         .split_for_parts();
     let document = openapi::json(&document);
@@ -119,8 +122,17 @@ pub fn routes(shop: Arc<Shop>) -> Router {
         .fallback(async || Error::NotFound)
         .method_not_allowed_fallback(async || Error::Method)
         .layer(axum::middleware::map_response_with_state(Arc::clone(&shop), practice::keep_visitors))
+        .layer(axum::middleware::map_response_with_state(Arc::clone(&shop), part))
         .layer(axum::middleware::from_fn(trace::observe))
         .with_state(shop)
+}
+
+/// From the beginning of the end each answer is the last on its connection: the next request goes elsewhere.
+async fn part(State(shop): State<Arc<Shop>>, mut answer: Response) -> Response {
+    if shop.ending.has_reached(Stage::Lingering) && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
 }
 
 /// Reads a JSON body of bounded size and time.

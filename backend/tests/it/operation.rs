@@ -19,12 +19,7 @@ async fn the_end_waits_for_a_purchase_that_is_being_made() {
         let office = Arc::clone(&office);
         async move { office.buy("ann", "k", 1).await }
     });
-    eventually("the purchase to wait for the row", 5, async || {
-        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-            AND wait_event_type = 'Lock'";
-        (office.database.number(waiting).await > 0).then_some(())
-    })
-    .await;
+    office.waits_for_a_lock().await;
     office.signal("-INT");
     eventually("the listener to close", 5, async || {
         tokio::net::TcpStream::connect(&office.address).await.is_err().then_some(())

@@ -160,7 +160,21 @@ impl Office {
     /// Sends a signal and waits for the end.
     pub(crate) async fn end_by(&mut self, signal: &str) -> ExitStatus {
         self.signal(signal);
+        self.ended().await
+    }
+
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
         eventually("the end of the box office", 20, async || self.child.try_wait().unwrap()).await
+    }
+
+    /// Somebody's transaction holds up a call.
+    pub(crate) async fn waits_for_a_lock(&self) {
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+            AND wait_event_type = 'Lock'";
+        eventually("a call that waits for a lock", 5, async || {
+            (self.database.number(waiting).await > 0).then_some(())
+        })
+        .await;
     }
 
     pub(crate) fn signal(&self, signal: &str) {
@@ -186,7 +200,8 @@ impl Drop for Office {
 /// The program with nothing but a database: the caller's environment does not reach it.
 pub(crate) fn command(database_url: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_box-office"));
-    command.env_clear().env("DB_URL", database_url).stdout(Stdio::null());
+    // Nobody sends anybody to it: there is nothing to linger for.
+    command.env_clear().env("DB_URL", database_url).env("LINGER", "0s").stdout(Stdio::null());
     command
 }
 

@@ -1,6 +1,7 @@
 //! PostgreSQL in a temporary folder, on a Unix socket, gone when this process is gone.
 
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
@@ -13,22 +14,35 @@ use tempfile::TempDir;
 /// Starts the server, and stops it when standard input ends: then the test process is gone, however it went. Its
 /// folder goes too, unless a line was written before.
 const WATCHDOG: &str = r#"
-    "$0/postgres" -D "$1/data" -k "$1" -c listen_addresses= -c max_connections=300 -c fsync=off \
-        -c shared_buffers=32MB -c log_min_messages=warning >>"$1/log" 2>&1 &
+    programs=$0 folder=$1
+    shift
+    "$programs/postgres" -D "$folder/data" -k "$folder" -c max_connections=300 -c fsync=off -c shared_buffers=32MB \
+        -c log_min_messages=warning "$@" >>"$folder/log" 2>&1 &
     server=$!
     keep=
     while read -r line; do keep=$line; done
     kill -QUIT "$server"
     kill -CONT "$server"
     wait "$server"
-    [ -n "$keep" ] || rm -rf "$1"
+    [ -n "$keep" ] || rm -rf "$folder"
 "#;
+
+const CERTIFICATE: &str = "server.crt";
+const KEY: &str = "server.key";
 
 /// A running server.
 pub(crate) struct Postgres {
     folder: TempDir,
+    listens: Listens,
     watchdog: Option<(Child, ChildStdin)>,
     databases: AtomicU32,
+}
+
+/// Where else than on its socket.
+enum Listens {
+    Nowhere,
+    /// On a port of this machine; with TLS if there is a certificate in its folder.
+    On(u16),
 }
 
 /// A database of its own for one test.
@@ -46,10 +60,26 @@ pub(crate) fn shared() -> &'static Postgres {
 impl Postgres {
     /// A new server with an empty cluster.
     pub(crate) fn start() -> Self {
+        Self::new(Listens::Nowhere, &[])
+    }
+
+    /// The same, by TCP too. Given a certificate and its key (PEM), it offers TLS.
+    pub(crate) fn by_tcp(identity: Option<(&str, &str)>) -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let files = identity.map(|(certificate, key)| [(CERTIFICATE, certificate), (KEY, key)]);
+        Self::new(Listens::On(free), files.as_ref().map_or(&[], |files| &files[..]))
+    }
+
+    /// With these files in its folder.
+    fn new(listens: Listens, files: &[(&str, &str)]) -> Self {
         let folder = tempfile::Builder::new().prefix("box-office-").tempdir_in("/tmp").unwrap();
-        if let Some((uid, gid)) = server_user() {
-            std::os::unix::fs::chown(folder.path(), Some(uid), Some(gid)).unwrap();
+        for (name, content) in files {
+            let path = folder.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            give_to_server(&path);
         }
+        give_to_server(folder.path());
         let initdb = as_server_user(Command::new(programs().join("initdb")).args([
             "--pgdata",
             text(&folder.path().join("data")),
@@ -61,7 +91,7 @@ impl Postgres {
         ]))
         .output();
         succeeded("initdb", &initdb.unwrap());
-        let mut server = Self { folder, watchdog: None, databases: AtomicU32::new(0) };
+        let mut server = Self { folder, listens, watchdog: None, databases: AtomicU32::new(0) };
         server.up();
         server
     }
@@ -69,9 +99,7 @@ impl Postgres {
     /// A second server that follows this one and has every commit before anybody hears of it.
     pub(crate) fn standby(&self) -> Self {
         let folder = tempfile::Builder::new().prefix("box-office-").tempdir_in("/tmp").unwrap();
-        if let Some((uid, gid)) = server_user() {
-            std::os::unix::fs::chown(folder.path(), Some(uid), Some(gid)).unwrap();
-        }
+        give_to_server(folder.path());
         let data = folder.path().join("data");
         let copy = as_server_user(Command::new(programs().join("pg_basebackup")).args([
             "--host",
@@ -85,7 +113,8 @@ impl Postgres {
         ]))
         .output();
         succeeded("pg_basebackup", &copy.unwrap());
-        let mut standby = Self { folder, watchdog: None, databases: AtomicU32::new(0) };
+        let mut standby =
+            Self { folder, listens: Listens::Nowhere, watchdog: None, databases: AtomicU32::new(0) };
         standby.up();
         let follow = "ALTER SYSTEM SET synchronous_standby_names = '*'";
         for sql in [follow, "SELECT pg_reload_conf()"] {
@@ -112,7 +141,7 @@ impl Postgres {
     /// Starts the server again after [`Postgres::kill`].
     pub(crate) fn up(&mut self) {
         let mut command = Command::new("sh");
-        command.args(["-c", WATCHDOG, text(&programs()), text(self.folder.path())]);
+        command.args(["-c", WATCHDOG, text(&programs()), text(self.folder.path())]).args(self.arguments());
         let mut child = as_server_user(command.stdin(Stdio::piped())).spawn().unwrap();
         let stdin = child.stdin.take().unwrap();
         self.watchdog = Some((child, stdin));
@@ -120,6 +149,27 @@ impl Postgres {
         while !self.psql("postgres", "SELECT 1").status.success() {
             assert!(Instant::now() < deadline, "PostgreSQL does not start:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let Listens::On(port) = self.listens else { return vec!["-clisten_addresses=".into()] };
+        let mut arguments = vec!["-clisten_addresses=127.0.0.1".into(), format!("-cport={port}")];
+        let file = |name| self.folder.path().join(name);
+        if file(CERTIFICATE).exists() {
+            let (certificate, key) = (file(CERTIFICATE), file(KEY));
+            arguments.push("-cssl=on".into());
+            arguments.push(format!("-cssl_cert_file={}", certificate.display()));
+            arguments.push(format!("-cssl_key_file={}", key.display()));
+        }
+        arguments
+    }
+
+    /// Where it listens, by TCP and as the name of its socket.
+    pub(crate) fn port(&self) -> u16 {
+        match self.listens {
+            Listens::Nowhere => 5432,
+            Listens::On(port) => port,
         }
     }
 
@@ -144,7 +194,11 @@ impl Postgres {
     pub(crate) fn database(&self) -> TestDatabase {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         succeeded("createdb", &self.psql("postgres", &format!("CREATE DATABASE {name}")));
-        TestDatabase { url: format!("host={} user=shop dbname={name}", self.folder.path().display()) }
+        let port = match self.listens {
+            Listens::Nowhere => String::new(),
+            Listens::On(port) => format!(" port={port}"),
+        };
+        TestDatabase { url: format!("host={} user=shop dbname={name}{port}", self.folder.path().display()) }
     }
 
     /// Where programs look for this server: `<folder>/.s.PGSQL.5432`.
@@ -165,7 +219,8 @@ impl Postgres {
     fn psql(&self, database: &str, sql: &str) -> Output {
         let folder = text(self.folder.path());
         let mut command = Command::new(programs().join("psql"));
-        command.args(["-h", folder, "-U", "shop", "-d", database, "-qAtc", sql]);
+        let port = self.port().to_string();
+        command.args(["-h", folder, "-p", &port, "-U", "shop", "-d", database, "-qAtc", sql]);
         command.output().unwrap()
     }
 
@@ -185,6 +240,21 @@ impl TestDatabase {
         let (client, connection) = tokio_postgres::connect(&self.url, tokio_postgres::NoTls).await.unwrap();
         tokio::spawn(connection);
         client
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.url.split_once("dbname=").unwrap().1.split_whitespace().next().unwrap()
+    }
+
+    /// The same database as somebody else.
+    pub(crate) fn as_role(&self, role: &str) -> Self {
+        Self { url: self.url.replace("user=shop", &format!("user={role}")) }
+    }
+
+    /// The same database by other words: `host=localhost sslmode=require`.
+    pub(crate) fn by(&self, words: &str) -> Self {
+        let (_socket, rest) = self.url.split_once(' ').unwrap();
+        Self { url: format!("{words} {rest}") }
     }
 
     /// One number.
@@ -216,6 +286,12 @@ fn server_user() -> Option<(u32, u32)> {
         String::from_utf8(output.stdout).unwrap().trim().parse().expect("a user `postgres`")
     };
     (id(&["-u"]) == 0).then(|| (id(&["-u", "postgres"]), id(&["-g", "postgres"])))
+}
+
+fn give_to_server(path: &Path) {
+    if let Some((uid, gid)) = server_user() {
+        std::os::unix::fs::chown(path, Some(uid), Some(gid)).unwrap();
+    }
 }
 
 fn as_server_user(command: &mut Command) -> &mut Command {
