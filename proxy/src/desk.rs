@@ -67,9 +67,10 @@ impl Decide for Desk {
         let Some(hall) = house.hall_at(&head.host, &head.path) else {
             return Planned::Now(unroomed(&house, head));
         };
-        let presented = presented::of_room(&house, head, hall);
+        let now = hall.now();
+        let presented = presented::of_room(&house, head, hall, now);
         let settings = hall.settings();
-        let mut visit = Visit { head, house: &house, hall, settings, presented, now: hall.now() };
+        let mut visit = Visit { head, house: &house, hall, settings, presented, now };
         let task = match gated::begin(&mut visit) {
             Ok(plan) => return Planned::Now(plan),
             Err(task) => task,

@@ -6,7 +6,7 @@
 //! | [`connection`] | one connection: head, plan, answer |
 //! | [`head`], [`fields`], [`path`], [`hops`], [`framed`] | bytes to facts; pure |
 //! | [`answer`], [`refusal`], [`failure`] | what the edge says itself |
-//! | [`within`] | limits for what is mostly done at once |
+//! | [`within`], [`alarm`] | limits for what is mostly done at once, or in time |
 //! | [`plain`] | a connection without TLS, as Pingora's code sees it |
 //! | [`websocket`] | the opening handshake of a waiter's socket |
 //! | [`forward`], [`dress`], [`one_request`], [`trip`] | requests that Pingora carries to an origin |
@@ -14,9 +14,9 @@
 //! | [`tunnel`] | WebSockets of admitted visitors |
 //! | [`upstream`] | origin servers and their health |
 
+mod alarm;
 mod answer;
 mod connection;
-mod digits;
 mod dress;
 mod failure;
 mod fields;
@@ -161,11 +161,17 @@ struct Shared {
 }
 
 impl Shared {
+    /// Without anybody who could say so, too.
+    fn is_stopping(&self) -> bool {
+        !matches!(self.stopping.has_changed(), Ok(false))
+    }
+
     /// Runs one connection, or what became of it, on a task of its own.
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let mut killed = self.killed.clone();
         tokio::spawn(async move {
             tokio::select! {
+                biased;
                 () = work => {}
                 _ = killed.wait_for(|killed| *killed) => {}
             }

@@ -1,5 +1,7 @@
 //! The waiting page: made once for a room, with a place for what one visitor is told.
 
+mod board;
+
 use std::io::Write as _;
 
 use base64::Engine as _;
@@ -7,13 +9,18 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use flate2::write::GzEncoder;
 use flate2::{Compress, Compression, Crc, FlushCompress};
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, header};
 use room::ids::RoomName;
 use sha2::{Digest as _, Sha256};
+
+pub use self::board::{Board, Moment, Notice, Posted};
+use crate::request::Lines;
 
 const TEMPLATE: &str = include_str!("../web/waiting/page.html");
 /// A browser without scripts looks again this often: often enough to count as present.
 pub const REFRESH_SECS: u32 = 10;
+/// Room for a cookie and a time to come back.
+const OWN_BYTES: usize = 768;
 const NEWCOMER: &str = "Your place is being kept. This page looks again by itself.";
 
 /// One room's page.
@@ -23,7 +30,10 @@ pub struct Page {
     after: Part,
     newcomer: Bytes,
     newcomer_gzip: Bytes,
-    policy: HeaderValue,
+    headers: Lines,
+    headers_gzip: Lines,
+    /// For those who are no browsers.
+    pub board: Board,
 }
 
 /// A page to send.
@@ -44,7 +54,9 @@ impl Page {
         Self {
             newcomer_gzip: compress(newcomer.as_bytes()),
             newcomer: newcomer.into(),
-            policy: policy(),
+            headers: headers(false),
+            headers_gzip: headers(true),
+            board: Board::default(),
             before: Part::new(before, FlushCompress::Full),
             after: Part::new(after, FlushCompress::Finish),
         }
@@ -67,39 +79,41 @@ impl Page {
         Shown { body, gzip: accepts_gzip }
     }
 
-    /// The headers of every page.
-    pub fn headers(&self, shown: &Shown) -> Vec<(HeaderName, HeaderValue)> {
-        let fixed = HeaderValue::from_static;
-        let mut headers = vec![
-            (header::CONTENT_TYPE, fixed("text/html; charset=utf-8")),
-            (header::CACHE_CONTROL, fixed("no-store")),
-            (header::VARY, fixed("Accept, Accept-Encoding, Cookie")),
-            (HeaderName::from_static("x-robots-tag"), fixed("noindex")),
-            (header::X_CONTENT_TYPE_OPTIONS, fixed("nosniff")),
-            (header::REFERRER_POLICY, fixed("same-origin")),
-            (header::CONTENT_SECURITY_POLICY, self.policy.clone()),
-        ];
-        if shown.gzip {
-            headers.push((header::CONTENT_ENCODING, fixed("gzip")));
-        }
-        headers
+    /// The headers of every page, with room for a cookie.
+    pub fn headers(&self, shown: &Shown) -> Lines {
+        let headers = if shown.gzip { &self.headers_gzip } else { &self.headers };
+        headers.with_room(OWN_BYTES)
     }
 }
 
+fn headers(gzip: bool) -> Lines {
+    let mut headers = Lines::default();
+    headers.add(&header::CONTENT_TYPE, "text/html; charset=utf-8");
+    headers.add(&header::CACHE_CONTROL, "no-store");
+    headers.add(&header::VARY, "Accept, Accept-Encoding, Cookie");
+    headers.add(&HeaderName::from_static("x-robots-tag"), "noindex");
+    headers.add(&header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    headers.add(&header::REFERRER_POLICY, "same-origin");
+    headers.add(&header::CONTENT_SECURITY_POLICY, policy());
+    if gzip {
+        headers.add(&header::CONTENT_ENCODING, "gzip");
+    }
+    headers
+}
+
 /// Only the page's own script and style run, and it talks to its own origin alone.
-fn policy() -> HeaderValue {
+fn policy() -> String {
     let hash = |tag: &str| {
         let (_, rest) = TEMPLATE.split_once(&format!("<{tag}>")).unwrap_or_default();
         let (inside, _) = rest.split_once(&format!("</{tag}>")).unwrap_or_default();
         STANDARD.encode(Sha256::digest(inside))
     };
-    let policy = format!(
+    format!(
         "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; img-src data:; connect-src 'self'; \
          base-uri 'none'; form-action 'self'; frame-ancestors 'self'",
         hash("script"),
         hash("style"),
-    );
-    HeaderValue::try_from(policy).unwrap_or_else(|_| HeaderValue::from_static("default-src 'none'"))
+    )
 }
 
 /// A piece of the page that is the same for everybody.
@@ -203,8 +217,7 @@ mod tests {
 
     #[test]
     fn the_policy_names_the_script_and_the_style_of_the_page() {
-        let policy = page().policy;
-        let policy = policy.to_str().unwrap();
+        let policy = policy();
         let empty = STANDARD.encode(Sha256::digest(""));
         assert_eq!(policy.matches("sha256-").count(), 2);
         assert!(!policy.contains(&empty), "a tag was not found");

@@ -1,6 +1,10 @@
 //! One request as the edge reads it, and what is to be done with it: the seam between `edge` (bytes) and `desk`
 //! (decisions). Neither knows how the other works.
 
+mod digits;
+mod fields;
+mod lines;
+
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
@@ -10,12 +14,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use room::ids::{RoomName, TicketId, VisitorId};
 use room::time::Micros;
 
+pub(crate) use self::digits::Digits;
+pub use self::fields::{Fields, Known, plain_text};
+pub use self::lines::Lines;
 use crate::edge::upstream::Upstream;
 use crate::edge::websocket::WaiterSocket;
+pub use crate::trace::TraceId;
 
 /// The head of a request after the edge's own checks: sizes, framing, one valid `Host`, hops that are trusted.
 #[derive(Debug)]
@@ -28,13 +36,13 @@ pub struct Head {
     pub path: String,
     /// As it came, without the `?`.
     pub query: Option<String>,
-    pub headers: HeaderMap,
+    pub fields: Fields,
     /// The visitor's address: the peer, or what trusted proxies say.
     pub client: IpAddr,
     /// Whether the visitor speaks TLS, to us or to a trusted proxy.
     pub secure: bool,
-    /// W3C trace id, taken from `traceparent` or made new: 32 hexadecimal digits.
-    pub trace_id: String,
+    /// Taken from `traceparent` or made new.
+    pub trace_id: TraceId,
 }
 
 /// What is to be done with a request.
@@ -61,7 +69,7 @@ impl fmt::Debug for Plan {
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: StatusCode,
-    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub headers: Lines,
     pub body: Bytes,
 }
 

@@ -1,27 +1,88 @@
 //! W3C trace context (`traceparent`): continued where a valid one came, begun otherwise. If a collector is named, what
 //! is kept is told to it: one span for the request, one for the call of the origin.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 use traces::{Context, Kind, Span};
 
 use crate::metrics::Verdict;
 use crate::random;
 use crate::request::Forward;
 
-/// The trace that a request belongs to.
+/// A W3C trace id: 32 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TraceId([u8; 32]);
+
+impl TraceId {
+    pub fn as_str(&self) -> &str {
+        // Digits are ASCII.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The trace that a request belongs to. Every request has one, so it is kept in place, without strings.
 #[derive(Debug, Clone)]
 pub(crate) struct Trace {
-    /// 32 hexadecimal digits.
-    pub(crate) id: String,
+    pub(crate) id: TraceId,
     /// Whether the edge began it: what came of another one does not go on.
     pub(crate) is_new: bool,
     /// For the origin, in place of what came. `None`: a valid one came, and nobody tells a collector of this.
-    pub(crate) sent: Option<String>,
+    pub(crate) sent: Option<Traceparent>,
     /// What is told, if this is kept.
     told: Option<Arc<Mutex<Told>>>,
+}
+
+/// The value of `traceparent`.
+#[derive(Clone, Copy)]
+pub(crate) struct Traceparent([u8; 55]);
+
+impl Traceparent {
+    fn of(context: Context) -> Self {
+        let [high, low] = halves(context.trace());
+        Self::written(high, low, u64::from_be_bytes(context.span()), context.is_kept())
+    }
+
+    fn written(high: u64, low: u64, span: u64, kept: bool) -> Self {
+        let mut text = *b"00-________________________________-________________-00";
+        let [_, _, _, trace @ .., _, _, _] = &mut text;
+        let (numbers, span_at) = trace.split_at_mut(33);
+        put_hex(numbers, high);
+        put_hex(numbers.get_mut(16..).unwrap_or_default(), low);
+        put_hex(span_at, span);
+        if kept && let Some(flags) = text.last_mut() {
+            *flags = b'1';
+        }
+        Self(text)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Traceparent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.0))
+    }
 }
 
 /// Ends with the request: the call first.
@@ -32,43 +93,40 @@ struct Told {
 }
 
 impl Trace {
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let mut lines = headers.get_all("traceparent").iter();
-        match (lines.next().and_then(|line| Context::parse(line.as_bytes())), lines.next()) {
-            (Some(came), None) => Self { id: came.trace_id(), is_new: false, sent: None, told: None },
+    /// `lines` are the values of `traceparent` as they came.
+    pub(crate) fn of<'a>(mut lines: impl Iterator<Item = &'a [u8]>) -> Self {
+        match (lines.next().and_then(Context::parse), lines.next()) {
+            (Some(came), None) => {
+                let [high, low] = halves(came.trace());
+                Self { id: trace_id(high, low), is_new: false, sent: None, told: None }
+            }
             _ => Self::begin(),
         }
     }
 
     fn begin() -> Self {
-        let mut begun = String::with_capacity(55);
-        begun.push_str("00-");
         // All zeros would be invalid.
-        push_hex(&mut begun, random::serial());
-        push_hex(&mut begun, random::serial() | 1);
-        let id = begun.get(3..).unwrap_or_default().to_owned();
-        begun.push('-');
-        push_hex(&mut begun, random::serial() | 1);
-        begun.push_str("-01");
-        Self { id, is_new: true, sent: Some(begun), told: None }
+        let [high, low, span] = random::serials().map(|number| number | 1);
+        let sent = Some(Traceparent::written(high, low, span, true));
+        Self { id: trace_id(high, low), is_new: true, sent, told: None }
     }
 
-    /// The same for a request that goes to an origin, `took` after its head was whole. Whether it is kept is decided
+    /// The same for a request that goes to an origin, `took` after its head was whole; `came` is its `traceparent`. Whether it is kept is decided
     /// here: outside anybody could ask for it.
     pub(crate) fn onward(
-        &self,
-        headers: &HeaderMap,
+        self,
+        came: Option<&[u8]>,
         method: &Method,
         forward: &Forward,
         took: Duration,
     ) -> Self {
         if !traces::export::is_on() {
-            return self.clone();
+            return self;
         }
-        let Some(came) = self.context(headers) else { return self.clone() };
+        let Some(came) = self.context(came) else { return self };
         let here = came.with_kept(traces::export::sampling_in_force().keeps(method, came.trace()));
         if !here.is_kept() {
-            return Self { sent: Some(here.traceparent()), ..self.clone() };
+            return Self { sent: Some(Traceparent::of(here)), ..self };
         }
         let mut request = self.span(here, method).begun(took);
         if let Some(room) = &forward.room {
@@ -83,8 +141,8 @@ impl Trace {
         }
         let mut call = Span::part_of(request.context(), Kind::Client, method.to_string());
         call.set("http.request.method", method.to_string());
-        let sent = Some(call.context().traceparent());
-        Self { sent, told: Some(Arc::new(Mutex::new(Told { call, request }))), ..self.clone() }
+        let sent = Some(Traceparent::of(call.context()));
+        Self { sent, told: Some(Arc::new(Mutex::new(Told { call, request }))), ..self }
     }
 
     /// The origin's answer begins.
@@ -114,7 +172,7 @@ impl Trace {
     /// whoever floods the edge does not flood the collector.
     pub(crate) fn answered_here(
         &self,
-        headers: &HeaderMap,
+        came: Option<&[u8]>,
         method: &Method,
         (verdict, status): (Verdict, StatusCode),
         took: Duration,
@@ -122,16 +180,15 @@ impl Trace {
         if !traces::export::is_on() {
             return;
         }
-        let Some(came) = self.context(headers) else { return };
+        let Some(came) = self.context(came) else { return };
         let kept = traces::export::sampling_in_force().keeps(&Method::GET, came.trace());
         let mut span = self.span(came.with_kept(kept), method).begun(took);
         span.set("vestibule.verdict", verdict.as_str());
         span.set("http.response.status_code", i64::from(status.as_u16()));
     }
 
-    fn context(&self, headers: &HeaderMap) -> Option<Context> {
-        let came = || headers.get("traceparent").map(http::HeaderValue::as_bytes);
-        self.sent.as_deref().map(str::as_bytes).or_else(came).and_then(Context::parse)
+    fn context(&self, came: Option<&[u8]>) -> Option<Context> {
+        self.sent.as_ref().map(Traceparent::as_bytes).or(came).and_then(Context::parse)
     }
 
     fn span(&self, context: Context, method: &Method) -> Span {
@@ -148,9 +205,25 @@ impl Trace {
     }
 }
 
-fn push_hex(text: &mut String, number: u64) {
-    let digits = (0..16).rev().map(|at| (number >> (4 * at)) as u8 & 15);
-    text.extend(digits.map(|half| char::from(if half < 10 { b'0' + half } else { b'a' + half - 10 })));
+fn halves(trace: [u8; 16]) -> [u64; 2] {
+    let whole = u128::from_be_bytes(trace);
+    [(whole >> 64) as u64, whole as u64]
+}
+
+fn trace_id(high: u64, low: u64) -> TraceId {
+    let mut digits = [b'0'; 32];
+    let (first, second) = digits.split_at_mut(16);
+    put_hex(first, high);
+    put_hex(second, low);
+    TraceId(digits)
+}
+
+/// The sixteen digits of a number, in front.
+fn put_hex(text: &mut [u8], number: u64) {
+    for (digit, at) in text.iter_mut().zip((0..16).rev()) {
+        let half = (number >> (4 * at)) as u8 & 15;
+        *digit = half + if half < 10 { b'0' } else { b'a' - 10 };
+    }
 }
 
 #[cfg(test)]
@@ -160,18 +233,14 @@ mod tests {
     const ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
     fn of(lines: &[&str]) -> Trace {
-        let mut headers = HeaderMap::new();
-        for line in lines {
-            headers.append("traceparent", line.parse().unwrap());
-        }
-        Trace::of(&headers)
+        Trace::of(lines.iter().map(|line| line.as_bytes()))
     }
 
     #[test]
     fn a_valid_trace_is_continued() {
         let trace = of(&[&format!("00-{ID}-00f067aa0ba902b7-01")]);
-        assert_eq!((trace.id.as_str(), trace.is_new, trace.sent), (ID, false, None));
-        assert_eq!(of(&[&format!("cc-{ID}-00f067aa0ba902b7-01-later")]).id, ID);
+        assert_eq!((trace.id.as_str(), trace.is_new, trace.sent.is_none()), (ID, false, true));
+        assert_eq!(of(&[&format!("cc-{ID}-00f067aa0ba902b7-01-later")]).id.as_str(), ID);
     }
 
     #[test]
@@ -188,11 +257,20 @@ mod tests {
             &format!("00-{}-00f067aa0ba902b7-01", ID.to_uppercase()),
         ] {
             let trace = of(&[line]);
-            assert_ne!(trace.id, ID, "{line}");
-            let begun = trace.sent.unwrap();
-            assert_eq!(Context::parse(begun.as_bytes()).map(Context::trace_id), Some(trace.id), "{line}");
+            assert_ne!(trace.id.as_str(), ID, "{line}");
+            let begun = Context::parse(trace.sent.unwrap().as_bytes()).unwrap();
+            assert_eq!((begun.trace_id(), begun.is_kept()), (trace.id.to_string(), true), "{line}");
         }
         let twice = format!("00-{ID}-00f067aa0ba902b7-01");
-        assert_ne!(of(&[&twice, &twice]).id, ID);
+        assert_ne!(of(&[&twice, &twice]).id.as_str(), ID);
+    }
+
+    #[test]
+    fn a_context_is_written_as_its_own_crate_writes_it() {
+        for kept in ["00", "01"] {
+            let line = format!("00-{ID}-00f067aa0ba902b7-{kept}");
+            let context = Context::parse(line.as_bytes()).unwrap();
+            assert_eq!(Traceparent::of(context).as_bytes(), context.traceparent().as_bytes());
+        }
     }
 }

@@ -1,13 +1,16 @@
 //! Answers as visitors and apps get them: pages, standings, problems.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderName, Method, StatusCode, header};
 use room::wire::{Problem, Standing};
 use serde::Serialize;
 
-use crate::request::{Answer, Head};
+use crate::request::{Answer, Digits, Fields, Head, Known, Lines};
+
+use super::cookies::Cookie;
 
 /// The media type that adds the field names of hosted waiting rooms.
 const HOSTED_NAMES: &str = "application/vnd.waiting-room+json";
@@ -21,7 +24,7 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Answer {
 /// RFC 9457. `detail` is the cure.
 pub fn problem(head: &Head, status: StatusCode, code: &str, title: &str, detail: &str) -> Answer {
     let mut problem = Problem::new(status.as_u16(), code, title, Some(detail.into()));
-    problem.trace_id = Some(head.trace_id.clone());
+    problem.trace_id = Some(head.trace_id.to_string());
     typed(status, "application/problem+json", &problem)
 }
 
@@ -29,6 +32,7 @@ pub fn problem(head: &Head, status: StatusCode, code: &str, title: &str, detail:
 #[derive(Debug)]
 pub struct FixedProblem {
     status: StatusCode,
+    headers: Lines,
     before: String,
     after: String,
 }
@@ -40,12 +44,13 @@ impl FixedProblem {
         problem.trace_id = Some(TRACE.into());
         let text = serde_json::to_string(&problem).unwrap_or_default();
         let (before, after) = text.split_once(TRACE).unwrap_or((&text, ""));
-        Self { status, before: before.into(), after: after.into() }
+        let headers = headers_of("application/problem+json");
+        Self { status, headers, before: before.into(), after: after.into() }
     }
 
     pub fn answer(&self, head: &Head) -> Answer {
-        let body = [self.before.as_str(), &head.trace_id, &self.after].concat();
-        Answer { status: self.status, headers: headers_of("application/problem+json"), body: body.into() }
+        let body = [self.before.as_str(), head.trace_id.as_str(), &self.after].concat();
+        Answer { status: self.status, headers: self.headers.with_room(OWN_BYTES), body: body.into() }
     }
 }
 
@@ -55,19 +60,22 @@ fn typed(status: StatusCode, kind: &'static str, value: &impl Serialize) -> Answ
     Answer { status, headers: headers_of(kind), body: body.into() }
 }
 
-fn headers_of(kind: &'static str) -> Vec<(HeaderName, HeaderValue)> {
-    let mut headers = Vec::with_capacity(8);
-    headers.extend([
-        (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-        (HeaderName::from_static("x-robots-tag"), HeaderValue::from_static("noindex")),
-    ]);
+/// Room for what one answer says besides: a ticket, mostly.
+const OWN_BYTES: usize = 768;
+const ROBOTS: HeaderName = HeaderName::from_static("x-robots-tag");
+
+fn headers_of(kind: &'static str) -> Lines {
+    let mut headers = Lines::with_capacity(OWN_BYTES);
+    headers.add(&header::CONTENT_TYPE, kind);
+    headers.add(&header::CACHE_CONTROL, "no-store");
+    headers.add(&header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    headers.add(&ROBOTS, "noindex");
     headers
 }
 
 pub fn empty(status: StatusCode) -> Answer {
-    let headers = vec![(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    let mut headers = Lines::default();
+    headers.add(&header::CACHE_CONTROL, "no-store");
     Answer { status, headers, body: Bytes::new() }
 }
 
@@ -83,29 +91,45 @@ pub fn standing(head: &Head, status: StatusCode, code: Option<&str>, standing: &
         queue_is_full: bool,
         refresh_interval_seconds: u32,
     }
-    #[derive(Serialize)]
-    struct Coded<'a> {
-        code: &'a str,
-    }
-    let hosted = wants_hosted_names(&head.headers).then(|| Hosted {
+    let hosted = wants_hosted_names(head).then(|| Hosted {
         in_waiting_room: true,
         wait_time: standing.estimate.map_or(0, |estimate| estimate.p50_seconds.div_ceil(60)),
         wait_time_known: standing.estimate.is_some(),
         queue_is_full: code == Some("full"),
         refresh_interval_seconds: standing.next_update_seconds,
     });
+    let mut object = object(code, standing);
+    if let Some(hosted) = &hosted {
+        add_fields(&mut object, hosted);
+    }
+    let kind = if hosted.is_some() { HOSTED_NAMES } else { "application/json" };
+    Answer { status, headers: standing_headers(kind), body: object.into() }
+}
+
+/// A standing that was written before, for clients that did not ask for other names.
+pub fn written(status: StatusCode, text: &Bytes) -> Answer {
+    static HEADERS: LazyLock<Lines> = LazyLock::new(|| standing_headers("application/json"));
+    Answer { status, headers: HEADERS.with_room(OWN_BYTES), body: text.clone() }
+}
+
+fn standing_headers(kind: &'static str) -> Lines {
+    let mut headers = headers_of(kind);
+    headers.add(&header::VARY, "Accept, Accept-Encoding, Cookie");
+    headers
+}
+
+/// A standing as a JSON object, with a code in front of its fields.
+pub fn object(code: Option<&str>, standing: &Standing) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Coded<'a> {
+        code: &'a str,
+    }
     let mut object = Vec::with_capacity(STANDING_BYTES);
     if let Some(code) = code {
         add_fields(&mut object, &Coded { code });
     }
     add_fields(&mut object, standing);
-    if let Some(hosted) = &hosted {
-        add_fields(&mut object, hosted);
-    }
-    let kind = if hosted.is_some() { HOSTED_NAMES } else { "application/json" };
-    let mut answer = Answer { status, headers: headers_of(kind), body: object.into() };
-    answer.headers.push((header::VARY, HeaderValue::from_static("Accept, Accept-Encoding, Cookie")));
-    answer
+    object
 }
 
 /// Adds the fields of a struct to a JSON object, or begins one: what serde's `flatten` gives, at the price of a plain
@@ -121,8 +145,8 @@ fn add_fields(object: &mut Vec<u8>, fields: &impl Serialize) {
 
 impl Answer {
     #[must_use]
-    pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.push((name, value));
+    pub fn with(mut self, name: &HeaderName, value: impl AsRef<[u8]>) -> Self {
+        self.headers.add(name, value);
         self
     }
 
@@ -130,12 +154,14 @@ impl Answer {
     #[must_use]
     pub fn retry_after(self, wait: Duration) -> Self {
         let secs = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        self.with(header::RETRY_AFTER, HeaderValue::from(secs.max(1)))
+        self.with(&header::RETRY_AFTER, Digits::of(secs.max(1)).as_bytes())
     }
 
     #[must_use]
-    pub fn with_cookies(mut self, cookies: impl IntoIterator<Item = HeaderValue>) -> Self {
-        self.headers.extend(cookies.into_iter().map(|cookie| (header::SET_COOKIE, cookie)));
+    pub(super) fn with_cookies(mut self, cookies: impl IntoIterator<Item = Cookie>) -> Self {
+        for cookie in cookies {
+            self.headers.add(&header::SET_COOKIE, cookie.as_str());
+        }
         self
     }
 }
@@ -143,34 +169,39 @@ impl Answer {
 /// Whether a person looks at the answer: a navigation that prefers HTML.
 pub fn is_navigation(head: &Head) -> bool {
     let by_method = matches!(head.method, Method::GET | Method::HEAD);
-    let destination = text(&head.headers, "sec-fetch-dest");
-    by_method && matches!(destination, None | Some("document" | "iframe")) && prefers_html(&head.headers)
+    let destination = head.fields.text(Known::SecFetchDest);
+    by_method
+        && matches!(destination, None | Some("document" | "iframe"))
+        && head.fields.text(Known::Accept).is_some_and(prefers_html)
 }
 
 /// A page that is loaded before anybody asked for it.
 pub fn is_prefetch(head: &Head) -> bool {
-    let purpose = |name| text(&head.headers, name).is_some_and(|value| value.contains("prefetch"));
-    purpose("sec-purpose") || purpose("purpose")
+    let says = |known| head.fields.text(known).is_some_and(|value| value.contains("prefetch"));
+    says(Known::SecPurpose) || says(Known::Purpose)
 }
 
-pub fn accepts_gzip(headers: &HeaderMap) -> bool {
-    let offers = text(headers, "accept-encoding").unwrap_or_default().split(',');
+pub fn accepts_gzip(fields: &Fields) -> bool {
+    let offers = fields.text(Known::AcceptEncoding).unwrap_or_default().split(',');
     offers.map(Offer::read).any(|offer| matches!(offer.name, "gzip" | "*") && offer.quality > 0.0)
 }
 
-fn wants_hosted_names(headers: &HeaderMap) -> bool {
-    text(headers, "accept").is_some_and(|accept| accept.contains(HOSTED_NAMES))
+pub fn wants_hosted_names(head: &Head) -> bool {
+    head.fields.text(Known::Accept).is_some_and(|accept| accept.contains(HOSTED_NAMES))
 }
 
 /// RFC 9110 §12.5.1, for the one question asked here: is HTML at least as welcome as JSON, and named?
-fn prefers_html(headers: &HeaderMap) -> bool {
-    let accept = text(headers, "accept").unwrap_or_default();
-    let best = |kinds: &[&str]| {
-        let offers = accept.split(',').map(Offer::read).filter(|offer| kinds.contains(&offer.name));
-        offers.map(|offer| offer.quality).fold(0.0, f64::max)
-    };
-    let html = best(&["text/html", "application/xhtml+xml"]);
-    html > 0.0 && html >= best(&["application/json", "application/problem+json", HOSTED_NAMES])
+fn prefers_html(accept: &str) -> bool {
+    let (mut html, mut json) = (0.0, 0.0);
+    for offer in accept.split(',').map(Offer::read) {
+        let best = match offer.name {
+            "text/html" | "application/xhtml+xml" => &mut html,
+            "application/json" | "application/problem+json" | HOSTED_NAMES => &mut json,
+            _ => continue,
+        };
+        *best = f64::max(*best, offer.quality);
+    }
+    html > 0.0 && html >= json
 }
 
 struct Offer<'a> {
@@ -188,22 +219,11 @@ impl<'a> Offer<'a> {
     }
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
-}
-
 #[cfg(test)]
 mod tests {
     use room::wire::{Estimate, State};
 
     use super::*;
-
-    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        lines
-            .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
-            .collect()
-    }
 
     #[test]
     fn fields_are_added_as_serde_flattens_them() {
@@ -276,7 +296,7 @@ mod tests {
             ("text/html;q=0", false),
             ("", false),
         ] {
-            assert_eq!(prefers_html(&headers(&[("accept", accept)])), html, "{accept}");
+            assert_eq!(prefers_html(accept), html, "{accept}");
         }
     }
 
@@ -285,7 +305,8 @@ mod tests {
         for (offer, taken) in
             [("gzip, br", true), ("br", false), ("gzip;q=0", false), ("*", true), ("", false)]
         {
-            assert_eq!(accepts_gzip(&headers(&[("accept-encoding", offer)])), taken, "{offer}");
+            let fields = [("accept-encoding", offer)].into_iter().collect();
+            assert_eq!(accepts_gzip(&fields), taken, "{offer}");
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{Method, StatusCode, header};
 use room::ids::RoomName;
 use room::queue::{Arrived, Place};
 use room::time::Micros;
@@ -78,8 +78,9 @@ fn visit<'a>(house: &'a House, head: &'a Head, body: &[u8]) -> Result<Visit<'a>,
     let name = asked.or_else(by_token).or_else(by_host).ok_or_else(|| no_such_room(head))?;
     let hall = house.halls.get(&name).ok_or_else(|| no_such_room(head))?;
     // Once the room is known only its own tokens count.
-    let presented = presented::of_room(house, head, hall);
-    let visit = Visit { head, house, hall, settings: hall.settings(), presented, now: hall.now() };
+    let now = hall.now();
+    let presented = presented::of_room(house, head, hall, now);
+    let visit = Visit { head, house, hall, settings: hall.settings(), presented, now };
     match visit.charge_client() {
         Ok(_) => Ok(visit),
         Err(wait) => Err(Box::new(visit.limited(wait))),
@@ -116,7 +117,7 @@ impl Visit<'_> {
         }
         let Err(wait) = self.charge_join() else { return Ok(ticket) };
         let kept = ticket.deferred(self.now, self.settings.rules.confirm_window);
-        Err(Box::new(self.limited_joins(wait).with_cookies(self.ticket_cookie(&kept).0)))
+        Err(Box::new(self.limited_joins(wait).with_cookies([self.ticket_cookie(&kept).0])))
     }
 
     /// Takes or re-reads the place.
@@ -159,7 +160,7 @@ impl Visit<'_> {
         let (cookie, token) = self.ticket_cookie(ticket);
         standing.ticket = Some(token);
         self.hall.metrics.request(if code.is_some() { Counted::Rejected } else { Counted::Queued });
-        let answer = answers::standing(self.head, status, code, &standing).with_cookies(cookie);
+        let answer = answers::standing(self.head, status, code, &standing).with_cookies([cookie]);
         if code.is_some() { answer.retry_after(Duration::from_secs(10)) } else { answer }
     }
 
@@ -181,11 +182,11 @@ impl Visit<'_> {
         Ok(match (self.present(self.charged(ticket)?, false, true).await, near) {
             (Outcome::Waits { arrived, ticket, changed }, _) => {
                 let standing = self.told(&ticket, &arrived);
-                let cookie = changed.then(|| self.ticket_cookie(&ticket).0).flatten();
+                let cookie = changed.then(|| self.ticket_cookie(&ticket).0);
                 self.ok(&standing).with_cookies(cookie)
             }
             (Outcome::Kept { ticket, changed }, _) => {
-                let cookie = changed.then(|| self.ticket_cookie(&ticket).0).flatten();
+                let cookie = changed.then(|| self.ticket_cookie(&ticket).0);
                 self.ok(&self.told_kept(&ticket)).with_cookies(cookie)
             }
             (Outcome::Unknown { .. }, Some(standing)) => self.ok(&standing),
@@ -204,7 +205,7 @@ impl Visit<'_> {
                     token: minted.token.to_string(),
                     expires_at: Micros::from_secs(minted.pass.expires_at_secs).to_rfc3339(),
                 };
-                Ok(answers::json(StatusCode::OK, &entered).with_cookies(self.pass_cookie(&minted)))
+                Ok(answers::json(StatusCode::OK, &entered).with_cookies([self.pass_cookie(&minted)]))
             }
             Outcome::Waits { arrived: Arrived::Spent | Arrived::Void, .. } => {
                 Err(Box::new(answers::problem(
@@ -217,13 +218,13 @@ impl Visit<'_> {
             }
             Outcome::Waits { arrived: Arrived::Full, .. } | Outcome::Unknown { .. } => Ok(self.unavailable()),
             Outcome::Kept { ticket, changed } => {
-                let cookie = changed.then(|| self.ticket_cookie(&ticket).0).flatten();
+                let cookie = changed.then(|| self.ticket_cookie(&ticket).0);
                 Ok(self.unavailable().with_cookies(cookie))
             }
             Outcome::Waits { arrived, ticket, changed } => {
                 let standing = self.told(&ticket, &arrived);
                 let wait = Duration::from_secs(standing.next_update_seconds.into());
-                let cookie = changed.then(|| self.ticket_cookie(&ticket).0).flatten();
+                let cookie = changed.then(|| self.ticket_cookie(&ticket).0);
                 Err(Box::new(self.not_yet(wait).with_cookies(cookie)))
             }
             Outcome::Soon { retry_at, .. } => Err(Box::new(self.not_yet(retry_at.since(self.now)))),
@@ -246,7 +247,7 @@ impl Visit<'_> {
         }
         let (room, secure) = (&self.hall.name, self.head.secure);
         let cleared =
-            [Kind::Ticket, Kind::Pass].into_iter().filter_map(|kind| cookies::set(kind, room, "", 0, secure));
+            [Kind::Ticket, Kind::Pass].into_iter().map(|kind| cookies::set(kind, room, "", 0, secure));
         Ok(answers::empty(StatusCode::NO_CONTENT).with_cookies(cleared))
     }
 
@@ -259,10 +260,10 @@ impl Visit<'_> {
         match outcome {
             Outcome::In(minted) => {
                 let cookie = self.pass_cookie(&minted);
-                self.ok(&self.tell(Who::Admitted)).with_cookies(cookie)
+                self.ok(&self.tell(Who::Admitted)).with_cookies([cookie])
             }
             Outcome::Unknown { ticket } | Outcome::Kept { ticket, .. } => {
-                self.unavailable().with_cookies(self.ticket_cookie(&ticket).0)
+                self.unavailable().with_cookies([self.ticket_cookie(&ticket).0])
             }
             Outcome::Waits { .. } | Outcome::Soon { .. } => self.unavailable(),
         }
@@ -304,8 +305,8 @@ fn public_room(house: &House, head: &Head, name: &str) -> Result<Plan, Refused> 
 }
 
 fn cacheable(mut answer: Answer, control: &'static str) -> Answer {
-    answer.headers.retain(|(name, _)| name != header::CACHE_CONTROL);
-    answer.with(header::CACHE_CONTROL, HeaderValue::from_static(control))
+    answer.headers.replace(&header::CACHE_CONTROL, control);
+    answer
 }
 
 fn allow(head: &Head, methods: &[Method]) -> Result<(), Refused> {
@@ -316,10 +317,7 @@ fn allow(head: &Head, methods: &[Method]) -> Result<(), Refused> {
     let (allowed, title) = (names.join(", "), "This method is not for this call");
     let cure = format!("Use {allowed}.");
     let refused = answers::problem(head, StatusCode::METHOD_NOT_ALLOWED, "method", title, &cure);
-    Err(Box::new(match HeaderValue::try_from(allowed) {
-        Ok(allowed) => refused.with(header::ALLOW, allowed),
-        Err(_) => refused,
-    }))
+    Err(Box::new(refused.with(&header::ALLOW, allowed)))
 }
 
 fn no_such_room(head: &Head) -> Refused {

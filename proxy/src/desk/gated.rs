@@ -13,12 +13,13 @@ use room::wire::{Standing, State};
 
 use crate::limits::Wait;
 use crate::metrics::Verdict as Counted;
-use crate::page::REFRESH_SECS;
-use crate::request::{Answer, Forward, ForwardPass, Plan};
+use crate::page::{Moment, Notice, Posted, REFRESH_SECS};
+use crate::request::{Answer, Digits, Forward, ForwardPass, Plan};
 use crate::standing::{Who, in_words};
 
 use super::Visit;
-use super::answers::{self, FixedProblem, accepts_gzip, is_navigation, is_prefetch};
+use super::answers::{self, FixedProblem, accepts_gzip, is_navigation, is_prefetch, wants_hosted_names};
+use super::cookies::Cookie;
 use super::presented::Shown;
 use super::turnstile::{Minted, Outcome};
 
@@ -27,6 +28,9 @@ static LIMITED: LazyLock<FixedProblem> = LazyLock::new(|| {
     let (title, cure) = ("Too many requests", "Ask again after the time in Retry-After.");
     FixedProblem::new(StatusCode::TOO_MANY_REQUESTS, "limited", title, cure)
 });
+
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// What is left to do where the store has to be asked.
 pub(super) enum Task {
@@ -57,6 +61,30 @@ pub(super) fn begin(visit: &mut Visit<'_>) -> Result<Plan, Box<Task>> {
         }
         verdict @ (Verdict::Present(_) | Verdict::Knock) => Err(Box::new(Task::Stand(verdict))),
         verdict => Ok(visit.keep_out(&verdict)),
+    }
+}
+
+/// What somebody is told.
+#[derive(Clone, Copy)]
+enum Told<'a> {
+    /// The same as everybody in the same place.
+    Alike(&'a Notice),
+    Alone(&'a Standing),
+}
+
+impl<'a> Told<'a> {
+    fn standing(self) -> &'a Standing {
+        match self {
+            Self::Alike(notice) => &notice.standing,
+            Self::Alone(standing) => standing,
+        }
+    }
+
+    fn code(self) -> &'static str {
+        match self {
+            Self::Alike(notice) => notice.code,
+            Self::Alone(_) => "queued",
+        }
     }
 }
 
@@ -106,7 +134,9 @@ impl Visit<'_> {
     fn keep_out(&self, verdict: &Verdict) -> Plan {
         Plan::Answer(match verdict {
             Verdict::Wait => self.wait_unconfirmed(&self.fresh_ticket()),
-            Verdict::Glance => self.waiting(self.tell(Who::Unconfirmed), None, None),
+            Verdict::Glance => {
+                self.with_posted(|posted| self.waiting(Told::Alike(&posted.queued), None, None))
+            }
             _ => self.closed(),
         })
     }
@@ -131,7 +161,9 @@ impl Visit<'_> {
             && let Err(wait) = self.charge_join()
         {
             let ticket = ticket.deferred(self.now, self.settings.rules.confirm_window);
-            return Plan::Answer(self.waiting(self.tell(Who::Unconfirmed), Some(&ticket), Some(wait.0)));
+            return Plan::Answer(self.with_posted(|posted| {
+                self.waiting(Told::Alike(&posted.queued), Some(&ticket), Some(wait.0))
+            }));
         }
         match self.present(ticket, true, true).await {
             Outcome::In(minted) => self.forward_minted(&minted, true),
@@ -146,16 +178,16 @@ impl Visit<'_> {
             Outcome::Waits { arrived: Arrived::Full, ticket, .. } => Plan::Answer(self.full(&ticket)),
             Outcome::Waits { arrived, ticket, changed } => {
                 let standing = self.told(&ticket, &arrived);
-                Plan::Answer(self.waiting(standing, changed.then_some(&ticket), None))
+                Plan::Answer(self.waiting(Told::Alone(&standing), changed.then_some(&ticket), None))
             }
             Outcome::Soon { ticket, retry_at } => {
                 let standing = self.tell(Who::Turn { deadline: retry_at + self.settings.rules.claim_window });
                 let wait = retry_at.since(self.now);
-                Plan::Answer(self.waiting(standing, Some(&ticket), Some(wait)))
+                Plan::Answer(self.waiting(Told::Alone(&standing), Some(&ticket), Some(wait)))
             }
             Outcome::Kept { ticket, changed } => {
                 let standing = self.told_kept(&ticket);
-                Plan::Answer(self.waiting(standing, changed.then_some(&ticket), None))
+                Plan::Answer(self.waiting(Told::Alone(&standing), changed.then_some(&ticket), None))
             }
             Outcome::Unknown { ticket } => Plan::Answer(self.wait_unconfirmed(&ticket)),
         }
@@ -168,7 +200,7 @@ impl Visit<'_> {
     }
 
     fn forward_minted(&self, minted: &Minted, is_new: bool) -> Plan {
-        let cookies = is_new.then(|| self.pass_cookie(minted)).flatten();
+        let cookies = is_new.then(|| self.pass_cookie(minted)).and_then(Cookie::value);
         self.forward(Some(minted.forward()), cookies.into_iter().collect(), minted.waited)
     }
 
@@ -191,28 +223,47 @@ impl Visit<'_> {
 
     /// A stamped ticket and the page that is the same for everybody: nothing was stored.
     fn wait_unconfirmed(&self, ticket: &Ticket) -> Answer {
-        self.waiting(self.tell(Who::Unconfirmed), Some(ticket), None)
+        self.with_posted(|posted| self.waiting(Told::Alike(&posted.queued), Some(ticket), None))
     }
 
     /// The waiting page, or a standing for those who are no browser.
-    fn waiting(&self, mut standing: Standing, ticket: Option<&Ticket>, retry: Option<Duration>) -> Answer {
+    fn waiting(&self, told: Told<'_>, ticket: Option<&Ticket>, retry: Option<Duration>) -> Answer {
         self.hall.metrics.request(Counted::Queued);
-        let (cookie, token) = ticket.map_or((None, None), |ticket| {
-            let (cookie, token) = self.ticket_cookie(ticket);
-            (cookie, Some(token))
-        });
+        let (cookie, token) = ticket.map(|ticket| self.ticket_cookie(ticket)).unzip();
+        let standing = told.standing();
         let retry = retry.unwrap_or(Duration::from_secs(standing.next_update_seconds.into()));
         let answer = if is_navigation(self.head) {
-            self.page(self.settings.queueing_status_code, &standing)
+            self.page(self.settings.queueing_status_code, standing)
         } else {
-            standing.ticket = token.filter(|_| self.presented.by_header);
-            answers::standing(self.head, StatusCode::SERVICE_UNAVAILABLE, Some("queued"), &standing)
+            self.for_app(told, token.filter(|_| self.presented.by_header))
         };
         answer.retry_after(retry).with_cookies(cookie)
     }
 
+    fn for_app(&self, told: Told<'_>, token: Option<String>) -> Answer {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        match told {
+            Told::Alike(notice) if token.is_none() && !wants_hosted_names(self.head) => {
+                answers::written(status, &notice.text)
+            }
+            told => {
+                let standing = Standing { ticket: token, ..told.standing().clone() };
+                answers::standing(self.head, status, Some(told.code()), &standing)
+            }
+        }
+    }
+
+    /// What everybody is told who has no place.
+    fn with_posted<T>(&self, act: impl FnOnce(&Posted) -> T) -> T {
+        let text = |standing: &Standing, code| answers::object(Some(code), standing).into();
+        let known = self.hall.known();
+        let view = self.hall.view(&self.settings, known.as_deref());
+        let moment = Moment { settings: &self.settings, known: known.as_ref(), view };
+        act(&self.hall.page.board.posted(&moment, text))
+    }
+
     fn page(&self, status: StatusCode, standing: &Standing) -> Answer {
-        let gzip = accepts_gzip(&self.head.headers);
+        let gzip = accepts_gzip(&self.head.fields);
         let shown = match standing.state {
             State::Securing if standing.message.is_none() => self.hall.page.for_newcomer(gzip),
             _ => self.hall.page.with(&in_words(standing), gzip),
@@ -232,7 +283,7 @@ impl Visit<'_> {
         } else {
             answers::standing(self.head, status, Some("full"), &standing)
         };
-        answer.retry_after(Duration::from_secs(REFRESH_SECS.into())).with_cookies(cookie)
+        answer.retry_after(Duration::from_secs(REFRESH_SECS.into())).with_cookies([cookie])
     }
 
     /// Whether nobody new is taken, whatever they hold.
@@ -243,35 +294,33 @@ impl Visit<'_> {
 
     pub(super) fn closed(&self) -> Answer {
         self.hall.metrics.request(Counted::Rejected);
-        let mut standing = self.tell(Who::Unconfirmed);
-        standing.state = State::Closed;
-        if is_navigation(self.head) {
-            return self.page(StatusCode::SERVICE_UNAVAILABLE, &standing);
-        }
-        answers::standing(self.head, StatusCode::SERVICE_UNAVAILABLE, Some("closed"), &standing)
+        self.with_posted(|Posted { closed, .. }| {
+            if is_navigation(self.head) {
+                self.page(StatusCode::SERVICE_UNAVAILABLE, &closed.standing)
+            } else {
+                self.for_app(Told::Alike(closed), None)
+            }
+        })
     }
 
     pub(super) fn limited(&self, wait: Wait) -> Answer {
-        let policy = format!("\"client\";q={};w=1", self.settings.limits.per_client.per_second);
-        self.over("client", policy, wait)
+        self.over("client", self.settings.limits.per_client.per_second.get(), "1", wait)
     }
 
     pub(super) fn limited_joins(&self, wait: Wait) -> Answer {
-        let policy = format!("\"joins\";q={};w=60", self.settings.limits.joins_per_address.per_minute);
-        self.over("joins", policy, wait)
+        self.over("joins", self.settings.limits.joins_per_address.per_minute.get(), "60", wait)
     }
 
-    /// Over the limit of this name, with the fields of the rate limit headers for HTTP (IETF draft).
-    fn over(&self, limit: &str, policy: String, wait: Wait) -> Answer {
+    /// Over the limit of this name, of so many in so many seconds, with the fields of the rate limit headers for HTTP
+    /// (IETF draft).
+    fn over(&self, limit: &str, count: u32, secs: &str, wait: Wait) -> Answer {
         self.hall.metrics.request(Counted::Limited);
-        let left = format!("\"{limit}\";r=0;t={}", wait.0.as_secs() + 1);
-        let answer = LIMITED.answer(self.head);
-        [("ratelimit-policy", policy), ("ratelimit", left)]
-            .into_iter()
-            .filter_map(|(name, value)| {
-                Some((HeaderName::from_static(name), HeaderValue::try_from(value).ok()?))
-            })
-            .fold(answer, |answer, (name, value)| answer.with(name, value))
-            .retry_after(wait.0)
+        let mut answer = LIMITED.answer(self.head);
+        let (limit, count, back) =
+            (limit.as_bytes(), Digits::of(count.into()), Digits::of(wait.0.as_secs() + 1));
+        let policy: [&[u8]; 6] = [b"\"", limit, b"\";q=", count.as_bytes(), b";w=", secs.as_bytes()];
+        answer.headers.add_parts(&RATELIMIT_POLICY, &policy);
+        answer.headers.add_parts(&RATELIMIT, &[b"\"", limit, b"\";r=0;t=", back.as_bytes()]);
+        answer.retry_after(wait.0)
     }
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use http::header;
 use room::ids::RoomName;
 use room::time::Micros;
 use room::token::{Kind, Pass, Ticket, TokenError};
@@ -11,7 +10,7 @@ use crate::hall::Hall;
 use crate::house::House;
 use crate::limits::{Quota, Wait};
 use crate::passes::Verified;
-use crate::request::Head;
+use crate::request::{Head, Known};
 
 use super::cookies;
 
@@ -43,8 +42,8 @@ pub(super) struct Shown {
 }
 
 /// Tokens for one room; those of others do not count.
-pub(super) fn of_room(house: &House, head: &Head, hall: &Hall) -> Presented {
-    read(house, head, Some(&hall.name), hall.now())
+pub(super) fn of_room(house: &House, head: &Head, hall: &Hall, now: Micros) -> Presented {
+    read(house, head, Some(&hall.name), now)
 }
 
 /// Tokens for whatever room they name.
@@ -106,16 +105,16 @@ fn candidates<'a>(
     by_header: &mut bool,
 ) -> impl Iterator<Item = &'a str> {
     let own_header = match kind {
-        Kind::Ticket => "queue-ticket",
-        Kind::Pass => "queue-pass",
+        Kind::Ticket => Known::QueueTicket,
+        Kind::Pass => Known::QueuePass,
     };
-    let of = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let bearer = of(header::AUTHORIZATION.as_str())
+    let of = |known| head.fields.text(known).map(str::trim);
+    let bearer = of(Known::Authorization)
         .and_then(|value| value.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| token.trim())
         .filter(|token| Kind::claimed_by(token) == Some(kind));
     let own = of(own_header);
     *by_header |= own.is_some() || bearer.is_some();
-    own.into_iter().chain(bearer).chain(cookies::values(&head.headers, kind, room))
+    own.into_iter().chain(bearer).chain(cookies::values(&head.fields, kind, room))
 }

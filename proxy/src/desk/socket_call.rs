@@ -13,9 +13,10 @@ use crate::hall::Hall;
 use crate::hub::encode;
 use crate::mailbox::Mailbox;
 use crate::metrics::WsType;
-use crate::request::{Answer, Plan, SocketPlan};
+use crate::request::{Answer, Known, Plan, SocketPlan, plain_text};
 use crate::socket::{self, frames::FrameBuffer};
 
+use super::cookies::Cookie;
 use super::turnstile::Outcome;
 use super::{Visit, answers};
 
@@ -52,10 +53,10 @@ pub(super) async fn plan(visit: Visit<'_>) -> Result<Plan, Box<Answer>> {
 impl Visit<'_> {
     /// Browsers name the page's origin: it must be one of the room. Others send none.
     fn origin_is_ours(&self) -> bool {
-        let Some(origin) = self.head.headers.get(header::ORIGIN) else {
+        let Some(origin) = self.head.fields.get(Known::Origin) else {
             return true;
         };
-        let Ok(origin) = origin.to_str() else { return false };
+        let Some(origin) = plain_text(origin) else { return false };
         let public = self.house.settings.server.public_origin.iter();
         if public.chain(&self.settings.allowed_origins).any(|ours| ours.as_str().eq_ignore_ascii_case(origin))
         {
@@ -78,8 +79,12 @@ impl Visit<'_> {
         if self.presented.by_header && changed {
             post(&mailbox, WsType::Ticket, &ServerMessage::Ticket { ticket: token });
         }
-        let headers =
-            cookie.filter(|_| changed).map(|cookie| (header::SET_COOKIE, cookie)).into_iter().collect();
+        let headers = Some(cookie)
+            .filter(|_| changed)
+            .and_then(Cookie::value)
+            .map(|cookie| (header::SET_COOKIE, cookie))
+            .into_iter()
+            .collect();
         let (hall, visitor) = (Arc::clone(self.hall), ticket.visitor);
         let run = move |socket| -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
             Box::pin(async move {

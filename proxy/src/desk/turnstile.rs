@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
 use room::draw;
 use room::ids::{TicketId, VisitorId};
 use room::queue::{Arrival, Arrived, Claim, Claimed, Renewal, Renewed, Session};
@@ -22,8 +21,9 @@ use crate::random;
 use crate::request::ForwardPass;
 use crate::standing::{Known, Shown as ShownBefore, Who};
 
+use super::Visit;
+use super::cookies::{self, Cookie};
 use super::presented::Shown;
-use super::{Visit, cookies};
 
 /// A claim that needs a moment is waited for instead of sent away, up to this long.
 const CLAIM_PATIENCE: Duration = Duration::from_secs(3);
@@ -127,12 +127,12 @@ impl Visit<'_> {
             return self.store_failed(ticket, error);
         }
         let changed = ticket.confirmed_at.is_none();
-        tracing::debug!(room = %self.hall.name, trace_id = self.head.trace_id, %error, "the place is kept by this edge");
+        tracing::debug!(room = %self.hall.name, trace_id = %self.head.trace_id, %error, "the place is kept by this edge");
         Outcome::Kept { ticket: confirmed, changed }
     }
 
     fn store_failed(&self, ticket: Ticket, error: &StoreError) -> Outcome {
-        tracing::debug!(room = %self.hall.name, trace_id = self.head.trace_id, %error, "kept by the ticket alone");
+        tracing::debug!(room = %self.hall.name, trace_id = %self.head.trace_id, %error, "kept by the ticket alone");
         self.hall.metrics.request(Counted::Error);
         Outcome::Unknown { ticket }
     }
@@ -226,13 +226,13 @@ impl Visit<'_> {
     }
 
     /// `Set-Cookie` for a pass.
-    pub(super) fn pass_cookie(&self, minted: &Minted) -> Option<HeaderValue> {
+    pub(super) fn pass_cookie(&self, minted: &Minted) -> Cookie {
         let left = Micros::from_secs(minted.pass.expires_at_secs).since(self.now).as_secs();
         cookies::set(Kind::Pass, &self.hall.name, &minted.token, left.max(1), self.head.secure)
     }
 
     /// `Set-Cookie` for a ticket, and its text.
-    pub(super) fn ticket_cookie(&self, ticket: &Ticket) -> (Option<HeaderValue>, String) {
+    pub(super) fn ticket_cookie(&self, ticket: &Ticket) -> (Cookie, String) {
         let token = self.house.ring.sign_ticket(ticket);
         let left = Micros::from_secs(ticket.expires_at_secs).since(self.now).as_secs();
         (cookies::set(Kind::Ticket, &self.hall.name, &token, left, self.head.secure), token)

@@ -9,9 +9,8 @@ use pingora::protocols::Stream;
 use pingora::protocols::http::date::get_cached_date;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use super::digits::Digits;
 use super::within::within;
-use crate::request::Answer;
+use crate::request::{Answer, Digits};
 
 /// Most heads are shorter, with a small body too.
 const HEAD_BYTES: usize = 2048;
@@ -68,11 +67,7 @@ fn head(answer: &Answer, keep_alive: bool) -> Vec<u8> {
         put(Digits::of(body.len() as u64).as_bytes());
     }
     put(if keep_alive { b"\r\nConnection: keep-alive\r\n" } else { b"\r\nConnection: close\r\n" });
-    for (name, value) in headers {
-        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-            put(part);
-        }
-    }
+    put(headers.as_bytes());
     put(b"\r\n");
     bytes
 }
@@ -107,9 +102,10 @@ mod tests {
     use http::{HeaderValue, header};
 
     use super::*;
+    use crate::request::Lines;
 
     fn text(status: StatusCode, method: &Method, keep_alive: bool) -> String {
-        let headers = vec![(header::RETRY_AFTER, HeaderValue::from_static("5"))];
+        let headers = Lines::from([(header::RETRY_AFTER, HeaderValue::from_static("5"))]);
         let answer = Answer { status, headers, body: Bytes::from_static(b"wait") };
         let whole = [&head(&answer, keep_alive)[..], body(&answer, method)].concat();
         String::from_utf8(whole).unwrap()

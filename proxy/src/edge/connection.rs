@@ -1,17 +1,20 @@
 //! One visitor's connection: heads are read and checked here, the plan is asked for, and carried out.
 
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use http::{Method, StatusCode, header};
+use http::{Method, StatusCode};
 use pingora::apps::HttpServerApp as _;
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
+use super::alarm::Alarm;
 use super::fields::Framing;
 use super::framed::Body;
 use super::head::{MAX_HEAD_BYTES, RawHead, find_end};
@@ -22,7 +25,7 @@ use super::trip::{Cut, Trip};
 use super::websocket::Handshake;
 use super::{Shared, answer, relay, tunnel};
 use crate::metrics::{self, Verdict};
-use crate::request::{Answer, Forward, Head, Plan, Planned, SocketPlan};
+use crate::request::{Answer, Forward, Head, Known, Plan, Planned, SocketPlan};
 use crate::trace::Trace;
 
 /// The largest body of a call to the edge itself.
@@ -39,6 +42,8 @@ pub(super) struct Connection {
     /// Its place among the connections that the edge holds.
     pub(super) permit: OwnedSemaphorePermit,
     pub(super) stop: Stop,
+    /// Rings when whoever is to move next has taken too long.
+    pub(super) alarm: Alarm,
 }
 
 /// The order to stop, as one connection waits for it: listened for once, however often the connection is idle.
@@ -52,12 +57,14 @@ impl Stop {
         })))
     }
 
-    /// Waits until the order has come.
-    async fn came(&mut self) {
-        if let Some(stopping) = &mut self.0 {
-            stopping.await;
+    /// Whether the order has come.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let came = self.0.as_mut().is_none_or(|stopping| stopping.as_mut().poll(cx).is_ready());
+        if !came {
+            return Poll::Pending;
         }
         self.0 = None;
+        Poll::Ready(())
     }
 }
 
@@ -127,8 +134,9 @@ impl Connection {
                 deadline = Instant::now() + self.shared.limits.head;
                 waits = false;
             }
-            let idle = self.arrived.is_empty();
-            match self.read_some(deadline, idle).await {
+            self.alarm.set(deadline);
+            self.arrived.reserve(READ_BYTES);
+            match poll_fn(|cx| self.poll_read(cx)).await {
                 Some(true) => {}
                 Some(false) => return Ok(None),
                 None if self.arrived.is_empty() => return Ok(None),
@@ -144,22 +152,19 @@ impl Connection {
         }
     }
 
-    /// `Some(true)`: there is more. `Some(false)`: the other side is gone. `None`: out of time. An idle connection
-    /// (`idle`) also ends some time after the edge begins to stop, or after its last answer, if that was later:
-    /// whoever asks once more until then reads `Connection: close` in the answer and asks elsewhere from then on.
-    async fn read_some(&mut self, deadline: Instant, idle: bool) -> Option<bool> {
-        let Self { shared, stream, arrived, stop, .. } = self;
-        arrived.reserve(READ_BYTES);
-        let parting = async {
-            stop.came().await;
-            sleep(shared.limits.linger).await;
-        };
-        let read = timeout_at(deadline, stream.read_buf(arrived));
-        tokio::select! {
-            biased;
-            read = read => read.ok().map(|read| read.is_ok_and(|bytes| bytes > 0)),
-            () = parting, if idle => Some(false),
+    /// `Some(true)`: there is more. `Some(false)`: the other side is gone. `None`: out of time. An idle connection also
+    /// ends some time after the edge begins to stop, or after its last answer, if that was later: whoever asks once
+    /// more until then reads `Connection: close` in the answer and asks elsewhere from then on.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<bool>> {
+        let Self { shared, stream, arrived, stop, alarm, .. } = self;
+        let idle = arrived.is_empty();
+        if let Poll::Ready(read) = pin!(stream.read_buf(arrived)).poll(cx) {
+            return Poll::Ready(Some(read.is_ok_and(|bytes| bytes > 0)));
         }
+        if idle && stop.poll(cx).is_ready() {
+            alarm.no_later_than(Instant::now() + shared.limits.linger);
+        }
+        alarm.poll(cx).map(|()| None)
     }
 
     /// Ends a connection between requests. A client that asks in this very moment learns that it was not heard, and
@@ -173,8 +178,8 @@ impl Connection {
     /// What is to be done with a request, and the request as it is wanted for that.
     async fn decide(&mut self, mut raw: RawHead) -> Result<(Request, Plan), Refusal> {
         let began = Instant::now();
-        let hops = Hops::read(&self.peer, self.tls, &raw.headers, &self.shared.trusted_proxies);
-        let trace = Trace::of(&raw.headers);
+        let hops = Hops::read(&self.peer, self.tls, &raw.fields, &self.shared.trusted_proxies);
+        let trace = Trace::of(raw.fields.all(Known::Traceparent));
         // Rare, and as a part of this future it would make all of them large.
         let body = match self.own_length(&raw)? {
             0 => BytesMut::new(),
@@ -186,7 +191,7 @@ impl Connection {
             Planned::Now(plan) => plan,
             Planned::Later(plan) => plan.await,
         };
-        request.raw.headers = head.headers;
+        request.raw.fields = head.fields;
         Ok((request, plan))
     }
 
@@ -207,7 +212,8 @@ impl Connection {
             self.write_continue().await?;
         }
         while self.arrived.len() < length {
-            if self.read_some(deadline, false).await != Some(true) {
+            let read = timeout_at(deadline, self.stream.read_buf(&mut self.arrived)).await;
+            if !read.is_ok_and(|read| read.is_ok_and(|bytes| bytes > 0)) {
                 return Err(Refusal::SlowBody);
             }
         }
@@ -232,7 +238,12 @@ impl Connection {
         let written = answer::write(&mut self.stream, answer, &raw.method, keep_alive, patience).await;
         let (verdict, took) = (verdict(answer.status), request.began.elapsed());
         metrics::edge().request_took(verdict, took);
-        request.trace.answered_here(&raw.headers, &raw.method, (verdict, answer.status), took);
+        request.trace.answered_here(
+            raw.fields.get(Known::Traceparent),
+            &raw.method,
+            (verdict, answer.status),
+            took,
+        );
         if written.is_ok() && !keep_alive {
             answer::close(&mut self.stream).await;
         }
@@ -248,8 +259,7 @@ impl Connection {
     }
 
     async fn forward(self, request: Request, forward: Forward) -> Option<Self> {
-        let trip = request.trip(forward, &self.shared);
-        let raw = request.raw;
+        let (raw, trip) = request.into_trip(forward, &self.shared);
         if raw.websocket {
             // Rare, and as a part of this future it would make all of them large.
             Box::pin(tunnel::run(self, raw, trip)).await;
@@ -262,29 +272,31 @@ impl Connection {
         Box::pin(self.forward_by_pingora(raw, trip)).await
     }
 
-    async fn forward_by_pingora(mut self, mut raw: RawHead, trip: Trip) -> Option<Self> {
+    async fn forward_by_pingora(mut self, raw: RawHead, mut trip: Trip) -> Option<Self> {
         let mut body = Body::new(raw.framing);
         let Ok(own) = body.take(&self.arrived) else {
             self.refuse(Refusal::Malformed("the chunked body is malformed")).await;
             return None;
         };
-        raw.bytes.unsplit(self.arrived.split_to(own));
-        let Self { shared, peer, tls, stream, arrived, permit, stop } = self;
+        let mut head = BytesMut::from(raw.bytes);
+        head.unsplit(self.arrived.split_to(own));
+        let Self { shared, peer, tls, stream, arrived, permit, stop, alarm } = self;
         let one = OneRequest::new(stream, body, arrived);
         let keep_alive = raw.keep_alive;
-        let cut = Arc::clone(&trip.cut);
-        let session = new_session(one, raw.bytes, trip, &shared);
+        let cut = Arc::new(Cut::default());
+        trip.cut = Some(Arc::clone(&cut));
+        let session = new_session(one, head, trip, &shared);
         let served = tokio::select! {
             served = shared.proxy.process_new_http(session, &shared.stopping) => served?,
             () = cut.reached() => return None,
         };
         let one = served.consume().0.into_any().downcast::<OneRequest>().ok()?;
         let (stream, arrived) = one.into_parts()?;
-        keep_alive.then_some(Self { shared, peer, tls, stream, arrived, permit, stop })
+        keep_alive.then_some(Self { shared, peer, tls, stream, arrived, permit, stop, alarm })
     }
 
     async fn socket(self, raw: RawHead, plan: SocketPlan) -> Option<Self> {
-        let Some(Ok(handshake)) = raw.websocket.then(|| Handshake::read(&raw.headers)) else {
+        let Some(Ok(handshake)) = raw.websocket.then(|| Handshake::read(&raw.fields)) else {
             self.refuse(Refusal::Handshake).await;
             return None;
         };
@@ -301,7 +313,7 @@ impl Connection {
     }
 
     pub(super) fn is_stopping(&self) -> bool {
-        *self.shared.stopping.borrow()
+        self.shared.is_stopping()
     }
 }
 
@@ -323,28 +335,19 @@ impl Request {
             host: std::mem::take(&mut self.raw.host),
             path: std::mem::take(&mut self.raw.path),
             query: self.raw.query.take(),
-            headers: std::mem::take(&mut self.raw.headers),
+            fields: std::mem::take(&mut self.raw.fields),
             client: self.hops.client,
             secure: self.hops.secure,
-            trace_id: self.trace.id.clone(),
+            trace_id: self.trace.id,
         }
     }
 
-    fn trip(&self, forward: Forward, shared: &Shared) -> Trip {
-        let headers = &self.raw.headers;
-        let accept = headers.get(header::ACCEPT).and_then(|line| line.to_str().ok());
-        let trace = self.trace.onward(headers, &self.raw.method, &forward, self.began.elapsed());
-        Trip {
-            trace,
-            forward,
-            hops: self.hops.clone(),
-            authority: headers.get(header::HOST).cloned(),
-            streams: accept.is_some_and(|accept| accept.contains("text/event-stream")),
-            decide: Arc::clone(&shared.decide),
-            stopping: shared.stopping.clone(),
-            cut: Arc::new(Cut::default()),
-            began: self.began,
-        }
+    fn into_trip(self, forward: Forward, shared: &Arc<Shared>) -> (RawHead, Trip) {
+        let Self { raw, hops, trace, began } = self;
+        let (accept, came) = (raw.fields.text(Known::Accept), raw.fields.get(Known::Traceparent));
+        let streams = accept.is_some_and(|accept| accept.contains("text/event-stream"));
+        let trace = trace.onward(came, &raw.method, &forward, began.elapsed());
+        (raw, Trip { forward, hops, trace, streams, shared: Arc::clone(shared), cut: None, began })
     }
 }
 

@@ -13,6 +13,7 @@ const COOKIES: [&[u8]; 2] = [b"vestibule_ticket_", b"vestibule_pass_"];
 /// Makes the request of a visitor the request of this edge.
 pub(super) fn dress(request: &mut RequestHeader, trip: &Trip) -> pingora::Result<()> {
     undress(request, trip);
+    let authority = request.headers.get(header::HOST).cloned();
     let text = |text: &str| HeaderValue::from_str(text).ok();
     let mut add = |name: &'static str, value: Option<HeaderValue>| match value {
         Some(value) => request.insert_header(name, value),
@@ -23,9 +24,9 @@ pub(super) fn dress(request: &mut RequestHeader, trip: &Trip) -> pingora::Result
         "X-Forwarded-Proto",
         Some(HeaderValue::from_static(if trip.hops.secure { "https" } else { "http" })),
     )?;
-    add("X-Forwarded-Host", trip.authority.clone())?;
-    add("X-Request-Id", text(&trip.trace.id))?;
-    add("traceparent", trip.trace.sent.as_deref().and_then(text))?;
+    add("X-Forwarded-Host", authority)?;
+    add("X-Request-Id", text(trip.trace.id.as_str()))?;
+    add("traceparent", trip.trace.sent.and_then(|sent| HeaderValue::from_bytes(sent.as_bytes()).ok()))?;
     if let Some(pass) = &trip.forward.pass {
         add("Vestibule-Pass", text(&pass.token))?;
         add("Vestibule-Visitor", text(&pass.visitor.to_string()))?;

@@ -1,13 +1,14 @@
 //! An origin that does not answer, as the visitor sees it.
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use pingora::{Error, ErrorSource, ErrorType};
 
 use super::refusal::problem;
-use crate::request::Answer;
+use crate::request::{Answer, Fields, Known};
+use crate::trace::TraceId;
 
 /// After how many seconds trying again is worth it.
-const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+const RETRY_AFTER: &str = "5";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failure {
@@ -83,33 +84,37 @@ impl Failure {
         }
     }
 
-    /// For a request with these headers: a page for people, problem details for everything else.
-    pub(super) fn answer(self, headers: &HeaderMap, trace_id: &str) -> Answer {
+    /// A page for `people`, problem details for everything else.
+    pub(super) fn answer(self, people: bool, trace_id: TraceId) -> Answer {
         let mut answer = problem(self.status(), self.code(), Some(self.detail().into()), Some(trace_id));
-        if is_navigation(headers) {
+        if people {
             answer.body = page(self.detail(), trace_id).into();
-            for (name, value) in &mut answer.headers {
-                if *name == header::CONTENT_TYPE {
-                    *value = HeaderValue::from_static("text/html; charset=utf-8");
-                }
-            }
+            answer.headers.replace(&header::CONTENT_TYPE, "text/html; charset=utf-8");
         }
         if self.status().is_server_error() {
-            answer.headers.push((header::RETRY_AFTER, RETRY_AFTER));
+            answer.headers.add(&header::RETRY_AFTER, RETRY_AFTER);
         }
         answer
     }
 }
 
 /// Whether a person looks at the answer.
-fn is_navigation(headers: &HeaderMap) -> bool {
-    let says = |name: &str, value: &str| {
-        headers.get(name).and_then(|line| line.to_str().ok()).is_some_and(|line| line.contains(value))
-    };
-    says("sec-fetch-mode", "navigate") || says("accept", "text/html")
+pub(super) fn is_navigation(fields: &Fields) -> bool {
+    is_of_person(fields.text(Known::SecFetchMode), fields.text(Known::Accept))
 }
 
-fn page(detail: &str, trace_id: &str) -> String {
+/// The same of a head that Pingora read.
+pub(super) fn is_navigation_of(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|line| line.to_str().ok());
+    is_of_person(text("sec-fetch-mode"), text("accept"))
+}
+
+fn is_of_person(fetch_mode: Option<&str>, accept: Option<&str>) -> bool {
+    let says = |line: Option<&str>, value| line.is_some_and(|line| line.contains(value));
+    says(fetch_mode, "navigate") || says(accept, "text/html")
+}
+
+fn page(detail: &str, trace_id: TraceId) -> String {
     format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>One moment</title>\
          <meta name=\"viewport\" content=\"width=device-width\"><meta name=\"robots\" content=\"noindex\">\

@@ -2,9 +2,8 @@
 
 use std::net::Ipv6Addr;
 
-use http::{HeaderMap, HeaderValue, header};
-
 use super::refusal::Refusal;
+use crate::request::{Fields, Known, plain_text};
 
 /// How long the body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,12 +14,8 @@ pub(super) enum Framing {
 }
 
 /// Exactly one `Host`, and the same as in an absolute target.
-pub(super) fn host(headers: &HeaderMap, authority: Option<&str>) -> Result<String, Refusal> {
-    let mut lines = headers.get_all(header::HOST).iter();
-    let (Some(line), None) = (lines.next(), lines.next()) else {
-        return Err(Refusal::Host);
-    };
-    let line = line.to_str().map_err(|_| Refusal::Host)?;
+pub(super) fn host(fields: &Fields, authority: Option<&str>) -> Result<String, Refusal> {
+    let line = fields.only(Known::Host).and_then(plain_text).ok_or(Refusal::Host)?;
     if authority.is_some_and(|authority| !authority.eq_ignore_ascii_case(line)) {
         return Err(Refusal::Malformed("`Host` differs from the host of the target"));
     }
@@ -46,33 +41,33 @@ fn is_port(text: &str) -> bool {
 }
 
 /// RFC 9112 §6.3, with every doubtful combination refused.
-pub(super) fn framing(headers: &HeaderMap, http10: bool) -> Result<Framing, Refusal> {
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+pub(super) fn framing(fields: &Fields, http10: bool) -> Result<Framing, Refusal> {
+    let mut lengths = fields.all(Known::ContentLength);
+    let mut codings = fields.all(Known::TransferEncoding);
     match (lengths.next(), codings.next()) {
         (None, None) => Ok(Framing::Length(0)),
         (Some(_), Some(_)) => Err(Refusal::Malformed("it has both `Content-Length` and `Transfer-Encoding`")),
         (Some(length), None) if lengths.next().is_none() => content_length(length).map(Framing::Length),
         (Some(_), None) => Err(Refusal::Malformed("it has `Content-Length` twice")),
         (None, Some(_)) if http10 => Err(Refusal::Malformed("HTTP/1.0 has no `Transfer-Encoding`")),
-        (None, Some(coding)) => match (coding.as_bytes().eq_ignore_ascii_case(b"chunked"), codings.next()) {
+        (None, Some(coding)) => match (coding.eq_ignore_ascii_case(b"chunked"), codings.next()) {
             (true, None) => Ok(Framing::Chunked),
             _ => Err(Refusal::Coding),
         },
     }
 }
 
-fn content_length(value: &HeaderValue) -> Result<u64, Refusal> {
-    let text = value.to_str().unwrap_or_default();
+fn content_length(value: &[u8]) -> Result<u64, Refusal> {
+    let text = plain_text(value).unwrap_or_default();
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten().ok_or(Refusal::Malformed("`Content-Length` is no number"))
 }
 
-pub(super) fn expects_continue(headers: &HeaderMap) -> Result<bool, Refusal> {
-    let mut lines = headers.get_all(header::EXPECT).iter();
+pub(super) fn expects_continue(fields: &Fields) -> Result<bool, Refusal> {
+    let mut lines = fields.all(Known::Expect);
     match (lines.next(), lines.next()) {
         (None, _) => Ok(false),
-        (Some(line), None) if line.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(true),
+        (Some(line), None) if line.eq_ignore_ascii_case(b"100-continue") => Ok(true),
         _ => Err(Refusal::Expectation),
     }
 }
@@ -88,10 +83,9 @@ pub(super) struct Connection {
     pub(super) others: bool,
 }
 
-pub(super) fn connection(headers: &HeaderMap) -> Connection {
+pub(super) fn connection(fields: &Fields) -> Connection {
     let mut found = Connection::default();
-    let lines = headers.get_all(header::CONNECTION).iter().filter_map(|line| line.to_str().ok());
-    for token in lines.flat_map(|line| line.split(',')).map(str::trim) {
+    for token in fields.texts(Known::Connection).flat_map(|line| line.split(',')).map(str::trim) {
         found.close |= token.eq_ignore_ascii_case("close");
         found.keep_alive |= token.eq_ignore_ascii_case("keep-alive");
         found.upgrade |= token.eq_ignore_ascii_case("upgrade");
@@ -101,8 +95,8 @@ pub(super) fn connection(headers: &HeaderMap) -> Connection {
     found
 }
 
-pub(super) fn asks_for_websocket(headers: &HeaderMap) -> bool {
-    headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+pub(super) fn asks_for_websocket(fields: &Fields) -> bool {
+    fields.get(Known::Upgrade).is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"))
 }
 
 #[cfg(test)]
@@ -110,9 +104,7 @@ mod tests {
     use super::*;
 
     fn host_of(line: &str) -> Result<String, Refusal> {
-        let mut headers = HeaderMap::new();
-        headers.append(header::HOST, HeaderValue::from_str(line).unwrap());
-        host(&headers, None)
+        host(&[("host", line)].into_iter().collect(), None)
     }
 
     #[test]
@@ -139,12 +131,10 @@ mod tests {
 
     #[test]
     fn exactly_one_host_is_needed() {
-        let mut headers = HeaderMap::new();
-        assert_eq!(host(&headers, None), Err(Refusal::Host));
-        headers.append(header::HOST, HeaderValue::from_static("a"));
-        assert_eq!(host(&headers, Some("A")).as_deref(), Ok("a"));
-        assert!(matches!(host(&headers, Some("b")), Err(Refusal::Malformed(_))));
-        headers.append(header::HOST, HeaderValue::from_static("a"));
-        assert_eq!(host(&headers, None), Err(Refusal::Host));
+        let hosts = |count| [("host", "a")].into_iter().cycle().take(count).collect::<Fields>();
+        assert_eq!(host(&hosts(0), None), Err(Refusal::Host));
+        assert_eq!(host(&hosts(1), Some("A")).as_deref(), Ok("a"));
+        assert!(matches!(host(&hosts(1), Some("b")), Err(Refusal::Malformed(_))));
+        assert_eq!(host(&hosts(2), None), Err(Refusal::Host));
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{Version, header};
+use http::{HeaderName, HeaderValue, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
@@ -14,7 +14,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 
 use super::dress::dress;
-use super::failure::Failure;
+use super::failure::{Failure, is_navigation_of};
 use super::trip::Trip;
 use super::upstream::Backend;
 use crate::metrics::Verdict;
@@ -167,11 +167,11 @@ impl ProxyHttp for Forwarder {
         if let Some(command) = command.filter(|_| !response.headers.contains_key(header::AGE)) {
             trip.obey(command).await;
         }
-        let kind = response.headers.get(header::CONTENT_TYPE).map_or(&b""[..], http::HeaderValue::as_bytes);
+        let kind = response.headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
         if is_event_stream(kind)
-            && let Some(until) = trip.until()
+            && let Some((cut, until)) = trip.cut.as_ref().zip(trip.until())
         {
-            trip.cut.set(until);
+            cut.set(until);
         }
         add_cookies(response, trip)
     }
@@ -184,7 +184,7 @@ impl ProxyHttp for Forwarder {
         response: &mut ResponseHeader,
         ctx: &mut Progress,
     ) -> pingora::Result<()> {
-        if *ctx.trip()?.stopping.borrow() {
+        if ctx.trip()?.shared.is_stopping() {
             session.set_keepalive(None);
         }
         if session.req_header().version == Version::HTTP_10 {
@@ -199,7 +199,7 @@ impl ProxyHttp for Forwarder {
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Progress) -> FailToProxy {
         let failure = Failure::of(error);
         let status = failure.map_or(0, |failure| failure.status().as_u16());
-        let trace_id = ctx.trip().map_or_else(|_| String::new(), |trip| trip.trace.id.clone());
+        let trace_id = ctx.trip().ok().map(|trip| tracing::field::display(trip.trace.id));
         tracing::warn!(trace_id, status, error = %error, "a request was not forwarded");
         if let (Some(failure), Ok(trip), None) = (failure, ctx.trip(), session.response_written()) {
             let written = write_failure(session, failure, trip).await;
@@ -256,10 +256,12 @@ fn add_cookies(response: &mut ResponseHeader, trip: &Trip) -> pingora::Result<()
 }
 
 async fn write_failure(session: &mut Session, failure: Failure, trip: &Trip) -> pingora::Result<()> {
-    let answer = failure.answer(&session.req_header().headers, &trip.trace.id);
-    let mut response = ResponseHeader::build(answer.status, Some(answer.headers.len() + 2))?;
-    for (name, value) in answer.headers {
-        response.append_header(name, value)?;
+    let answer = failure.answer(is_navigation_of(&session.req_header().headers), trip.trace.id);
+    let mut response = ResponseHeader::build(answer.status, None)?;
+    for (name, value) in answer.headers.iter() {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+            response.append_header(name, value)?;
+        }
     }
     response.insert_header(header::CONTENT_LENGTH, answer.body.len())?;
     add_cookies(&mut response, trip)?;
@@ -273,7 +275,7 @@ impl Trip {
     pub(super) async fn obey(&self, command: Command) {
         let (room, pass) = (&self.forward.room, &self.forward.pass);
         if let (true, Some(room), Some(pass)) = (self.forward.trust_commands, room, pass) {
-            self.decide.command(room, pass, command).await;
+            self.shared.decide.command(room, pass, command).await;
         }
     }
 }

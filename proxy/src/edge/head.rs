@@ -4,11 +4,12 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::Method;
 
 use super::fields::{self, Framing};
 use super::path;
 use super::refusal::Refusal;
+use crate::request::Fields;
 
 /// The largest head, request line included.
 pub(super) const MAX_HEAD_BYTES: usize = 32 * 1024;
@@ -19,14 +20,14 @@ const MAX_FIELDS: usize = 100;
 #[allow(clippy::struct_excessive_bools, reason = "each says something of its own")]
 pub(super) struct RawHead {
     /// The bytes as they are forwarded: as they came, unless the target had to be rewritten.
-    pub(super) bytes: BytesMut,
+    pub(super) bytes: Bytes,
     pub(super) method: Method,
     /// Lower case, without port and trailing dot.
     pub(super) host: String,
     /// Canonical, for matching.
     pub(super) path: String,
     pub(super) query: Option<String>,
-    pub(super) headers: HeaderMap,
+    pub(super) fields: Fields,
     pub(super) framing: Framing,
     /// Whether the client wants to use the connection again.
     pub(super) keep_alive: bool,
@@ -61,11 +62,11 @@ impl RawHead {
         if bytes.first().is_none_or(u8::is_ascii_whitespace) {
             return Err(Refusal::Malformed("it does not start with a request line"));
         }
-        let shared = Bytes::copy_from_slice(&bytes);
+        let bytes = bytes.freeze();
         let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
         let mut request = httparse::Request::new(&mut []);
-        match request.parse_with_uninit_headers(&shared, &mut fields) {
-            Ok(httparse::Status::Complete(length)) if length == shared.len() => {}
+        match request.parse_with_uninit_headers(&bytes, &mut fields) {
+            Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
             Ok(_) => return Err(Refusal::Malformed("the head ends early")),
             Err(error) => return Err(refused(error)),
         }
@@ -76,20 +77,21 @@ impl RawHead {
         }
         let http10 = request.version == Some(0);
         let target = Target::split(request.path.unwrap_or_default())?;
-        let headers = collect(request.headers, &shared)?;
-        let host = fields::host(&headers, target.authority)?;
+        let fields = Fields::of(bytes.clone(), request.headers)
+            .map_err(|_| Refusal::Malformed("a field is not in its head"))?;
+        let host = fields::host(&fields, target.authority)?;
         let place = path::normalise(target.path.as_bytes())?;
         let rewritten = place.rewritten.or_else(|| target.authority.map(|_| target.path.as_bytes().to_vec()));
         let forwarded = match rewritten {
             Some(path) => {
                 rewrite(&bytes, &method, &path, target.query, request.path.unwrap_or_default().len())
             }
-            None => bytes,
+            None => bytes.clone(),
         };
-        let connection = fields::connection(&headers);
+        let connection = fields::connection(&fields);
         let keep_alive = if http10 { connection.keep_alive } else { !connection.close };
-        let framing = fields::framing(&headers, http10)?;
-        let expects_continue = fields::expects_continue(&headers)?;
+        let framing = fields::framing(&fields, http10)?;
+        let expects_continue = fields::expects_continue(&fields)?;
         let counted = matches!(framing, Framing::Length(_));
         let plain = !http10 && counted && !expects_continue && !connection.upgrade && !connection.others;
         let may_upgrade = !http10 && method == Method::GET && framing == Framing::Length(0);
@@ -97,14 +99,14 @@ impl RawHead {
             framing,
             expects_continue,
             plain,
-            websocket: may_upgrade && connection.upgrade && fields::asks_for_websocket(&headers),
+            websocket: may_upgrade && connection.upgrade && fields::asks_for_websocket(&fields),
             bytes: forwarded,
             host,
             path: place.canonical,
             query: target.query.map(str::to_owned),
             keep_alive,
             method,
-            headers,
+            fields,
         })
     }
 }
@@ -156,7 +158,7 @@ fn absolute(target: &str) -> Option<&str> {
 }
 
 /// The head with another target in its first line.
-fn rewrite(bytes: &[u8], method: &Method, path: &[u8], query: Option<&str>, old: usize) -> BytesMut {
+fn rewrite(bytes: &[u8], method: &Method, path: &[u8], query: Option<&str>, old: usize) -> Bytes {
     let start = method.as_str().len() + 1;
     let mut head = BytesMut::with_capacity(bytes.len() + 1);
     head.extend_from_slice(bytes.get(..start).unwrap_or_default());
@@ -166,20 +168,7 @@ fn rewrite(bytes: &[u8], method: &Method, path: &[u8], query: Option<&str>, old:
         head.extend_from_slice(query.as_bytes());
     }
     head.extend_from_slice(bytes.get(start + old..).unwrap_or_default());
-    head
-}
-
-/// The fields as a map whose values share the bytes of the head.
-fn collect(fields: &[httparse::Header<'_>], shared: &Bytes) -> Result<HeaderMap, Refusal> {
-    let mut headers = HeaderMap::with_capacity(fields.len());
-    for field in fields {
-        let name = HeaderName::from_bytes(field.name.as_bytes())
-            .map_err(|_| Refusal::Malformed("a field name is no token"))?;
-        let value = HeaderValue::from_maybe_shared(shared.slice_ref(field.value))
-            .map_err(|_| Refusal::Malformed("a field value has a control character"))?;
-        headers.append(name, value);
-    }
-    Ok(headers)
+    head.freeze()
 }
 
 #[cfg(test)]
@@ -206,7 +195,7 @@ mod tests {
         let head = get("X: 1\r\nx: 2\r\n").unwrap();
         assert_eq!((head.host.as_str(), head.path.as_str()), ("shop.example.com", "/a"));
         assert_eq!(head.query.as_deref(), Some("b=1"));
-        assert_eq!(head.headers.get_all("x").iter().count(), 2);
+        assert_eq!(head.fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"x")).count(), 2);
         assert_eq!(head.framing, Framing::Length(0));
         assert!(head.keep_alive && !head.websocket && !head.expects_continue);
     }

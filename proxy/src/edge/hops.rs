@@ -4,8 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::HeaderMap;
 use ipnet::IpNet;
+
+use crate::request::{Fields, Known, plain_text};
 
 /// More proxies than this in a row are a forgery or a loop.
 const MAX_HOPS: usize = 16;
@@ -57,14 +58,18 @@ pub(super) struct Hops {
 
 impl Hops {
     /// `tls` says whether the connection of the peer is encrypted.
-    pub(super) fn read(peer: &Peer, tls: bool, headers: &HeaderMap, proxies: &TrustedProxies) -> Self {
+    pub(super) fn read(peer: &Peer, tls: bool, fields: &Fields, proxies: &TrustedProxies) -> Self {
         let Peer { address: peer, shown } = peer;
         let peer = *peer;
         if !proxies.trusts(peer) {
             return Self { client: peer, secure: tls, forwarded_for: Arc::clone(shown), trusted: false };
         }
+        let secure = scheme(fields).map_or(tls, |scheme| scheme.eq_ignore_ascii_case("https"));
+        if fields.get(Known::XForwardedFor).is_none() {
+            return Self { client: peer, secure, forwarded_for: Arc::clone(shown), trusted: true };
+        }
         let mut way = vec![peer];
-        for hop in named_from_the_right(headers).take(MAX_HOPS) {
+        for hop in named_from_the_right(fields).take(MAX_HOPS) {
             let Some(hop) = hop else { break };
             way.push(hop);
             if !proxies.trusts(hop) {
@@ -73,16 +78,14 @@ impl Hops {
         }
         let client = way.last().copied().unwrap_or(peer);
         let shown: Vec<String> = way.iter().rev().map(IpAddr::to_string).collect();
-        let secure = scheme(headers).map_or(tls, |scheme| scheme.eq_ignore_ascii_case("https"));
         Self { client, secure, forwarded_for: shown.join(", ").into(), trusted: true }
     }
 }
 
 /// The entries of `X-Forwarded-For`, nearest hop first; `None` for one that is no address.
-fn named_from_the_right(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
-    let lines: Vec<&str> =
-        headers.get_all("x-forwarded-for").iter().map(|line| line.to_str().unwrap_or("?")).collect();
-    lines.into_iter().rev().flat_map(|line| line.rsplit(',')).map(|entry| address(entry.trim()))
+fn named_from_the_right(fields: &Fields) -> impl Iterator<Item = Option<IpAddr>> {
+    let lines = fields.all(Known::XForwardedFor).rev().map(|line| plain_text(line).unwrap_or("?"));
+    lines.flat_map(|line| line.rsplit(',')).map(|entry| address(entry.trim()))
 }
 
 /// `1.2.3.4`, `1.2.3.4:5`, `::1`, `[::1]`, `[::1]:5`.
@@ -93,9 +96,9 @@ fn address(entry: &str) -> Option<IpAddr> {
 }
 
 /// The word of the nearest hop, which stands last.
-fn scheme(headers: &HeaderMap) -> Option<&str> {
-    let line = headers.get_all("x-forwarded-proto").iter().next_back()?;
-    line.to_str().ok()?.rsplit(',').next().map(str::trim)
+fn scheme(fields: &Fields) -> Option<&str> {
+    let line = fields.all(Known::XForwardedProto).next_back()?;
+    plain_text(line)?.rsplit(',').next().map(str::trim)
 }
 
 #[cfg(test)]
@@ -104,11 +107,7 @@ mod tests {
 
     fn hops(peer: &str, lines: &[(&'static str, &str)]) -> Hops {
         let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()]);
-        let mut headers = HeaderMap::new();
-        for (name, value) in lines {
-            headers.append(*name, value.parse().unwrap());
-        }
-        Hops::read(&Peer::new(peer.parse().unwrap()), false, &headers, &proxies)
+        Hops::read(&Peer::new(peer.parse().unwrap()), false, &lines.iter().copied().collect(), &proxies)
     }
 
     #[test]

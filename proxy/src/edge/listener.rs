@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::alarm::Alarm;
 use super::connection::{Connection, Stop};
 use super::hops::Peer;
 use super::plain::Plain;
@@ -109,7 +110,8 @@ async fn open(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, permit: 
     };
     let (tls, peer) = (shared.tls.is_some(), Peer::new(peer.ip()));
     let stop = Stop::new(shared.stopping.clone());
-    Connection { shared, peer, tls, stream, arrived, permit, stop }.serve(accepted).await;
+    let alarm = Alarm::at(deadline);
+    Connection { shared, peer, tls, stream, arrived, permit, stop, alarm }.serve(accepted).await;
 }
 
 /// PROXY header, then TLS. What was read behind the former comes back as well.

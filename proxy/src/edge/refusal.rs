@@ -4,7 +4,8 @@ use http::{HeaderValue, StatusCode, header};
 use room::wire::Problem;
 
 use super::path::PathError;
-use crate::request::Answer;
+use crate::request::{Answer, Lines};
+use crate::trace::TraceId;
 
 /// Why the edge itself turns a request away. After each of them the connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -60,28 +61,27 @@ impl Refusal {
         let (status, code) = self.kind();
         let mut answer = problem(status, code, Some(self.to_string()), None);
         let extra = match self {
-            Self::Full => Some((header::RETRY_AFTER, HeaderValue::from_static("5"))),
-            Self::Handshake => Some((header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))),
-            Self::Method => Some((
-                header::ALLOW,
-                HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
-            )),
+            Self::Full => Some((header::RETRY_AFTER, "5")),
+            Self::Handshake => Some((header::SEC_WEBSOCKET_VERSION, "13")),
+            Self::Method => Some((header::ALLOW, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")),
             _ => None,
         };
-        answer.headers.extend(extra);
+        if let Some((name, value)) = extra {
+            answer.headers.add(&name, value);
+        }
         answer
     }
 }
 
 /// An RFC 9457 answer that no cache keeps.
-pub fn problem(status: StatusCode, code: &str, detail: Option<String>, trace_id: Option<&str>) -> Answer {
+pub fn problem(status: StatusCode, code: &str, detail: Option<String>, trace_id: Option<TraceId>) -> Answer {
     let title = status.canonical_reason().unwrap_or("Error");
     let mut problem = Problem::new(status.as_u16(), code, title, detail);
-    problem.trace_id = trace_id.map(str::to_owned);
+    problem.trace_id = trace_id.map(|id| id.to_string());
     let body = serde_json::to_vec(&problem).unwrap_or_default();
-    let headers = vec![
+    let headers = Lines::from([
         (header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ];
+    ]);
     Answer { status, headers, body: body.into() }
 }

@@ -19,17 +19,17 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
-use http::{HeaderValue, header};
+use http::header;
 use pingora::protocols::Stream;
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf};
-use tokio::time::{timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use self::answer::{Answer, Asked, FinalAnswer};
 use self::body::Body;
 use self::upload::Upload;
 use super::answer as own;
 use super::connection::Connection;
-use super::failure::Failure;
+use super::failure::{Failure, is_navigation};
 use super::fields::Framing;
 use super::head::RawHead;
 use super::trip::Trip;
@@ -254,8 +254,12 @@ impl<'a> Exchange<'a> {
         arrived.reserve(self.read_bytes);
         loop {
             let (patience, late) = self.patience();
-            let step = timeout(patience, poll_fn(|cx| self.poll_step(cx, origin, arrived))).await;
-            if let Step::Read(read) = step.map_err(|_| late)?? {
+            self.connection.alarm.set(Instant::now() + patience);
+            let step = poll_fn(|cx| match self.poll_step(cx, origin, arrived) {
+                Poll::Pending => self.connection.alarm.poll(cx).map(|()| Err(None)),
+                Poll::Ready(step) => Poll::Ready(step.map_err(Some)),
+            });
+            if let Step::Read(read) = step.await.map_err(|end| end.unwrap_or(late))? {
                 if read >= self.read_bytes {
                     self.read_bytes = LARGE_READ_BYTES;
                 }
@@ -361,14 +365,13 @@ async fn send(origin: &mut Stream, mut bytes: &[u8], patience: Duration) -> Resu
 /// Tells the visitor that the origin failed. A visitor who was let in meanwhile keeps the place.
 async fn refuse(connection: Connection, failure: Failure, raw: &RawHead, trip: &Trip) {
     let status = failure.status().as_u16();
-    tracing::warn!(trace_id = trip.trace.id, status, ?failure, "a request was not forwarded");
+    tracing::warn!(trace_id = %trip.trace.id, status, ?failure, "a request was not forwarded");
     let Connection { shared, mut stream, .. } = connection;
-    let mut answer = failure.answer(&raw.headers, &trip.trace.id);
+    let mut answer = failure.answer(is_navigation(&raw.fields), trip.trace.id);
     if !trip.forward.set_cookies.is_empty() {
-        answer.headers.retain(|(name, _)| *name != header::CACHE_CONTROL);
-        answer.headers.push((header::CACHE_CONTROL, HeaderValue::from_static("private, no-store")));
+        answer.headers.replace(&header::CACHE_CONTROL, "private, no-store");
         let cookies = trip.forward.set_cookies.iter();
-        answer.headers.extend(cookies.map(|cookie| (header::SET_COOKIE, cookie.clone())));
+        cookies.for_each(|cookie| answer.headers.add(&header::SET_COOKIE, cookie));
     }
     if own::write(&mut stream, &answer, &raw.method, false, shared.limits.write).await.is_ok() {
         own::close(stream).await;

@@ -2,27 +2,24 @@
 
 use std::sync::{Arc, OnceLock};
 
-use http::HeaderValue;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::Shared;
 use super::hops::Hops;
 use crate::metrics::{self, Verdict};
-use crate::request::{Decide, Forward};
+use crate::request::Forward;
 use crate::trace::Trace;
 
 pub(super) struct Trip {
     pub(super) forward: Forward,
     pub(super) hops: Hops,
     pub(super) trace: Trace,
-    /// `Host` as it came.
-    pub(super) authority: Option<HeaderValue>,
     /// Whether the client asked for an event stream.
     pub(super) streams: bool,
-    pub(super) decide: Arc<dyn Decide>,
-    /// Whether the edge stops: the answer then says that the connection ends with it.
-    pub(super) stopping: watch::Receiver<bool>,
-    pub(super) cut: Arc<Cut>,
+    pub(super) shared: Arc<Shared>,
+    /// By which an endless answer that Pingora carries is ended.
+    pub(super) cut: Option<Arc<Cut>>,
     /// When the head was whole.
     pub(super) began: Instant,
 }
@@ -37,7 +34,7 @@ impl Trip {
     /// When the session of this request ends; `None` without a session.
     pub(super) fn until(&self) -> Option<Instant> {
         let pass = self.forward.pass.as_ref()?;
-        Some(Instant::now() + pass.until.since(self.decide.now()))
+        Some(Instant::now() + pass.until.since(self.shared.decide.now()))
     }
 }
 

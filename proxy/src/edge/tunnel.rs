@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut as _, BytesMut};
-use http::{HeaderMap, HeaderName, Method, header};
+use http::{HeaderName, HeaderValue, Method, header};
 use pingora::http::RequestHeader;
 use pingora::protocols::Stream;
+use pingora::{Error, ErrorType};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
@@ -68,9 +69,9 @@ pub(super) async fn run(connection: Connection, raw: RawHead, trip: Trip) {
 
 async fn refuse(mut client: Stream, failure: Failure, trip: &Trip, patience: Duration) {
     // Its page reads it, no person does.
-    let mut refusal = failure.answer(&HeaderMap::new(), &trip.trace.id);
-    let cookies = trip.forward.set_cookies.iter().map(|cookie| (header::SET_COOKIE, cookie.clone()));
-    refusal.headers.extend(cookies);
+    let mut refusal = failure.answer(false, trip.trace.id);
+    let cookies = trip.forward.set_cookies.iter();
+    cookies.for_each(|cookie| refusal.headers.add(&header::SET_COOKIE, cookie));
     if answer::write(&mut client, &refusal, &Method::GET, false, patience).await.is_ok() {
         answer::close(client).await;
     }
@@ -129,9 +130,12 @@ async fn connect(shared: &Shared, trip: &Trip) -> Result<Stream, Failure> {
 /// The request head for the origin: as it came, but for what belongs to one hop and what is ours.
 fn request(raw: &RawHead, trip: &Trip) -> pingora::Result<BytesMut> {
     let line = raw.bytes.as_ref().split(|byte: &u8| *byte == b' ').nth(1).unwrap_or(b"/");
-    let mut request = RequestHeader::build(raw.method.clone(), line, Some(raw.headers.len() + 8))?;
-    for (name, value) in &raw.headers {
-        request.append_header(name.clone(), value.clone())?;
+    let mut request = RequestHeader::build(raw.method.clone(), line, Some(raw.fields.len() + 8))?;
+    for (name, value) in raw.fields.iter() {
+        let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) else {
+            return Err(Error::explain(ErrorType::InvalidHTTPHeader, "a field cannot be forwarded"));
+        };
+        request.append_header(name, value)?;
     }
     strip_hop_by_hop(&mut request);
     dress(&mut request, trip)?;

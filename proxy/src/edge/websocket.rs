@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue};
 use pingora::protocols::Stream;
 use room::wire::SUBPROTOCOL;
 use tokio::io::AsyncWriteExt as _;
@@ -14,6 +14,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::plain::Plain;
 use super::refusal::Refusal;
+use crate::request::{Fields, Known};
 
 /// The connection of one waiter behind the handshake, with what has come on it already.
 #[derive(Debug)]
@@ -51,16 +52,15 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    pub fn read(headers: &HeaderMap) -> Result<Self, Refusal> {
-        let version = only(headers, &header::SEC_WEBSOCKET_VERSION)?;
-        let key = only(headers, &header::SEC_WEBSOCKET_KEY)?;
-        if version.as_bytes() != b"13" || !STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16) {
+    pub fn read(fields: &Fields) -> Result<Self, Refusal> {
+        let version = fields.only(Known::SecWebsocketVersion).ok_or(Refusal::Handshake)?;
+        let key = fields.only(Known::SecWebsocketKey).ok_or(Refusal::Handshake)?;
+        if version != b"13" || !STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16) {
             return Err(Refusal::Handshake);
         }
-        let offers =
-            headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|line| line.to_str().ok());
+        let offers = fields.texts(Known::SecWebsocketProtocol);
         let speaks_ours = offers.flat_map(|line| line.split(',')).any(|offer| offer.trim() == SUBPROTOCOL);
-        Ok(Self { accept: derive_accept_key(key.as_bytes()), speaks_ours })
+        Ok(Self { accept: derive_accept_key(key), speaks_ours })
     }
 
     /// Answers 101 and turns the connection into a socket. `arrived` is what came right behind the head.
@@ -99,24 +99,12 @@ impl Handshake {
     }
 }
 
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a HeaderValue, Refusal> {
-    let mut lines = headers.get_all(name).iter();
-    match (lines.next(), lines.next()) {
-        (Some(value), None) => Ok(value),
-        _ => Err(Refusal::Handshake),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn read(lines: &[(&'static str, &'static str)]) -> Result<Handshake, Refusal> {
-        let mut headers = HeaderMap::new();
-        for (name, value) in lines {
-            headers.append(*name, HeaderValue::from_static(value));
-        }
-        Handshake::read(&headers)
+        Handshake::read(&lines.iter().copied().collect())
     }
 
     const KEY: (&str, &str) = ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");

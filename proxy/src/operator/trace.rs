@@ -13,7 +13,8 @@ use crate::trace::Trace;
 
 /// Continues the caller's trace, or begins one.
 pub(super) async fn traced(request: Request, next: Next) -> Response {
-    let trace_id = Trace::of(request.headers()).id;
+    let lines = request.headers().get_all("traceparent").iter().map(HeaderValue::as_bytes);
+    let trace_id = Trace::of(lines).id.to_string();
     let span = tracing::info_span!("operator", trace_id);
     let response = in_time(request, next).instrument(span).await;
     explained(response, trace_id)

@@ -121,7 +121,7 @@ async fn a_proxy_protocol_header_is_believed_from_trusted_peers_only() {
     let plan = |head: &vestibule::request::Head, _: &[u8]| {
         Plan::Answer(vestibule::request::Answer {
             status: http::StatusCode::OK,
-            headers: Vec::new(),
+            headers: vestibule::request::Lines::default(),
             body: head.client.to_string().into(),
         })
     };

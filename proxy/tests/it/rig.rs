@@ -77,7 +77,7 @@ impl Decide for Script {
 }
 
 pub(crate) fn answer(status: u16, body: &'static str) -> Plan {
-    let headers = vec![(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain"))];
+    let headers = [(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain"))].into();
     Plan::Answer(Answer {
         status: StatusCode::from_u16(status).unwrap(),
         headers,

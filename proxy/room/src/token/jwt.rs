@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
+use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::key::{Key, KeyError, Use, algorithm, encoding_key};
+use super::key::{Alg, Key, KeyError, Use, algorithm, encoding_key};
 use super::{Kind, MAX_TOKEN_BYTES, TokenError};
 
 pub(super) struct Verifier {
@@ -48,12 +49,17 @@ impl Verifier {
 }
 
 pub(super) struct Signer {
-    pub(super) key: EncodingKey,
-    algorithm: Algorithm,
+    key: SigningKey,
     /// The header in base64url with the dot behind it: the same for every token of a key.
     head: String,
     /// The JSON of the claims before those of the token.
     audience: String,
+}
+
+enum SigningKey {
+    /// With the key's own blocks already hashed: every newcomer of a crowd gets a token.
+    Hs256(hmac::Key),
+    EdDsa(EncodingKey),
 }
 
 impl Signer {
@@ -70,15 +76,14 @@ impl Signer {
     }
 
     fn of(key: &Key) -> Result<Self, KeyError> {
-        let algorithm = algorithm(key.alg);
-        let mut header = Header::new(algorithm);
+        let mut header = Header::new(algorithm(key.alg));
         header.typ = Some(key.kind.typ().into());
         header.kid = Some(key.kid.clone());
         // Text of our own always serialises. A token without its header is valid nowhere.
         let header = serde_json::to_vec(&header).unwrap_or_default();
         let head = format!("{}.", URL_SAFE_NO_PAD.encode(header));
         let audience = format!(r#"{{"aud":"{}""#, key.kind.audience());
-        Ok(Self { key: encoding_key(key)?, algorithm, head, audience })
+        Ok(Self { key: SigningKey::of(key)?, head, audience })
     }
 
     /// `claims` is a struct with at least one field and without `aud`, which is put before its own.
@@ -88,13 +93,30 @@ impl Signer {
         self.try_sign(claims).unwrap_or_default()
     }
 
+    /// The keyed hash (HS256) of a message that is no token; `None` for keys of another algorithm.
+    pub(super) fn mac(&self, message: &[u8]) -> Option<[u8; 32]> {
+        match &self.key {
+            SigningKey::Hs256(key) => hmac::sign(key, message).as_ref().try_into().ok(),
+            SigningKey::EdDsa(_) => None,
+        }
+    }
+
     fn try_sign<C: Serialize>(&self, claims: &C) -> jsonwebtoken::errors::Result<String> {
         let mut token = String::with_capacity(MAX_TOKEN_BYTES);
         token.push_str(&self.head);
         URL_SAFE_NO_PAD.encode_string(self.json(claims)?, &mut token);
-        let signature = jsonwebtoken::crypto::sign(token.as_bytes(), &self.key, self.algorithm)?;
-        token.push('.');
-        token.push_str(&signature);
+        match &self.key {
+            SigningKey::Hs256(key) => {
+                let signature = hmac::sign(key, token.as_bytes());
+                token.push('.');
+                URL_SAFE_NO_PAD.encode_string(signature, &mut token);
+            }
+            SigningKey::EdDsa(key) => {
+                let signature = jsonwebtoken::crypto::sign(token.as_bytes(), key, Algorithm::EdDSA)?;
+                token.push('.');
+                token.push_str(&signature);
+            }
+        }
         Ok(token)
     }
 
@@ -107,5 +129,16 @@ impl Signer {
             *brace = b',';
         }
         Ok(json)
+    }
+}
+
+impl SigningKey {
+    fn of(key: &Key) -> Result<Self, KeyError> {
+        // It also says why a secret does not do.
+        let encoding = encoding_key(key)?;
+        Ok(match key.alg {
+            Alg::Hs256 => Self::Hs256(hmac::Key::new(hmac::HMAC_SHA256, &key.secret)),
+            Alg::EdDsa => Self::EdDsa(encoding),
+        })
     }
 }

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey};
 
@@ -73,10 +71,7 @@ impl KeyRing {
     /// The secret of the draw at an opening: nobody without the ticket key can know it before.
     pub fn draw_seed(&self, room: &RoomName, opens_at: Micros) -> Option<Seed> {
         let opening = format!("vestibule-draw {room} {}", opens_at.0);
-        let mac =
-            jsonwebtoken::crypto::sign(opening.as_bytes(), &self.ticket_signer.key, Algorithm::HS256).ok()?;
-        let seed = URL_SAFE_NO_PAD.decode(mac).ok()?;
-        seed.try_into().ok().map(Seed)
+        self.ticket_signer.mac(opening.as_bytes()).map(Seed)
     }
 
     /// The public keys of passes (RFC 7517); empty when passes are HS256.

@@ -8,9 +8,8 @@ use httparse::{Header, ParserConfig, Response, Status};
 use pingora::protocols::http::date::get_cached_date;
 
 use super::body::{Body, Chunked};
-use crate::edge::digits::Digits;
 use crate::edge::forward::{COMMAND, is_event_stream, parse_command};
-use crate::request::Command;
+use crate::request::{Command, Digits};
 
 const MAX_FIELDS: usize = 256;
 /// Room for what is added to a head.

@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use bytes::{BufMut as _, BytesMut};
-use http::{HeaderMap, header};
 
 use crate::edge::dress::{bearer, imitates, without_ours};
 use crate::edge::head::RawHead;
 use crate::edge::trip::Trip;
+use crate::request::{Fields, Known};
 
 /// Room for what is added to a head.
 const ADDED_BYTES: usize = 1024;
@@ -28,7 +28,7 @@ pub(super) fn compose(raw: &RawHead, trip: &Trip, body: &[u8]) -> BytesMut {
         }
     }
     request.put_slice(raw.bytes.get(run).unwrap_or_default());
-    put_own(&mut request, &raw.headers, trip);
+    put_own(&mut request, &raw.fields, trip);
     request.put_slice(b"\r\n");
     request.put_slice(body);
     request
@@ -110,11 +110,11 @@ fn is_of_another_trace(name: &[u8], trip: &Trip) -> bool {
         || trip.trace.is_new && name.eq_ignore_ascii_case(b"tracestate")
 }
 
-fn put_own(request: &mut BytesMut, headers: &HeaderMap, trip: &Trip) {
+fn put_own(request: &mut BytesMut, fields: &Fields, trip: &Trip) {
     put(request, b"X-Forwarded-For", trip.hops.forwarded_for.as_bytes());
     put(request, b"X-Forwarded-Proto", if trip.hops.secure { b"https" } else { b"http" });
-    if let Some(host) = headers.get(header::HOST) {
-        put(request, b"X-Forwarded-Host", host.as_bytes());
+    if let Some(host) = fields.get(Known::Host) {
+        put(request, b"X-Forwarded-Host", host);
     }
     put(request, b"X-Request-Id", trip.trace.id.as_bytes());
     if let Some(sent) = &trip.trace.sent {

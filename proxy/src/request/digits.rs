@@ -4,13 +4,13 @@
 const MOST: usize = 20;
 
 /// A number in decimal digits.
-pub(super) struct Digits {
+pub(crate) struct Digits {
     digits: [u8; MOST],
     first: usize,
 }
 
 impl Digits {
-    pub(super) fn of(mut number: u64) -> Self {
+    pub(crate) fn of(mut number: u64) -> Self {
         let mut made = Self { digits: [b'0'; MOST], first: MOST };
         for digit in made.digits.iter_mut().rev() {
             *digit += (number % 10) as u8;
@@ -23,7 +23,7 @@ impl Digits {
         made
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         self.digits.get(self.first..).unwrap_or_default()
     }
 }
