@@ -50,7 +50,7 @@ pub const SLOT_GRACE: Duration = Duration::from_secs(2);
 /// A given-back slot is free after this long: every edge has heard of it by then.
 pub const LEAVE_GRACE: Duration = Duration::from_secs(1);
 /// A longer silence between ticks is an outage: turns are extended by it.
-pub const TICK_GAP: Duration = Duration::from_secs(2);
+pub const TICK_GAP: Duration = Duration::from_secs(1);
 /// How often the line is measured.
 pub const RULER_EVERY: Duration = Duration::from_secs(1);
 /// How long a store that lost data gives no turns at most, so that the known edges can report first.

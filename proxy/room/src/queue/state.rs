@@ -58,7 +58,7 @@ pub(super) struct Record {
 impl Queue {
     /// An empty room, to be used through its operations: the first one hears the caller's witness.
     pub fn open(rules: &Rules, now: Now, caller: &Caller) -> Self {
-        let clock = now.time;
+        let clock = first_clock(now, caller);
         let settles = if caller.alone { Duration::ZERO } else { SETTLE_BLANK };
         Self {
             head: Head {
@@ -278,6 +278,15 @@ impl Control {
         }
         next
     }
+}
+
+/// A room that begins anew goes on from the clock that its caller was told, and no further than the caller lived: the
+/// server may be another, with another wall clock.
+fn first_clock(now: Now, caller: &Caller) -> Micros {
+    caller.witness.as_ref().map_or(now.time, |witness| {
+        let told = witness.head.clock;
+        now.time.clamp(told, told + now.at_most)
+    })
 }
 
 /// The next whole second: passes carry seconds.

@@ -38,7 +38,9 @@ fn with_line(draft: Draft, count: u32) -> Bench {
 fn a_turn_lives_until_a_tick_ends_it_so_nobody_stands_in_two_places() {
     let mut bench = with_line(draft(), 1);
     assert_eq!(bench.run(4), [person(1)]);
-    bench.wait(Duration::from_millis(1200));
+    bench.wait(Duration::from_millis(600));
+    bench.tick();
+    bench.wait(Duration::from_millis(600));
     let answer = bench.present(1, 1, START.0 + 1000);
     bench.check();
     assert!(matches!(answer, Arrived::Turn(_)), "{answer:?}");

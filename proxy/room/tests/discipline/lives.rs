@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use room::budget::Budget;
-use room::queue::{Arrived, Caller, Claimed, Control, Head, Renewed, Restore, SETTLE, Session, Witness};
-use room::rules::Draft;
+use room::queue::{
+    Arrived, Caller, Claimed, Control, Head, Now, Queue, Renewed, Restore, SETTLE, Session, Witness,
+};
+use room::rules::{Draft, Rules};
+use room::time::Micros;
 
 use crate::bench::{Bench, START, incarnation, nodes, paper, person, shared};
 
@@ -127,6 +130,21 @@ fn a_life_that_begins_empty_goes_on_from_what_its_first_caller_knows_and_with_em
         assert_eq!(budget.tokens(head.clock, 600, burst), 0);
         assert_eq!(budget.tokens(head.clock + Duration::from_millis(100), 600, burst), 1);
     }
+}
+
+#[test]
+fn a_life_that_begins_empty_on_a_server_whose_clock_is_wrong_goes_on_from_the_clock_that_was_told() {
+    let began = |leap: i64, lived: Duration| {
+        let rules = Rules::new(draft()).unwrap();
+        let now = Now { time: Micros(told().clock.0.saturating_add_signed(leap)), at_most: lived };
+        let caller = knowing(0, witness(told()));
+        let mut queue = Queue::open(&rules, now, &caller);
+        queue.survey(&rules, now, &caller, false).head.clock
+    };
+    let (lived, hour) = (Duration::from_secs(3), 3_600_000_000);
+    assert_eq!(began(2_000_000, lived), told().clock + Duration::from_secs(2));
+    assert_eq!(began(hour, lived), told().clock + lived);
+    assert_eq!(began(-hour, lived), told().clock);
 }
 
 #[test]

@@ -29,6 +29,24 @@ fn a_session_that_ended_in_an_outage_keeps_its_slot_two_seconds_for_the_edge_tha
 }
 
 #[test]
+fn a_turn_lasts_as_much_longer_as_no_tick_came_for_more_than_a_second() {
+    let lapses_after = |gap: u64| {
+        let mut bench = Bench::new(Draft { total_active_users: 1, ..draft() });
+        bench.pause(true);
+        assert!(matches!(bench.arrive(1), Arrived::Waiting(_)));
+        bench.pause(false);
+        let given = bench.tick().turns[0].1;
+        bench.wait(Duration::from_millis(gap));
+        while bench.tick().lapsed.is_empty() {
+            bench.wait(Duration::from_millis(100));
+        }
+        bench.now.since(given)
+    };
+    assert_eq!(lapses_after(1000), Duration::ZERO);
+    assert_eq!(lapses_after(1100), Duration::from_millis(1100));
+}
+
+#[test]
 fn an_edge_alone_extends_a_session_by_no_more_than_one_duration_after_what_was_granted_nor_beyond_its_cap() {
     let rules = Rules::new(draft()).unwrap();
     let at = |secs| START + Duration::from_secs(secs);

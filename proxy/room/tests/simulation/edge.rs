@@ -43,6 +43,8 @@ pub(crate) struct Edge {
     /// Until when nobody need knock.
     pub(crate) busy_until: Micros,
     pub(crate) lost: bool,
+    /// The store is in another life: once it has settled, what all edges reported is asked for.
+    pub(crate) forgot: bool,
     pub(crate) owes: Owes,
     /// Sessions that were extended here, until the store has taken them in.
     pub(crate) lent: Vec<Restore>,
@@ -67,6 +69,7 @@ pub(crate) enum Owes {
 pub(crate) struct Known {
     pub(crate) counts: Counts,
     pub(crate) control: Control,
+    pub(crate) settling_until: Option<Micros>,
 }
 
 impl Edge {
@@ -87,6 +90,7 @@ impl Edge {
             breaker: Breaker::default(),
             busy_until: Micros::ZERO,
             lost: false,
+            forgot: false,
             owes: Owes::Nothing,
             lent: Vec::new(),
             missed: None,
@@ -238,11 +242,13 @@ pub(crate) enum Job {
         after: u64,
         before: u64,
     },
-    Report {
-        items: Vec<Restore>,
-        complete: Option<Incarnation>,
-    },
+    Report(Vec<Restore>),
     Present(Vec<Arrival>),
+    /// Everybody who waits here by then. One that leaves presents nobody: it would take places from the edges to which
+    /// they go.
+    PresentAll,
+    /// Everything was told to that life; by one that leaves it was not.
+    Complete(Option<Incarnation>),
     /// The last of a bringing back: nothing is owed any more.
     Told,
 }
@@ -325,6 +331,15 @@ impl Hub {
             waiter.screens.retain(|open| *open != screen);
             waiter.seen = at;
         }
+    }
+
+    /// Every socket is closed by this edge.
+    pub(crate) fn close_all(&mut self, at: At) -> Vec<Screen> {
+        let close = |waiter: &mut Waiter| {
+            waiter.seen = at;
+            std::mem::take(&mut waiter.screens)
+        };
+        self.waiters.values_mut().flat_map(close).collect()
     }
 
     pub(crate) fn arrivals(&self) -> Vec<Arrival> {

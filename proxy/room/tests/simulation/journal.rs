@@ -19,9 +19,10 @@ pub(crate) enum Note {
         active: u32,
         serial: u64,
     },
-    /// The life of the store that published is another than before.
+    /// The life of the store that published is another than before; `blank` if nobody told it of one.
     Life {
         life: Incarnation,
+        blank: bool,
     },
     /// First contact.
     Came {
@@ -34,6 +35,8 @@ pub(crate) enum Note {
         score: u64,
         returning: bool,
         told: At,
+        /// The edge sees the visitor; else it only remembers them.
+        here: bool,
     },
     /// The confirmed ticket reached the browser.
     Confirmed {
@@ -59,11 +62,12 @@ pub(crate) enum Note {
         edge: usize,
         deadline: Micros,
     },
-    /// The store made a session.
+    /// The store made a session, as this edge asked.
     Sold {
         who: Who,
         ticket: TicketId,
-        cap: Micros,
+        edge: usize,
+        session: Session,
         at_once: bool,
     },
     /// An edge saw a session, by the store's word or its own.

@@ -38,6 +38,8 @@ pub(crate) struct Fares {
     pub(crate) frozen: bool,
     /// When the store last carried out a call of this edge whose answer came back, in the store's lived time.
     pub(crate) spoke: At,
+    /// The same of the process before this one.
+    spoke_before: At,
     /// The last instant of the store's lived time at which it had been silent for too long to keep its places.
     forgot: At,
     /// The same for long enough that a claim could not get through.
@@ -79,6 +81,15 @@ pub(crate) struct Judge {
     copied: bool,
     /// Until then whoever knows more than the copy may not have spoken.
     doubt_until: At,
+    /// When an older copy was first called that nobody has found out yet.
+    unnoticed: Option<At>,
+    /// When the store last lost something, in its lived time, and whether its next life began without knowing of it.
+    lost: At,
+    blank: bool,
+    /// When memory was last full, in this life of the store.
+    full: Option<At>,
+    /// When the queue's clock last ran ahead, in the store's lived time.
+    leapt: At,
     pub(crate) line: Line,
     pub(crate) limits: Limits,
     pub(crate) sessions: Sessions,
@@ -103,6 +114,11 @@ impl Judge {
             settled: false,
             copied: false,
             doubt_until: 0,
+            unnoticed: None,
+            lost: 0,
+            blank: false,
+            full: None,
+            leapt: 0,
             line: Line::default(),
             limits: Limits::default(),
             sessions: Sessions::default(),
@@ -120,6 +136,7 @@ impl Judge {
         self.now.lived += span;
         if std::mem::take(&mut self.copied) {
             self.doubt_until = self.now.lived + DOUBT;
+            self.unnoticed = Some(self.now.lived);
         }
         for fares in &mut self.edges {
             let silent = self.now.lived - fares.spoke;
@@ -136,9 +153,13 @@ impl Judge {
         if self.line.is_old_news(note) {
             return Ok(());
         }
-        if let Note::HeardControl { edge, serial } = *note {
-            let heard = &mut self.edges[edge].serial;
-            *heard = (*heard).max(serial);
+        match *note {
+            Note::HeardControl { edge, serial } => {
+                let heard = &mut self.edges[edge].serial;
+                *heard = (*heard).max(serial);
+            }
+            Note::Life { blank, .. } => (self.blank, self.unnoticed, self.full) = (blank, None, None),
+            _ => {}
         }
         self.control_is_kept(note)?;
         self.order_holds(note)?;
@@ -151,11 +172,24 @@ impl Judge {
     }
 
     pub(crate) fn edge_began(&mut self, edge: usize, boot: u32) {
-        self.edges[edge] = Fares { boot, up: true, spoke: self.now.lived, ..Fares::default() };
+        let (spoke, spoke_before) = (self.now.lived, self.edges[edge].spoke);
+        self.edges[edge] = Fares { boot, up: true, spoke, spoke_before, ..Fares::default() };
     }
 
-    pub(crate) fn copy_took_over(&mut self) {
-        (self.settled, self.copied) = (false, true);
+    /// The store lost what it had, or the newest of it.
+    pub(crate) fn forgot(&mut self, is_copy: bool) {
+        (self.settled, self.copied, self.lost) = (false, is_copy, self.now.lived);
+    }
+
+    /// The clock of the queue ran ahead of true time by so much, as its wall clock leapt.
+    pub(crate) fn ran_ahead(&mut self, micros: u64) {
+        self.limits.leapt(micros);
+        self.leapt = self.now.lived;
+    }
+
+    /// The store refused somebody because its memory is full.
+    pub(crate) fn refuses_all(&mut self) {
+        self.full = Some(self.now.lived);
     }
 
     /// Whether the store may be an older copy that nobody has found out yet: what it tells may be taken back.
@@ -164,10 +198,26 @@ impl Judge {
     }
 
     /// Whether an edge had the time to say what it has known since then: not if it was silent for so long that a life
-    /// did not wait for it, and is only just back.
+    /// did not wait for it, and is only just back; nor if the store lost everything, nobody else knew, and this edge
+    /// was cut off before it could say so.
     fn has_told(&self, edge: usize, since: At) -> bool {
-        let forgot = self.edges[edge].forgot;
-        forgot < since || self.now.lived - forgot > DOUBT
+        let fares = &self.edges[edge];
+        let is_back = fares.forgot < since || self.now.lived - fares.forgot > DOUBT;
+        is_back && !(self.blank && self.has_been_dumb_since(edge, self.lost))
+    }
+
+    /// Whether nothing of what an edge said reached the store since then.
+    fn has_been_dumb_since(&self, edge: usize, since: At) -> bool {
+        let fares = &self.edges[edge];
+        fares.spoke <= since && fares.dumb >= since
+    }
+
+    /// Whether somebody of whom this edge was told then could not come back to a store that has lost the place: its
+    /// memory has been full, or it is an older copy that nobody has found out, and nothing has reached it from there.
+    fn could_not_come_back(&self, edge: usize, since: At) -> bool {
+        let is_lost = since <= self.lost && self.lost > 0;
+        let is_unnoticed = |began: At| since <= began && self.has_been_dumb_since(edge, began);
+        is_lost && self.full.is_some() || self.unnoticed.is_some_and(is_unnoticed)
     }
 
     /// Whether this edge, in that life, could not tell the store what it did alone since then: it was cut off while

@@ -3,6 +3,7 @@
 mod calls;
 mod desk;
 mod faults;
+mod hearing;
 mod people;
 mod ticker;
 

@@ -91,6 +91,14 @@ local function lives()
         room.expected_until = room.clock + max(rules.session_duration, rules.confirm_window) + SLOT_GRACE
     end
 
+    -- A room that begins anew goes on from the clock that its caller was told, and no further than the caller lived: the
+    -- server may be another, with another wall clock.
+    local function first_clock(now)
+        if not witness then return now end
+        the_rest()
+        return min(max(now, witness.clock), witness.clock + tonumber(ARGV[2]))
+    end
+
     -- `Queue::open`: an empty room.
     local function open(now)
         call('UNLINK', NODES, LINE, RETURNS, TURNS, ACTIVE, SPENT, REVOKED, MISSED, MISSES, OWNER, TICKS, ROLL)
@@ -98,8 +106,9 @@ local function lives()
         for i = 1, ALWAYS_NUMBERS do room[ALWAYS[i]] = 0 end
         for i = 1, RARELY_NUMBERS do room[RARELY[i]] = 0 end
         room.incarnation, room.former, room.mode, room.reason, room.message = fresh, '', 'open', '', ''
-        room.clock, room.seen, room.ticked = now, now, now
-        room.settling_until = now + (alone and 0 or SETTLE_BLANK)
+        local begins = first_clock(now)
+        room.clock, room.seen, room.ticked = begins, now, begins
+        room.settling_until = begins + (alone and 0 or SETTLE_BLANK)
         room.version = 1
         room.rate, room.file_rate = rules.rate, rules.rate
         room.limit, room.file_limit = rules.limit, rules.limit

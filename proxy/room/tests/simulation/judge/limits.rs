@@ -93,12 +93,14 @@ impl Judge {
                 Some(who)
             }
             Note::Told { who, deadline, .. } => {
-                limits.turns.insert(who, Turn { deadline, told: true, former: false });
+                // One that was not given in this life was reported by an edge, and another may know that it is over.
+                let former = limits.turns.get(&who).is_none_or(|turn| turn.former);
+                limits.turns.insert(who, Turn { deadline, told: true, former });
                 None
             }
-            Note::Sold { who, at_once, cap, .. } => {
+            Note::Sold { who, at_once, session, .. } => {
                 limits.turns.remove(&who);
-                limits.caps.insert(who, cap);
+                limits.caps.insert(who, session.cap);
                 at_once.then_some(who)
             }
             Note::Holds { who, edge, session, lent, .. } => {

@@ -6,9 +6,13 @@ use room::time::Micros;
 
 use super::{Judge, Verdict, breach};
 use crate::journal::{Note, Who};
-use crate::time::{At, SECOND};
+use crate::time::{At, MS, SECOND};
 
 const TURNS_LAST: &str = "a turn that was told can be claimed";
+/// Whoever is told of a turn claims it within this, if nothing comes in between.
+const COMES_WITHIN: At = 3500 * MS;
+/// A turn whose edge was silent for longer is good for a whole window at the next.
+const MUTE: At = 5 * SECOND;
 /// Edges have told a new life of the store everything by then.
 const COMES_BACK: At = 11 * SECOND;
 
@@ -25,6 +29,8 @@ pub(crate) struct Line {
     changed: HashMap<Who, At>,
     turns: HashMap<Who, Told>,
     missed: HashSet<Who>,
+    /// The edges, with their lives, at which those stood who were given a turn.
+    stood: HashMap<Who, (usize, u32)>,
     /// When a turn was given, in the store's lived time.
     given: HashMap<Who, At>,
     /// A turn was given, and nobody heard of it who could tell.
@@ -34,6 +40,9 @@ pub(crate) struct Line {
     over: HashMap<Who, Micros>,
     /// Had a turn, and was told of a return instead: another edge may still bring the turn back.
     demoted: HashMap<Who, At>,
+    /// The highest score that had a turn, and what it was when this life of the store began.
+    front: u64,
+    former_front: u64,
     /// When a store whose memory is full last refused to say where a person stands who had no screen open.
     refused: HashMap<Who, At>,
 }
@@ -44,8 +53,10 @@ struct Place {
     edge: usize,
     boot: u32,
     since: At,
-    /// Told by a store that was settled by then.
+    /// Told by a store that is settled by now.
     firm: bool,
+    /// Told by a store that gathered what was forgotten.
+    gathered: bool,
 }
 
 /// A turn that a visitor was told of.
@@ -55,6 +66,9 @@ struct Told {
     boot: u32,
     since: At,
     deadline: Micros,
+    /// When this edge told it, and how long the edge before that had told it, or held the place, was silent by then.
+    told: At,
+    silence: Option<At>,
 }
 
 impl Line {
@@ -75,6 +89,11 @@ impl Line {
         if let Some(place) = self.places.remove(&who) {
             self.standing.remove(&(place.score, who));
         }
+    }
+
+    /// The line had gone past this place in the life before, which the store that told it did not know yet.
+    fn was_passed(&self, place: &Place) -> bool {
+        place.gathered && place.score <= self.former_front
     }
 
     fn end_turn(&mut self, who: Who) {
@@ -99,11 +118,11 @@ impl Judge {
     pub(crate) fn is_present(&self, who: Who) -> bool {
         !self.line.offline.contains(&who)
             && !self.sessions.holds_pass(who, self.now.clock)
-            && self
-                .line
-                .places
-                .get(&who)
-                .is_some_and(|place| self.still_keeps(place.edge, place.boot, place.since))
+            && self.line.places.get(&who).is_some_and(|place| {
+                self.still_keeps(place.edge, place.boot, place.since)
+                    && !self.line.was_passed(place)
+                    && !self.could_not_come_back(place.edge, place.since)
+            })
     }
 
     /// Whether an edge that looked after somebody at the instant `since` has done so all the time.
@@ -144,7 +163,8 @@ impl Judge {
                 if self.habits[who].steady
                     && self.line.scores.contains_key(&who)
                     && !self.sessions.has_entered(who)
-                    && !self.line.missed.contains(&who) =>
+                    && !self.line.missed.contains(&who)
+                    && !self.ended_unheard(who) =>
             {
                 breach(PROMISE, &[who], format!("{who} never went in, and the ticket is refused"))
             }
@@ -186,6 +206,26 @@ impl Judge {
             && !self.line.offline.contains(&who)
             && self.still_keeps(turn.edge, turn.boot, turn.since)
             && self.edges[turn.edge].dumb < turn.since
+            && !self.was_told_late(turn)
+    }
+
+    /// Less was left of the turn than it takes to come when the visitor's edge was gone and the next one told of it, or
+    /// when the queue's clock had run ahead. The store gives more where the edge before had been silent for long.
+    fn was_told_late(&self, turn: &Told) -> bool {
+        let ran_ahead = self.leapt > 0 && self.leapt >= turn.since;
+        let hindered = ran_ahead || turn.silence.is_some_and(|silence| silence < MUTE);
+        hindered && self.now.at - turn.told < COMES_WITHIN
+    }
+
+    /// How long the edge at which the visitor was before had been silent, if it has gone away meanwhile.
+    fn silence_before(&self, who: Who, edge: usize) -> Option<At> {
+        let told = self.line.turns.get(&who).map(|turn| (turn.edge, turn.boot));
+        let (before, boot) = told.or_else(|| self.line.stood.get(&who).copied())?;
+        let fares = &self.edges[before];
+        let is_gone = fares.boot != boot || !fares.up || fares.frozen;
+        let spoke = if fares.boot == boot { fares.spoke } else { fares.spoke_before };
+        let is_another = (before, boot) != (edge, self.edges[edge].boot);
+        (is_gone && is_another).then(|| self.now.lived - spoke)
     }
 
     pub(crate) fn line_sees(&mut self, note: &Note) {
@@ -196,15 +236,22 @@ impl Judge {
             }
             _ => false,
         };
+        let silence = match *note {
+            Note::Told { who, edge, .. } => self.silence_before(who, edge),
+            _ => None,
+        };
         let boot_of = |edge: usize| self.edges[edge].boot;
         let firm = self.settled;
         let line = &mut self.line;
         match *note {
             Note::Came { who } => drop(line.came.insert(who)),
-            Note::Stands { who, edge, score, returning, told } => {
+            Note::Stands { who, edge, score, returning, told, here } => {
                 if line.is_stale(who, told) {
                     return;
                 }
+                let before = line.places.get(&who).filter(|_| !here);
+                let (edge, boot, since) = before
+                    .map_or((edge, boot_of(edge), since), |place| (place.edge, place.boot, place.since));
                 line.out(who);
                 line.turns.remove(&who);
                 if loses {
@@ -212,7 +259,7 @@ impl Judge {
                 }
                 if !returning {
                     line.demoted.remove(&who);
-                    line.places.insert(who, Place { score, edge, boot: boot_of(edge), since, firm });
+                    line.places.insert(who, Place { score, edge, boot, since, firm, gathered: !firm });
                     line.standing.insert((score, who));
                 }
             }
@@ -223,8 +270,14 @@ impl Judge {
                 line.given.insert(who, since);
                 line.untold.insert(who);
                 line.demoted.remove(&who);
+                let place = line.places.get(&who).copied();
+                line.stood.remove(&who);
+                line.stood.extend(place.map(|place| (who, (place.edge, place.boot))));
+                let score = place.map(|place| place.score).or_else(|| line.scores.get(&who).copied());
+                line.front = line.front.max(score.unwrap_or_default());
                 line.out(who);
             }
+            Note::Life { .. } => line.former_front = line.front,
             Note::Lapsed { who } => {
                 line.changed.insert(who, at);
                 line.turns.remove(&who);
@@ -237,7 +290,8 @@ impl Judge {
                 let since = line.given.get(&who).copied().unwrap_or(since);
                 line.untold.remove(&who);
                 line.deadlines.insert(who, deadline);
-                line.turns.insert(who, Told { edge, boot: boot_of(edge), since, deadline });
+                let boot = boot_of(edge);
+                line.turns.insert(who, Told { edge, boot, since, deadline, told: at, silence });
             }
             Note::Sold { who, .. } | Note::Refused { who, .. } | Note::Left { who } => {
                 line.changed.insert(who, at);

@@ -3,11 +3,15 @@
 use std::collections::{HashMap, HashSet};
 
 use room::ids::TicketId;
+use room::queue::Session;
 use room::time::Micros;
 
 use super::{Judge, Verdict, breach};
 use crate::journal::{Note, Who};
-use crate::time::At;
+use crate::time::{At, SECOND};
+
+/// A store that lived for less while a session lasted was away for most of it.
+const AWAY: At = 5 * SECOND;
 
 #[derive(Default)]
 pub(crate) struct Sessions {
@@ -16,6 +20,8 @@ pub(crate) struct Sessions {
     bought: HashMap<TicketId, Vec<Micros>>,
     /// The edges that saw a session, with their lives; when they first did, in the store's lived time.
     seen: HashMap<(Who, Micros), HashMap<(usize, u32), At>>,
+    /// The newest session of each: the edge that asked for it, when in the store's lived time, and its end.
+    sold: HashMap<Who, (usize, At, Micros)>,
     /// Passes in use.
     using: HashMap<Who, Micros>,
     /// Whoever gave something back may be refused.
@@ -35,7 +41,8 @@ impl Sessions {
 impl Judge {
     pub(crate) fn sessions_last(&mut self, note: &Note) -> Verdict {
         match *note {
-            Note::Sold { who, ticket, cap, .. } => {
+            Note::Sold { who, ticket, edge, session: Session { ends, cap }, .. } => {
+                self.sessions.sold.insert(who, (edge, self.now.lived, ends));
                 let before = self.sessions.bought.entry(ticket).or_default();
                 let other = before.iter().copied().find(|&before| before != cap);
                 before.push(cap);
@@ -76,6 +83,14 @@ impl Judge {
             },
             _ => Ok(()),
         }
+    }
+
+    /// Whether this visitor's session ended before the answer, which was lost, could be asked for again.
+    pub(crate) fn ended_unheard(&self, who: Who) -> bool {
+        self.sessions.sold.get(&who).is_some_and(|&(edge, since, ends)| {
+            let was_away = self.edges[edge].dumb >= since || self.now.lived - since < AWAY;
+            ends <= self.now.clock && was_away
+        })
     }
 
     /// Whether an edge that saw this session lives, and can say so.

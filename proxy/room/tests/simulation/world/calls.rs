@@ -4,7 +4,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use room::queue::{Arrived, Caller, Change, Claimed, Control, Event, Head, Leave, Now, Restore, Witness};
+use room::queue::{
+    Arrived, Caller, Change, Claimed, Control, Event, Head, Leave, Now, Restore, SETTLE_BLANK, Witness,
+};
 
 use super::desk::Visit;
 use super::{Deed, Errand, World};
@@ -128,9 +130,12 @@ impl World {
         if self.has(Flaw::PlaceDropped) && self.planned.is_multiple_of(16) {
             self.drop_place(now, &caller, &ask);
         }
+        if matches!(said, Said::Full) {
+            self.judge.refuses_all();
+        }
         self.look_at(before, gap);
         self.check()?;
-        self.look_into(&ask, &said)?;
+        self.look_into(edge, &ask, &said)?;
         if let Some(event) = event {
             self.publish(&event)?;
         }
@@ -197,21 +202,21 @@ impl World {
             let moved = after.clock.0.saturating_sub(before.clock.0);
             let ahead = moved.saturating_sub(gap);
             if ahead > 0 && self.net_leapt() {
-                self.judge.limits.leapt(ahead);
+                self.judge.ran_ahead(ahead);
             }
         }
         self.judge.now.clock = after.clock;
     }
 
     /// What the store sold.
-    fn look_into(&mut self, ask: &Ask, said: &Said) -> Verdict {
+    fn look_into(&mut self, edge: usize, ask: &Ask, said: &Said) -> Verdict {
         match (ask, said) {
             (Ask::Arrive(arrivals), Said::Arrived(arrived, _)) => {
                 for (arrival, arrived) in arrivals.iter().zip(arrived) {
                     if let Arrived::LetIn(session) = arrived {
                         let who = self.who(&arrival.visitor);
-                        let (ticket, cap) = (arrival.ticket, session.cap);
-                        self.note(Note::Sold { who, ticket, cap, at_once: true })?;
+                        let (ticket, session) = (arrival.ticket, *session);
+                        self.note(Note::Sold { who, ticket, edge, session, at_once: true })?;
                     }
                 }
                 Ok(())
@@ -219,8 +224,8 @@ impl World {
             (Ask::Claim(claim), Said::Claimed(Claimed::Session(session), _)) => {
                 let who = self.who(&claim.visitor);
                 if self.sold.insert((who, session.cap.0)) {
-                    let (ticket, cap) = (claim.ticket, session.cap);
-                    self.note(Note::Sold { who, ticket, cap, at_once: false })?;
+                    let (ticket, session) = (claim.ticket, *session);
+                    self.note(Note::Sold { who, ticket, edge, session, at_once: false })?;
                 }
                 Ok(())
             }
@@ -240,7 +245,9 @@ impl World {
     fn publish(&mut self, event: &Rc<Event>) -> Verdict {
         if self.life != Some(event.head.incarnation) {
             self.life = Some(event.head.incarnation);
-            self.note(Note::Life { life: event.head.incarnation })?;
+            let settles = event.settling_until.map(|until| until.since(event.head.clock));
+            let blank = settles.is_none_or(|span| span <= SETTLE_BLANK);
+            self.note(Note::Life { life: event.head.incarnation, blank })?;
         }
         let settled = event.settling_until.is_none() && !self.judge.is_in_doubt();
         if settled && !std::mem::replace(&mut self.judge.settled, settled) {

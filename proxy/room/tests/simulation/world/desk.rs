@@ -8,6 +8,7 @@ use room::time::Micros;
 use room::token::{Pass, Ticket};
 
 use super::calls::Then;
+use super::people::NOTICED;
 use super::ticker::stands;
 use super::{Deed, World};
 use crate::bite::Flaw;
@@ -279,6 +280,11 @@ impl World {
             waiter.screens.retain(|open| (open.who, open.tab) != (visit.screen.who, visit.screen.tab));
             waiter.screens.push(visit.screen);
             self.say(visit.screen, Reply::Attached(ticket.clone()));
+            if self.people[visit.screen.who].tabs[visit.screen.tab].page != visit.screen.page {
+                // The browser went elsewhere before there was an answer.
+                let (boot, screen) = (self.edges[edge].boot, visit.screen);
+                self.plan(at + NOTICED, Deed::Detach { edge, boot, visitor, screen });
+            }
         } else {
             self.say(visit.screen, Reply::Waits(ticket.clone()));
         }
@@ -288,7 +294,7 @@ impl World {
             self.edges[edge].ticker.jobs.push_back(Job::Present(vec![Arrival { score, ..arrival }]));
             self.go_on(edge)?;
         }
-        self.stood(edge, visitor, corrected, told)
+        self.stood(edge, visitor, corrected, told, true)
     }
 
     pub(super) fn claim(&mut self, edge: usize, visit: Visit, until: Micros) {

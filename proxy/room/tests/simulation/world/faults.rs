@@ -36,7 +36,7 @@ impl World {
             Fault::Cut(edge, span) => self.edges[edge].cut_until = now + span,
             Fault::Empty(away) => {
                 self.store.empty();
-                self.judge.settled = false;
+                self.judge.forgot(false);
                 self.net.cut_until = self.net.cut_until.max(now + away);
             }
             Fault::FailOver { away, .. } => self.fail_over(away),
@@ -121,7 +121,7 @@ impl World {
     }
 
     fn fail_over(&mut self, away: At) {
-        self.judge.copy_took_over();
+        self.judge.forgot(true);
         let replica = self.replica.take().unwrap_or_default();
         let (skew, full) = (self.store.skew, self.store.full);
         self.store = Store { skew, full, ..replica };
@@ -151,8 +151,7 @@ impl World {
             return;
         }
         self.edges[edge].leaving = true;
-        let screens: Vec<_> =
-            self.edges[edge].hub.waiters.values().flat_map(|waiter| waiter.screens.clone()).collect();
+        let screens = self.edges[edge].hub.close_all(self.now);
         for screen in screens {
             let after = self.dice.between(0, 2_000) * MS;
             self.say(screen, Reply::Bye(after));

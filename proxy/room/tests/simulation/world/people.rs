@@ -12,6 +12,8 @@ use crate::time::{At, MS, SECOND};
 
 /// A browser that hears nothing for so long tries another edge.
 const IMPATIENCE: At = 6 * SECOND;
+/// A socket that a browser closes is seen to close after so long.
+pub(super) const NOTICED: At = 20 * MS;
 /// How often a replayer shows the old ticket.
 const REPLAY: At = 7 * SECOND;
 
@@ -28,6 +30,7 @@ impl World {
         }
         let edge = self.edge_for(who, tab);
         let boot = self.edges[edge].boot;
+        self.hang_up(screen);
         let tab_state = &mut self.people[who].tabs[tab];
         tab_state.edge = Some(edge);
         tab_state.page += 1;
@@ -69,8 +72,9 @@ impl World {
         if person.tabs[tab].page != page || person.tabs[tab].open || person.done {
             return Ok(());
         }
-        person.tabs[tab].edge = None;
-        let wants = if person.pass.is_some() { Wants::Page } else { self.waits_by(who) };
+        self.hang_up(screen);
+        self.people[who].tabs[tab].edge = None;
+        let wants = if self.people[who].pass.is_some() { Wants::Page } else { self.waits_by(who) };
         self.go(screen, wants)
     }
 
@@ -245,6 +249,15 @@ impl World {
         }
         self.plan(self.now + span, Deed::ComeBack(who));
         self.note(Note::Offline { who })
+    }
+
+    /// The browser leaves a page: the edge sees its socket close.
+    pub(super) fn hang_up(&mut self, screen: Screen) {
+        let person = &self.people[screen.who];
+        if let (Some(visitor), Some(edge)) = (person.visitor, person.tabs[screen.tab].edge) {
+            let boot = self.edges[edge].boot;
+            self.plan(self.now + NOTICED, Deed::Detach { edge, boot, visitor, screen });
+        }
     }
 
     fn close_socket(&mut self, who: Who, tab: usize) {

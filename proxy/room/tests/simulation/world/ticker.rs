@@ -1,17 +1,13 @@
 //! The ticker of an edge (`proxy/src/ticker.rs`): when to call the store, and what is heard.
 
-use std::rc::Rc;
-
-use room::ids::VisitorId;
 use room::node::Heard;
-use room::queue::{Arrival, Arrived, Change, Event, FileValues, Leave, Report, Survey};
+use room::queue::{Arrived, Change, FileValues, Leave, Report, Survey};
 
 use super::calls::Then;
 use super::{Deed, World};
 use crate::edge::{Job, Known, Owes, RETRY_LEAST, RETRY_MOST, Stands};
 use crate::journal::Note;
 use crate::judge::Verdict;
-use crate::person::Reply;
 use crate::store::{Ask, Said};
 use crate::time::{At, MS, SECOND};
 
@@ -87,6 +83,12 @@ impl World {
     }
 
     fn begin_job(&mut self, edge: usize, job: Job) {
+        let from = &mut self.edges[edge];
+        let job = match job {
+            Job::PresentAll | Job::Complete(_) if from.leaving => return,
+            Job::PresentAll => Job::Present(from.hub.arrivals()),
+            job => job,
+        };
         let ask = match &job {
             Job::Tick => Ask::Admit,
             Job::Survey => Ask::Survey { whole: false },
@@ -99,12 +101,12 @@ impl World {
                 ..Change::default()
             }),
             Job::ReadBack { after, .. } => Ask::Missed { after: *after },
-            Job::Report { items, complete } => {
-                Ask::Restore(Report { items: items.clone(), complete: *complete })
-            }
+            Job::Report(items) => Ask::Restore(Report { items: items.clone(), complete: None }),
+            Job::Complete(life) => Ask::Restore(Report { items: Vec::new(), complete: *life }),
+            Job::Present(arrivals) if arrivals.is_empty() => return,
             Job::Present(arrivals) => Ask::Arrive(arrivals.clone()),
+            Job::PresentAll => return,
             Job::Told => {
-                let from = &mut self.edges[edge];
                 (from.owes, from.lent) = (Owes::Nothing, Vec::new());
                 return;
             }
@@ -142,7 +144,7 @@ impl World {
                     self.restate(edge, arrival, *arrived, head.seq, told)?;
                 }
             }
-            (Job::Report { .. }, Said::Done(_)) => {}
+            (Job::Report(_) | Job::Complete(_), Said::Done(_)) => {}
             // Memory is full: the room goes on without.
             _ => {
                 let later = self.now + RETRY_MOST;
@@ -158,7 +160,11 @@ impl World {
     fn surveyed(&mut self, edge: usize, survey: &Survey) -> Verdict {
         let from = &mut self.edges[edge];
         let heard = from.node.surveyed(survey);
-        from.known = Some(Known { counts: survey.counts, control: survey.control.clone() });
+        from.known = Some(Known {
+            counts: survey.counts,
+            control: survey.control.clone(),
+            settling_until: survey.settling_until,
+        });
         self.heard_control(edge)?;
         match heard {
             Heard::Anew => self.owe(edge, Owes::All),
@@ -170,13 +176,13 @@ impl World {
         Ok(())
     }
 
-    fn read_back(&mut self, edge: usize, after: u64, before: u64) {
+    pub(super) fn read_back(&mut self, edge: usize, after: u64, before: u64) {
         let from = &mut self.edges[edge];
         from.missed = Some(from.missed.map_or(after, |missed| missed.min(after)));
         from.ticker.jobs.push_front(Job::ReadBack { after, before });
     }
 
-    fn heard_control(&mut self, edge: usize) -> Verdict {
+    pub(super) fn heard_control(&mut self, edge: usize) -> Verdict {
         let Some(known) = &self.edges[edge].known else { return Ok(()) };
         let serial = self.number_of_change(&known.control);
         if self.judge.edges[edge].serial < serial {
@@ -194,10 +200,32 @@ impl World {
         if let Some(after) = self.edges[edge].missed {
             self.read_back(edge, after, u64::MAX);
         }
+        self.learn_again(edge);
         self.bring_back(edge);
         let from = &self.edges[edge];
-        let next = if from.is_busy() { TICK + self.dice.between(0, JITTER) } else { SURVEY_EVERY };
+        let next =
+            if from.is_busy() || from.forgot { TICK + self.dice.between(0, JITTER) } else { SURVEY_EVERY };
         let due = self.edges[edge].ticker.spoke + next;
+        self.set_due(edge, due);
+    }
+
+    /// What other edges told a store that forgot: sessions that ended, and turns of visitors who wait here by now.
+    fn learn_again(&mut self, edge: usize) {
+        let (at, from) = (self.now, &mut self.edges[edge]);
+        let now = from.now(at);
+        let settles = |known: &Known| known.settling_until.is_some_and(|until| until > now);
+        if from.forgot && from.known.as_ref().is_some_and(|known| !settles(known)) {
+            from.forgot = false;
+            from.owes = from.owes.max(Owes::Lent);
+            from.ticker.jobs.push_back(Job::SurveyAnew);
+        }
+    }
+
+    /// Somebody else has just called.
+    pub(super) fn put_off(&mut self, edge: usize) {
+        let from = &self.edges[edge];
+        let next = if from.is_busy() { TICK + self.dice.between(0, JITTER) } else { SURVEY_EVERY };
+        let due = (self.now + next).min(self.edges[edge].ticker.spoke + SPEAK_EVERY);
         self.set_due(edge, due);
     }
 
@@ -212,10 +240,11 @@ impl World {
         self.set_due(edge, due);
     }
 
-    fn owe(&mut self, edge: usize, owes: Owes) {
+    pub(super) fn owe(&mut self, edge: usize, owes: Owes) {
         let from = &mut self.edges[edge];
         from.owes = from.owes.max(owes);
         if owes == Owes::All {
+            from.forgot = true;
             // What was about to be told was meant for a former life.
             from.ticker.jobs.clear();
         }
@@ -232,137 +261,13 @@ impl World {
         let life = from.node.incarnation();
         let items = if from.owes == Owes::All { from.report(at) } else { from.lent(at) };
         for items in items.chunks(MOST) {
-            from.ticker.jobs.push_back(Job::Report { items: items.to_vec(), complete: None });
+            from.ticker.jobs.push_back(Job::Report(items.to_vec()));
         }
-        // One that leaves presents nobody: it would take places from the edges to which they went. They present
-        // themselves while the store waits, as it does for an edge that has not told it everything.
-        let waiters = if from.leaving { Vec::new() } else { from.hub.arrivals() };
-        for waiters in waiters.chunks(MOST) {
-            from.ticker.jobs.push_back(Job::Present(waiters.to_vec()));
-        }
-        if from.owes == Owes::All && !from.leaving {
-            from.ticker.jobs.push_back(Job::Report { items: Vec::new(), complete: life });
+        from.ticker.jobs.push_back(Job::PresentAll);
+        if from.owes == Owes::All {
+            from.ticker.jobs.push_back(Job::Complete(life));
         }
         from.ticker.jobs.push_back(Job::Told);
-    }
-
-    /// An event of the store: heard in order, after what is being done.
-    pub(super) fn hear(&mut self, edge: usize, event: Rc<Event>) -> Verdict {
-        self.edges[edge].ticker.inbox.push_back(event);
-        self.go_on(edge)
-    }
-
-    fn take_in(&mut self, edge: usize, event: &Event) -> Verdict {
-        let from = &mut self.edges[edge];
-        let heard = from.node.heard(event);
-        if heard == Heard::Old {
-            return Ok(());
-        }
-        from.known = Some(Known { counts: event.counts, control: event.control.clone() });
-        self.heard_control(edge)?;
-        self.hear_named(edge, event)?;
-        match heard {
-            Heard::Anew => self.owe(edge, Owes::All),
-            Heard::Gap { after, before } => {
-                self.read_back(edge, after, before);
-            }
-            Heard::Old | Heard::Next => {}
-        }
-        if event.is_tick() && self.edges[edge].ticker.current.is_none() {
-            let from = &self.edges[edge];
-            let next = if from.is_busy() { TICK + self.dice.between(0, JITTER) } else { SURVEY_EVERY };
-            let due = (self.now + next).min(self.edges[edge].ticker.spoke + SPEAK_EVERY);
-            self.set_due(edge, due);
-        }
-        Ok(())
-    }
-
-    /// Tells everybody whom an event names.
-    fn hear_named(&mut self, edge: usize, event: &Event) -> Verdict {
-        let at = self.now;
-        let clock = event.head.clock;
-        for &(ticket, until) in &event.revoked {
-            self.edges[edge].node.revoke(ticket, until, clock);
-        }
-        for &(visitor, deadline) in &event.turns {
-            self.edges[edge].hub.note_turn(visitor, event.head.seq, deadline, at);
-            if self.edges[edge].hub.waiters.contains_key(&visitor) {
-                self.settle_stand(edge, visitor, Stands::Turn { deadline })?;
-            }
-        }
-        for visitor in &event.lapsed {
-            self.forget(edge, *visitor, &Reply::Expired);
-        }
-        self.edges[edge].hub.note_absent(&event.absent, event.head.seq, at);
-        let here = self.edges[edge].hub.seen_here(&event.absent, at);
-        if !here.is_empty() && !self.edges[edge].leaving {
-            self.edges[edge].ticker.jobs.push_back(Job::Present(here));
-        }
-        Ok(())
-    }
-
-    /// Where somebody stands whose ticket the edge presented by itself.
-    fn restate(&mut self, edge: usize, arrival: &Arrival, arrived: Arrived, seq: u64, told: At) -> Verdict {
-        let visitor = arrival.visitor;
-        if !self.edges[edge].hub.waiters.contains_key(&visitor) {
-            return Ok(());
-        }
-        match arrived {
-            Arrived::Session(session) | Arrived::LetIn(session) => {
-                let who = self.who(&visitor);
-                self.forget(edge, visitor, &Reply::Expired);
-                // An answer that was lost: this edge is the only one that knows.
-                self.edges[edge].node.entered(visitor, arrival.ticket, session);
-                self.note(Note::Holds { who, edge, ticket: arrival.ticket, session, lent: false })
-            }
-            Arrived::Spent | Arrived::Void => {
-                let who = self.who(&visitor);
-                self.forget(edge, visitor, &Reply::Refused);
-                self.note(Note::Refused { who, edge })
-            }
-            Arrived::Full | Arrived::Busy => Ok(()),
-            Arrived::Waiting(_) | Arrived::Turn(_) => {
-                let Some(stands) = stands(arrived) else { return Ok(()) };
-                let stands = self.edges[edge].hub.corrected(visitor, stands, seq, self.now);
-                self.stood(edge, visitor, stands, told)
-            }
-        }
-    }
-
-    /// Notes where the store says that somebody stands.
-    pub(super) fn stood(&mut self, edge: usize, visitor: VisitorId, stands: Stands, told: At) -> Verdict {
-        if let Stands::InLine { score, returning } = stands {
-            let who = self.who(&visitor);
-            self.note(Note::Stands { who, edge, score, returning, told })?;
-        }
-        self.settle_stand(edge, visitor, stands)
-    }
-
-    /// Takes in where a waiter stands, and pushes a turn to the screens.
-    fn settle_stand(&mut self, edge: usize, visitor: VisitorId, stands: Stands) -> Verdict {
-        let who = self.who(&visitor);
-        let Some(waiter) = self.edges[edge].hub.waiters.get_mut(&visitor) else { return Ok(()) };
-        let news = waiter.stands != stands;
-        waiter.stands = stands;
-        let screens = waiter.screens.clone();
-        if let Stands::Turn { deadline } = stands
-            && news
-            && !screens.is_empty()
-        {
-            self.note(Note::Told { who, edge, deadline })?;
-            for screen in screens {
-                self.say(screen, Reply::Turn);
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn forget(&mut self, edge: usize, visitor: VisitorId, reply: &Reply) {
-        if let Some(waiter) = self.edges[edge].hub.forget(visitor) {
-            for screen in waiter.screens {
-                self.say(screen, reply.clone());
-            }
-        }
     }
 
     pub(super) fn sweep(&mut self, edge: usize) {
