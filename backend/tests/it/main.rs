@@ -26,3 +26,4 @@ mod sockets;
 mod support;
 mod tls;
 mod traces;
+mod whole_trace;

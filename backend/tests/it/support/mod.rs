@@ -9,6 +9,7 @@ pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod shop;
 pub(crate) mod stream;
+pub(crate) mod vestibule;
 
 use std::time::{Duration, Instant};
 
