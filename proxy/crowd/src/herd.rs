@@ -82,6 +82,8 @@ const WAKE_EVERY: Duration = Duration::from_millis(40);
 /// Once all are there, news are collected for this long before they are read: to be woken for each costs more than to
 /// read it.
 const COLLECT: Duration = Duration::from_millis(5);
+/// Connections that are read before anything of it is looked at: kernel and crowd share a small cache.
+const BATCH: usize = 16;
 /// Newcomers in one turn: those who are there are heard between.
 const MOST_NEW: usize = 64;
 /// Frames of one push are a few hundred bytes; a waiting page is the longest thing read.
@@ -112,8 +114,14 @@ struct Herd {
     /// Processor time of requests, which is not that of reading.
     aside: Duration,
     is_aside: bool,
-    /// When all were looked through for those to wake.
-    woken: Micros,
+    /// Nobody is to be woken before this.
+    next_wake: Micros,
+    /// Those who have something to read, until a batch is full.
+    called: Vec<usize>,
+    /// Of those who were read the ones who may have more.
+    more: Vec<usize>,
+    /// When the batch that is being heard was read.
+    read_at: Option<Micros>,
     /// What is ready now became so after this.
     looked: Micros,
 }
@@ -139,7 +147,10 @@ impl Herd {
             open: 0,
             emptying: false,
             looked: world.clock.now(),
-            woken: Micros::ZERO,
+            next_wake: Micros(u64::MAX),
+            called: Vec::with_capacity(BATCH),
+            more: Vec::new(),
+            read_at: None,
             aside: Duration::ZERO,
             is_aside: false,
             args: args.clone(),
@@ -193,24 +204,29 @@ impl Herd {
             ready += 1;
             self.ready(event.token().0, event.is_read_closed());
         }
+        self.hear_called();
         self.tally.worst_stall = self.tally.worst_stall.max(now.since(self.looked));
         // Of a full basket the rest comes next time: it may have been ready all along.
         if ready < EVENTS {
             self.looked = now;
         }
-        if now >= self.woken + WAKE_EVERY {
-            self.woken = now;
+        if now >= self.next_wake {
             self.wake(now);
         }
         Ok(())
     }
 
+    /// Wakes those whose time has come. Who hears something moves on meanwhile, so the next is due later than is said.
     fn wake(&mut self, now: Micros) {
+        self.next_wake = Micros(u64::MAX);
         for index in 0..self.wakes.len() {
             if self.wakes.get(index).is_some_and(|at| *at <= now) {
                 self.wake_one(index);
             }
         }
+        let next = self.wakes.iter().copied().min().unwrap_or(Micros(u64::MAX));
+        // Of those who come close together all are woken at once.
+        self.next_wake = next.max(now + WAKE_EVERY);
     }
 
     fn wake_one(&mut self, index: usize) {
@@ -226,6 +242,7 @@ impl Herd {
             let guest = self.newcomer(arrival);
             self.world.meter.arrived.fetch_add(1, Relaxed);
             self.wakes.push(guest.wake_at());
+            self.next_wake = self.next_wake.min(guest.wake_at());
             self.seats.push(Seat::new(guest, arrival.number));
             self.wake_one(self.seats.len() - 1);
         }

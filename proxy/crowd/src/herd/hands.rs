@@ -7,12 +7,12 @@ use mio::net::TcpStream;
 use mio::{Interest, Token};
 use room::time::Micros;
 
-use super::Herd;
 use super::frames::{self, Frame};
 use super::guest::{Ground, Guest, Step};
 use super::reply::Reply;
 use super::script::Ask;
 use super::seat::{Link, Read};
+use super::{BATCH, Herd};
 use crate::clock::Span;
 use crate::tls::Tls;
 
@@ -33,9 +33,45 @@ impl Herd {
     /// A connection is open, or has something to read.
     pub(super) fn ready(&mut self, index: usize, is_closed: bool) {
         if self.seats.get(index).is_some_and(|seat| seat.guest.is_watching()) {
-            self.attend(index, is_closed);
+            if is_closed {
+                return self.attend(index, true);
+            }
+            self.called.push(index);
+            if self.called.len() == BATCH {
+                self.hear_called();
+            }
         } else {
             self.aside(|herd| herd.attend(index, is_closed));
+        }
+    }
+
+    /// Reads those who were called, all at one instant, then takes in what they were told.
+    pub(super) fn hear_called(&mut self) {
+        let mut called = std::mem::take(&mut self.called);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let share = buffer.len() / BATCH;
+        let mut came = [const { None }; BATCH];
+        for ((index, part), came) in called.iter().zip(buffer.chunks_mut(share)).zip(&mut came) {
+            let link = self.seats.get_mut(*index).and_then(|seat| seat.link.as_mut());
+            *came = link.map(|link| link.read(part));
+        }
+        self.read_at = Some(self.now());
+        for ((index, part), came) in called.drain(..).zip(buffer.chunks(share)).zip(came) {
+            match came {
+                Some(Ok(Some(Read { bytes: 0, .. })) | Err(_)) => self.lost(index, "socket-broken"),
+                Some(Ok(Some(Read { bytes, is_more }))) => {
+                    self.digest(index, part.get(..bytes).unwrap_or_default());
+                    if is_more {
+                        self.more.push(index);
+                    }
+                }
+                Some(Ok(None)) | None => {}
+            }
+        }
+        self.read_at = None;
+        (self.called, self.buffer) = (called, buffer);
+        while let Some(index) = self.more.pop() {
+            self.attend(index, false);
         }
     }
 
@@ -156,7 +192,7 @@ impl Herd {
         index: usize,
         act: impl FnOnce(&mut Guest, &mut Ground<'_>, Micros) -> Step,
     ) -> Step {
-        let now = self.now();
+        let now = self.read_at.unwrap_or_else(|| self.now());
         let Some(seat) = self.seats.get_mut(index) else { return Step::Stay };
         let mut ground = Ground {
             tally: &mut self.tally,
@@ -197,6 +233,7 @@ impl Herd {
         self.count(index);
         if let (Some(wake), Some(seat)) = (self.wakes.get_mut(index), self.seats.get(index)) {
             *wake = seat.guest.wake_at();
+            self.next_wake = self.next_wake.min(*wake);
         }
         goes_on
     }
