@@ -141,6 +141,8 @@ pub(crate) struct World {
     pub(crate) flaw: Option<Flaw>,
     /// When the wall clock of the store last leapt.
     leapt: At,
+    /// When another server last took the place of the store.
+    replaced: At,
     agenda: BTreeMap<(At, u64), Deed>,
     planned: u64,
     trips: HashMap<u64, Trip>,
@@ -188,6 +190,7 @@ impl World {
             judge,
             flaw,
             leapt: 0,
+            replaced: 0,
             agenda: BTreeMap::new(),
             planned: 0,
             trips: HashMap::new(),

@@ -100,6 +100,41 @@ impl Line {
         self.over.extend(self.deadlines.get(&who).map(|&deadline| (who, deadline)));
     }
 
+    fn see(&mut self, note: &Note, at: At) {
+        match *note {
+            Note::Came { who } => drop(self.came.insert(who)),
+            Note::Confirmed { who, score } => drop(self.scores.insert(who, score)),
+            Note::Life { .. } => self.former_front = self.front,
+            Note::Lapsed { who } => {
+                self.changed.insert(who, at);
+                self.turns.remove(&who);
+                self.end_turn(who);
+                self.missed.insert(who);
+            }
+            Note::Sold { who, .. } | Note::Refused { who, .. } | Note::Left { who } => {
+                self.changed.insert(who, at);
+                self.demoted.remove(&who);
+                self.turns.remove(&who);
+                self.end_turn(who);
+                self.out(who);
+            }
+            Note::Absent { who } => {
+                self.changed.insert(who, at);
+                self.out(who);
+            }
+            Note::Holds { who, .. } | Note::Leaves { who } => self.out(who),
+            Note::Offline { who } => {
+                self.demoted.remove(&who);
+                self.offline.insert(who);
+            }
+            Note::Online { who } => {
+                self.offline.remove(&who);
+                self.out(who);
+            }
+            _ => {}
+        }
+    }
+
     /// News of a turn that is over.
     pub(crate) fn is_old_news(&self, note: &Note) -> bool {
         match *note {
@@ -114,13 +149,15 @@ impl Line {
 }
 
 impl Judge {
-    /// In the ordinary line, online, at an edge that keeps the place.
+    /// In the ordinary line, online, at an edge that keeps the place. Whoever was inside already, and stands there by
+    /// the word of a store that gathers what was forgotten, may have shown a ticket that is spent.
     pub(crate) fn is_present(&self, who: Who) -> bool {
         !self.line.offline.contains(&who)
             && !self.sessions.holds_pass(who, self.now.clock)
             && self.line.places.get(&who).is_some_and(|place| {
                 self.still_keeps(place.edge, place.boot, place.since)
                     && !self.line.was_passed(place)
+                    && !(place.gathered && self.sessions.has_entered(who))
                     && !self.could_not_come_back(place.edge, place.since)
             })
     }
@@ -229,91 +266,62 @@ impl Judge {
     }
 
     pub(crate) fn line_sees(&mut self, note: &Note) {
-        let (at, since) = (self.now.at, self.now.lived);
-        let loses = match *note {
-            Note::Stands { who, returning: true, told, .. } if !self.line.is_stale(who, told) => {
-                self.line.turns.get(&who).is_some_and(|turn| self.could_claim(who, turn))
+        let at = self.now.at;
+        match *note {
+            Note::Stands { who, edge, score, returning, told, here } if !self.line.is_stale(who, told) => {
+                self.sees_standing(who, edge, (score, returning), here);
             }
-            _ => false,
-        };
-        let silence = match *note {
-            Note::Told { who, edge, .. } => self.silence_before(who, edge),
-            _ => None,
-        };
-        let boot_of = |edge: usize| self.edges[edge].boot;
+            Note::Given { who, deadline } => self.sees_given(who, deadline),
+            Note::Told { who, edge, deadline } => self.sees_told(who, edge, deadline),
+            _ => self.line.see(note, at),
+        }
+    }
+
+    fn sees_standing(&mut self, who: Who, edge: usize, (score, returning): (u64, bool), here: bool) {
+        let since = self.now.lived;
+        let loses = returning && self.line.turns.get(&who).is_some_and(|turn| self.could_claim(who, turn));
+        let before = self.line.places.get(&who).filter(|_| !here);
+        let (edge, boot, since) = before
+            .map_or((edge, self.edges[edge].boot, since), |place| (place.edge, place.boot, place.since));
         let firm = self.settled;
         let line = &mut self.line;
-        match *note {
-            Note::Came { who } => drop(line.came.insert(who)),
-            Note::Stands { who, edge, score, returning, told, here } => {
-                if line.is_stale(who, told) {
-                    return;
-                }
-                let before = line.places.get(&who).filter(|_| !here);
-                let (edge, boot, since) = before
-                    .map_or((edge, boot_of(edge), since), |place| (place.edge, place.boot, place.since));
-                line.out(who);
-                line.turns.remove(&who);
-                if loses {
-                    line.demoted.insert(who, since);
-                }
-                if !returning {
-                    line.demoted.remove(&who);
-                    line.places.insert(who, Place { score, edge, boot, since, firm, gathered: !firm });
-                    line.standing.insert((score, who));
-                }
-            }
-            Note::Confirmed { who, score } => drop(line.scores.insert(who, score)),
-            Note::Given { who, deadline } => {
-                line.deadlines.insert(who, deadline);
-                line.changed.insert(who, at);
-                line.given.insert(who, since);
-                line.untold.insert(who);
-                line.demoted.remove(&who);
-                let place = line.places.get(&who).copied();
-                line.stood.remove(&who);
-                line.stood.extend(place.map(|place| (who, (place.edge, place.boot))));
-                let score = place.map(|place| place.score).or_else(|| line.scores.get(&who).copied());
-                line.front = line.front.max(score.unwrap_or_default());
-                line.out(who);
-            }
-            Note::Life { .. } => line.former_front = line.front,
-            Note::Lapsed { who } => {
-                line.changed.insert(who, at);
-                line.turns.remove(&who);
-                line.end_turn(who);
-                line.missed.insert(who);
-            }
-            Note::Told { who, edge, deadline } => {
-                line.out(who);
-                line.demoted.remove(&who);
-                let since = line.given.get(&who).copied().unwrap_or(since);
-                line.untold.remove(&who);
-                line.deadlines.insert(who, deadline);
-                let boot = boot_of(edge);
-                line.turns.insert(who, Told { edge, boot, since, deadline, told: at, silence });
-            }
-            Note::Sold { who, .. } | Note::Refused { who, .. } | Note::Left { who } => {
-                line.changed.insert(who, at);
-                line.demoted.remove(&who);
-                line.turns.remove(&who);
-                line.end_turn(who);
-                line.out(who);
-            }
-            Note::Absent { who } => {
-                line.changed.insert(who, at);
-                line.out(who);
-            }
-            Note::Holds { who, .. } | Note::Leaves { who } => line.out(who),
-            Note::Offline { who } => {
-                line.demoted.remove(&who);
-                line.offline.insert(who);
-            }
-            Note::Online { who } => {
-                line.offline.remove(&who);
-                line.out(who);
-            }
-            _ => {}
+        line.out(who);
+        line.turns.remove(&who);
+        if loses {
+            line.demoted.insert(who, self.now.lived);
         }
+        if !returning {
+            line.demoted.remove(&who);
+            line.places.insert(who, Place { score, edge, boot, since, firm, gathered: !firm });
+            line.standing.insert((score, who));
+        }
+    }
+
+    fn sees_given(&mut self, who: Who, deadline: Micros) {
+        let line = &mut self.line;
+        line.deadlines.insert(who, deadline);
+        line.changed.insert(who, self.now.at);
+        line.given.insert(who, self.now.lived);
+        line.untold.insert(who);
+        line.demoted.remove(&who);
+        let place = line.places.get(&who).copied();
+        line.stood.remove(&who);
+        line.stood.extend(place.map(|place| (who, (place.edge, place.boot))));
+        let score = place.map(|place| place.score).or_else(|| line.scores.get(&who).copied());
+        line.front = line.front.max(score.unwrap_or_default());
+        line.out(who);
+    }
+
+    fn sees_told(&mut self, who: Who, edge: usize, deadline: Micros) {
+        let (at, boot) = (self.now.at, self.edges[edge].boot);
+        let before = self.line.turns.get(&who).filter(|turn| (turn.edge, turn.boot) == (edge, boot));
+        let silence = before.map_or_else(|| self.silence_before(who, edge), |turn| turn.silence);
+        let line = &mut self.line;
+        line.out(who);
+        line.demoted.remove(&who);
+        line.untold.remove(&who);
+        line.deadlines.insert(who, deadline);
+        let since = line.given.get(&who).copied().unwrap_or(self.now.lived);
+        line.turns.insert(who, Told { edge, boot, since, deadline, told: at, silence });
     }
 }

@@ -105,8 +105,13 @@ impl World {
         lossy || self.net.cut_until > self.now || self.edges[edge].cut_until > self.now
     }
 
-    /// The call reaches the store; whether or not anybody still waits for the answer, it is carried out.
+    /// The call reaches the store; whether or not anybody still waits for the answer, it is carried out: unless another
+    /// store has taken over since it was sent.
     pub(super) fn carry_out(&mut self, number: u64, errand: Errand) -> Verdict {
+        if let Some(trip) = self.trips.get(&number).filter(|trip| trip.sent < self.replaced) {
+            self.plan(trip.sent + DEADLINE, Deed::Fail(number));
+            return Ok(());
+        }
         if self.net.paused {
             self.net.backlog.push((number, errand));
             if let Some(trip) = self.trips.get(&number) {

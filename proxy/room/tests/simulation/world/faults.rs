@@ -37,6 +37,7 @@ impl World {
             Fault::Empty(away) => {
                 self.store.empty();
                 self.judge.forgot(false);
+                self.replaced = now;
                 self.net.cut_until = self.net.cut_until.max(now + away);
             }
             Fault::FailOver { away, .. } => self.fail_over(away),
@@ -122,6 +123,7 @@ impl World {
 
     fn fail_over(&mut self, away: At) {
         self.judge.forgot(true);
+        self.replaced = self.now;
         let replica = self.replica.take().unwrap_or_default();
         let (skew, full) = (self.store.skew, self.store.full);
         self.store = Store { skew, full, ..replica };
