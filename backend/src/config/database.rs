@@ -44,8 +44,6 @@ pub enum DatabaseError {
     WeakSystem(&'static str),
     #[error("DB_URL: sslrootcert {0} is to be a PEM file with the certificate of the server's CA: {1}")]
     Roots(PathBuf, #[source] pem::Error),
-    #[error("DB_URL: sslrootcert {0}: {1}")]
-    Root(PathBuf, #[source] rustls::Error),
     #[error("DB_URL: this machine trusts no CA ({0}); name the file of the server's: sslrootcert=FILE")]
     System(String),
     #[error("TLS to PostgreSQL cannot be set up: {0}")]
@@ -138,12 +136,12 @@ fn is_here(connect: &Config) -> bool {
     names && connect.get_hostaddrs().iter().all(IpAddr::is_loopback)
 }
 
+/// Bundles may have certificates of a kind that nothing here can use; one that can is enough.
 fn of_file(path: &Path) -> Result<RootCertStore, DatabaseError> {
     let unread = |error| DatabaseError::Roots(path.into(), error);
+    let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(unread)? {
-        roots.add(certificate.map_err(unread)?).map_err(|error| DatabaseError::Root(path.into(), error))?;
-    }
+    roots.add_parsable_certificates(found.map_err(unread)?);
     if roots.is_empty() { Err(unread(pem::Error::NoItemsFound)) } else { Ok(roots) }
 }
 

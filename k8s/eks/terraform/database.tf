@@ -13,7 +13,6 @@ resource "aws_vpc_security_group_ingress_rule" "database" {
   to_port                      = 5432
 }
 
-# 17 or later: the sidecar's TLS begins with the first byte.
 resource "aws_db_parameter_group" "database" {
   name_prefix = "${var.name}-"
   family      = "postgres17"

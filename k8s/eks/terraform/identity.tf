@@ -8,7 +8,11 @@ module "external_secrets_identity" {
   attach_external_secrets_policy = true
   external_secrets_secrets_manager_arns = concat(
     [for secret in aws_secretsmanager_secret.by_hand : secret.arn],
-    [aws_secretsmanager_secret.store.arn, aws_secretsmanager_secret.database.arn],
+    [
+      aws_secretsmanager_secret.store.arn,
+      aws_secretsmanager_secret.database.arn,
+      aws_secretsmanager_secret.database_endpoint.arn,
+    ],
   )
   external_secrets_ssm_parameter_arns = []
   external_secrets_kms_key_arns       = []

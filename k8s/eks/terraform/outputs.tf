@@ -1,17 +1,9 @@
-# The two files of k8s/overlays/eks that hold addresses.
 output "edge_env" {
   description = "Content of k8s/overlays/eks/edge.env."
   value       = <<-ENV
     VESTIBULE__STORE__CLUSTER=rediss://${aws_elasticache_replication_group.store.configuration_endpoint_address}:6379
     VESTIBULE__STORE__USERNAME=${aws_elasticache_user.edge.user_name}
     VESTIBULE__SERVER__TRUSTED_PROXIES=${join(",", module.vpc.private_subnets_cidr_blocks)}
-  ENV
-}
-
-output "database_env" {
-  description = "Content of k8s/overlays/eks/database.env."
-  value       = <<-ENV
-    DATABASE_HOST=${aws_db_instance.database.address}
   ENV
 }
 

@@ -1,4 +1,4 @@
-# Four secrets, which k8s/overlays/eks/secrets.yaml brings into the cluster. Keys of tickets and passes, and the box
+# Five secrets, which k8s/overlays/eks/secrets.yaml brings into the cluster. Keys of tickets and passes, and the box
 # office's own, are put in by hand (docs/EKS.md): they pass through neither plan nor state. Nor do the passwords that are
 # made here: they are written once, then read back by whoever needs them.
 locals {
@@ -18,6 +18,17 @@ resource "aws_secretsmanager_secret" "by_hand" {
 resource "aws_secretsmanager_secret" "store" {
   name                    = "${var.name}/store"
   recovery_window_in_days = 7
+}
+
+# Apart from the password, which is there before the database is.
+resource "aws_secretsmanager_secret" "database_endpoint" {
+  name                    = "${var.name}/database-endpoint"
+  recovery_window_in_days = 7
+}
+
+resource "aws_secretsmanager_secret_version" "database_endpoint" {
+  secret_id     = aws_secretsmanager_secret.database_endpoint.id
+  secret_string = jsonencode({ host = aws_db_instance.database.address })
 }
 
 resource "aws_secretsmanager_secret" "database" {

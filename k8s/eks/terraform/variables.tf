@@ -16,7 +16,7 @@ variable "region" {
 }
 
 variable "kubernetes_version" {
-  description = "Minor version of EKS; at least 1.33, for sidecars and sleeping preStop hooks."
+  description = "Minor version of EKS; the manifests are checked for 1.34."
   type        = string
   default     = "1.34"
 }

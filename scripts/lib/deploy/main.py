@@ -58,6 +58,8 @@ CHECKS: dict[str, Callable[[Tree], Iterator[str]]] = {
     "names lead to services, visitors' host to a room": network.names,
     "the edge accepts the settings": programs.settings,
     "the box office accepts its settings": programs.box_office,
+    "somebody migrates, and not every server": programs.migrations,
+    "the box office knows whom it speaks to": programs.database_tls,
     "an edge starts on the local overlay's Redis": live.edge_starts,
     "variables and flags are some that programs read": programs.arguments,
     "metrics and labels are some that programs have": programs.metrics,
@@ -82,7 +84,6 @@ CHECKS: dict[str, Callable[[Tree], Iterator[str]]] = {
     "links in the guides lead somewhere": supply.links,
     "the changelog knows the version": supply.changelog,
     "Argo CD finds the overlay": supply.argo,
-    "HAProxy accepts the sidecar's file": supply.haproxy,
 }
 
 
@@ -92,7 +93,6 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "the box office accepts its settings": ("target/debug/vestibule", "target/debug/box-office"),
     "an edge starts on the local overlay's Redis": ("target/debug/vestibule", "redis-server"),
     "shell scripts pass shellcheck": ("shellcheck",),
-    "HAProxy accepts the sidecar's file": ("haproxy",),
 }
 
 

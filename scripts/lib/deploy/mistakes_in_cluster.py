@@ -82,8 +82,8 @@ IN_CLUSTER = [
         "every container has requests and limits",
         "asks for more cpu",
         BACKEND,
-        "cpu: 500m",
-        'cpu: "3"',
+        r"cpu: 500m(\n +memory: 192Mi)",
+        r'cpu: "3"\1',
     ),
     Seed(
         "an image called latest",
@@ -156,6 +156,22 @@ IN_CLUSTER = [
         EDGE,
         "terminationGracePeriodSeconds: 40",
         "terminationGracePeriodSeconds: 30",
+    ),
+    Seed(
+        "edges that have not noticed",
+        "there is time to linger and drain",
+        "others may not have noticed for 10 s",
+        "k8s/base/backend/backend.env",
+        "LINGER=12s",
+        "LINGER=5s",
+    ),
+    Seed(
+        "readiness that does not know of the end",
+        "there is time to linger and drain",
+        "readiness does not ask /readyz",
+        BACKEND,
+        "path: /readyz",
+        "path: /healthz",
     ),
     Seed(
         "a pod that no policy speaks of",

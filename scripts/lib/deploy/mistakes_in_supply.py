@@ -48,10 +48,10 @@ IN_SUPPLY = [
     Seed(
         "an output that the overlay does not read",
         "Terraform and the overlay agree",
-        "output database_env gives",
+        "output edge_env gives",
         f"{TERRAFORM}/outputs.tf",
-        "DATABASE_HOST=",
-        "DATABASE_ADDRESS=",
+        "VESTIBULE__STORE__USERNAME=",
+        "VESTIBULE__STORE__USER=",
     ),
     Seed(
         "a network that is another one",
@@ -196,13 +196,5 @@ IN_SUPPLY = [
         "k8s/argocd/application.yaml",
         "path: k8s/overlays/eks",
         "path: k8s/overlays/aws",
-    ),
-    Seed(
-        "a sidecar that HAProxy refuses",
-        "HAProxy accepts the sidecar's file",
-        "verify",
-        "k8s/overlays/eks/haproxy.cfg",
-        "ssl verify required",
-        "ssl verify needed",
     ),
 ]

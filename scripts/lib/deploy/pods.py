@@ -121,21 +121,29 @@ def probes(tree: Tree) -> Iterator[str]:
 
 
 def endings(tree: Tree) -> Iterator[str]:
-    """The edge lingers and drains within its grace; the box office has time for what its preStop leaves."""
+    """Both programs linger and drain within their grace, for as long as others look; their readiness tells of it."""
+    # The prefix of the variables, how long whoever sends to a pod may not have noticed, and what comes after draining:
+    # of the box office 5 s for sockets, 6 s to hand back payments.
+    ends = {"edge": ("VESTIBULE_", 4, 5), "backend": ("", 10, 11)}
     for variant, pod in every_pod(tree):
+        if pod.name not in ends:
+            continue
+        prefix, unnoticed, more = ends[pod.name]
+        told = tree.data(variant, f"{pod.name}-environment")
+        linger, drain = (seconds(told.get(prefix + name, "")) for name in ("LINGER", "DRAIN"))
         grace = pod.spec.get("terminationGracePeriodSeconds", 30)
-        if pod.name == "edge":
-            told = tree.data(variant, "edge-environment")
-            spans = [seconds(told.get(name, "")) for name in ("VESTIBULE_LINGER", "VESTIBULE_DRAIN")]
-            if None in spans:
-                yield f"{variant}: {pod}: VESTIBULE_LINGER and VESTIBULE_DRAIN are not whole seconds"
-            elif sum(spans) + 5 > grace:
-                yield f"{variant}: {pod}: lingers and drains for {sum(spans)} s of {grace} s of grace: 5 s are missing"
-        elif pod.name == "backend":
-            pause = pod.spec["containers"][0].get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-            # 10 s for requests, 5 s for sockets, and what workers have in hand.
-            if pause < 10 or pause + 25 > grace:
-                yield f"{variant}: {pod}: sleeps {pause} of {grace} s: edges look up names every 10 s, ending takes 25"
+        where = f"{variant}: {pod}"
+        if linger is None or drain is None:
+            yield f"{where}: {prefix}LINGER and {prefix}DRAIN are not whole seconds"
+        elif linger + drain + more > grace:
+            yield f"{where}: lingers and drains for {linger + drain} s of {grace} s of grace: {more} s are missing"
+        elif linger <= unnoticed:
+            yield f"{where}: lingers for {linger} s, others may not have noticed for {unnoticed} s"
+        container = pod.spec["containers"][0]
+        if container.get("readinessProbe", {}).get("httpGet", {}).get("path") != "/readyz":
+            yield f"{where}: readiness does not ask /readyz, which tells of the end"
+        if "lifecycle" in container:
+            yield f"{where}: waits before it is told to end, and lingers once more then"
 
 
 def seconds(text: str) -> int | None:

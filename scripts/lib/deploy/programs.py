@@ -138,6 +138,42 @@ def box_office(tree: Tree) -> Iterator[str]:
                 yield f"{variant}: {pod}: box-office ends with {ended.returncode}: {ended.stderr.strip()}"
 
 
+def migrations(tree: Tree) -> Iterator[str]:
+    """Servers take the schema as an init container of the same image has left it."""
+    for variant, pod in every_pod(tree):
+        servers = [item for item in pod.spec["containers"] if "--listen" in item.get("args", [])]
+        for server in servers:
+            if tree.data(variant, "backend-environment").get("NO_MIGRATE") != "true":
+                yield f"{variant}: {pod}: migrates at its start, against the clock of its probes"
+            first = pod.spec.get("initContainers", [])
+            if ["migrate"] not in [item.get("args") for item in first if item["image"] == server["image"]]:
+                yield f"{variant}: {pod}: nobody migrates before it starts"
+
+
+def database_tls(tree: Tree) -> Iterator[str]:
+    """Between machines of others everybody verifies in full, by a file that is there; within one cluster it is said."""
+    local = secrets_by_name(tree)["database"]["url"]
+    if "?sslmode=disable" not in local:
+        yield f"local: {local.rpartition('@')[2]} has no TLS, and DB_URL does not say so"
+    for variant in VARIANTS:
+        for item in tree.of_kind(variant, "ExternalSecret"):
+            if item["metadata"]["name"] == "database":
+                url = item["spec"]["target"]["template"]["data"]["url"]
+                yield from (f"{variant}: {problem}" for problem in verified(url, tree, variant))
+
+
+def verified(url: str, tree: Tree, variant: str) -> Iterator[str]:
+    told = dict(pair.split("=", 1) for pair in url.partition("?")[2].split("&") if "=" in pair)
+    if told.get("sslmode") != "verify-full":
+        yield f"DB_URL has sslmode {told.get('sslmode')}: anybody on the way could answer"
+    folder = str(Path(told.get("sslrootcert", "/nowhere/")).parent)
+    for pod in tree.pods(variant):
+        for container in pod.containers:
+            if "DB_URL" in [variable["name"] for variable in container.get("env", [])]:
+                if folder not in [mount["mountPath"] for mount in container.get("volumeMounts", [])]:
+                    yield f"{pod}: container {container['name']} has no {folder}, where sslrootcert is"
+
+
 def arguments(tree: Tree) -> Iterator[str]:
     """Variables and flags are some that the programs read."""
     for variant in VARIANTS:

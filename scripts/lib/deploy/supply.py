@@ -1,12 +1,10 @@
 """Images, workflows, and files as such."""
 
-import os
 import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-import certifi
 import yaml
 
 from tree import Tree, run
@@ -176,12 +174,3 @@ def argo(tree: Tree) -> Iterator[str]:
             yield f"Application {item['metadata']['name']}: {source['path']} is no kustomization"
         if source["targetRevision"] != f"v{tree.facts.version}":
             yield f"Application {item['metadata']['name']}: {source['targetRevision']} is not v{tree.facts.version}"
-
-
-def haproxy(tree: Tree) -> Iterator[str]:
-    """The sidecar's file, where there is a HAProxy to read it."""
-    bundle = str(Path(certifi.where()))
-    text = tree.text("k8s/overlays/eks/haproxy.cfg").replace("/etc/rds/global-bundle.pem", bundle)
-    told = run("haproxy", "-c", "-f", "/dev/stdin", input=text, env=os.environ | {"DATABASE_HOST": "localhost"})
-    if told.returncode != 0:
-        yield told.stderr.strip()

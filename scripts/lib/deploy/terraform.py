@@ -88,12 +88,11 @@ def overlay(tree: Tree) -> Iterator[str]:
     """Outputs give the overlay what it reads; names and networks are the same on both sides."""
     text = bare(tree)
     defaults = dict(re.findall(r'^variable "(\w+)" \{\n(?:.*\n)*?  default\s+= (.+)\n', text, re.MULTILINE))
-    for output, file in (("edge_env", "edge.env"), ("database_env", "database.env")):
-        given = re.search(rf'^output "{output}" \{{.*?<<-ENV\n(.*?)ENV', text, re.MULTILINE | re.DOTALL)
-        names = set(re.findall(r"^\s*(\w+)=", given[1], re.MULTILINE)) if given else set()
-        wanted = set(re.findall(r"^(\w+)=", tree.text(f"{OVERLAY}/{file}"), re.MULTILINE))
-        if names != wanted:
-            yield f"output {output} gives {sorted(names)}, {file} has {sorted(wanted)}"
+    given = re.search(r'^output "edge_env" \{.*?<<-ENV\n(.*?)ENV', text, re.MULTILINE | re.DOTALL)
+    names = set(re.findall(r"^\s*(\w+)=", given[1], re.MULTILINE)) if given else set()
+    wanted = set(re.findall(r"^(\w+)=", tree.text(f"{OVERLAY}/edge.env"), re.MULTILINE))
+    if names != wanted:
+        yield f"output edge_env gives {sorted(names)}, edge.env has {sorted(wanted)}"
     for subnets, path in (
         ("private_subnets", f"{OVERLAY}/edge.env"),
         ("database_subnets", f"{OVERLAY}/network-policies.yaml"),
