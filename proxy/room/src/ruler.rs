@@ -36,12 +36,17 @@ impl From<Measured> for Ruler {
 }
 
 impl Ruler {
+    /// Of a line of `waiting`, from the scores at its [`ranks`].
+    pub fn of(waiting: u64, scores: impl Iterator<Item = u64>) -> Self {
+        Measured { waiting, scores: scores.collect() }.into()
+    }
+
     /// Measures a sorted sequence of `waiting` scores.
     pub fn measure(waiting: u64, sorted: impl Iterator<Item = u64>) -> Self {
         let mut wanted = ranks(waiting).peekable();
         let is_point = |index: usize| wanted.next_if_eq(&(index as u64 + 1)).is_some();
         let scores = sorted.enumerate().scan(is_point, |is_point, (i, s)| Some(is_point(i).then_some(s)));
-        Measured { waiting, scores: scores.flatten().collect() }.into()
+        Self::of(waiting, scores.flatten())
     }
 
     /// Length of the line.

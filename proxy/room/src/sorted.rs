@@ -1,17 +1,21 @@
 //! A set ordered by score, then by member: what a Redis sorted set is, without Redis.
 
-use std::collections::{BTreeSet, HashMap};
+mod pieces;
+
+use std::collections::HashMap;
 use std::hash::Hash;
+
+use pieces::Pieces;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SortedSet<T: Ord + Hash> {
-    by_score: BTreeSet<(u64, T)>,
+    by_score: Pieces<(u64, T)>,
     score_of: HashMap<T, u64>,
 }
 
 impl<T: Ord + Hash> Default for SortedSet<T> {
     fn default() -> Self {
-        Self { by_score: BTreeSet::new(), score_of: HashMap::new() }
+        Self { by_score: Pieces::default(), score_of: HashMap::new() }
     }
 }
 
@@ -21,7 +25,7 @@ impl<T: Ord + Hash + Copy> SortedSet<T> {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.by_score.is_empty()
+        self.score_of.is_empty()
     }
 
     pub(crate) fn score(&self, member: &T) -> Option<u64> {
@@ -54,6 +58,12 @@ impl<T: Ord + Hash + Copy> SortedSet<T> {
     /// In order: (score, member).
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, T)> {
         self.by_score.iter().copied()
+    }
+
+    /// The scores at these 1-based ranks, which grow.
+    pub(crate) fn scores_at(&self, ranks: impl Iterator<Item = u64>) -> impl Iterator<Item = u64> {
+        let indices = ranks.map(|rank| usize::try_from(rank - 1).unwrap_or(usize::MAX));
+        self.by_score.at(indices).map(|(score, _)| *score)
     }
 
     /// How many have a score beyond `limit`.

@@ -1,5 +1,5 @@
 use crate::ids::{NodeId, VisitorId};
-use crate::ruler::Ruler;
+use crate::ruler::{Ruler, ranks};
 use crate::rules::{Rules, TICKET_LIFE};
 use crate::sorted::SortedSet;
 use crate::time::Micros;
@@ -160,8 +160,8 @@ impl Queue {
             return (None, Vec::new());
         }
         self.measured = self.clock();
-        let scores = self.line.iter().map(|(score, _)| score);
-        let ruler = (!self.line.is_empty()).then(|| Ruler::measure(self.line.len(), scores));
+        let waiting = self.line.len();
+        let ruler = (waiting > 0).then(|| Ruler::of(waiting, self.line.scores_at(ranks(waiting))));
         (ruler, self.nodes_alive())
     }
 
