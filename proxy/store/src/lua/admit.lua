@@ -20,7 +20,7 @@ local function bridge_gap()
     room.ticked = clock
     local outage = gap > TICK_GAP
     if outage then
-        local nodes, moved = call('ZRANGE', NODES, 0, -1, 'WITHSCORES'), {}
+        local nodes, moved = call('ZRANGE', NODES, '0', '-1', 'WITHSCORES'), {}
         for i = 1, #nodes, 2 do
             moved[i] = text(min(clock, tonumber(nodes[i + 1]) + gap))
             moved[i + 1] = nodes[i]
@@ -84,17 +84,17 @@ end
 local function set_back(most)
     local count, moved = min(behind, most), {}
     if count == 0 then return end
-    local places = call('ZRANGE', LINE, 0, count - 1, 'WITHSCORES')
-    for i = 1, #places, 2 do moved[i], moved[i + 1] = text(tonumber(places[i + 1])), places[i] end
+    local places = call('ZRANGE', LINE, '0', text(count - 1), 'WITHSCORES')
+    for i = 1, #places, 2 do moved[i], moved[i + 1] = places[i + 1], places[i] end
     call('ZADD', RETURNS, unpack(moved))
-    call('ZREMRANGEBYRANK', LINE, 0, count - 1)
+    call('ZREMRANGEBYRANK', LINE, '0', text(count - 1))
     behind = behind - count
 end
 
 -- The edges that were heard lately, as a set.
 local function alive()
     local nodes = {}
-    for _, name in ipairs(call('ZRANGE', NODES, 0, -1)) do nodes[name] = true end
+    for _, name in ipairs(call('ZRANGE', NODES, '0', '-1')) do nodes[name] = true end
     return nodes
 end
 
@@ -102,7 +102,7 @@ end
 local function look_along(key, from, wanted, nodes)
     local present, silent = 0, {}
     while present < wanted and #silent < MAX_SET_ASIDE do
-        local visitors = call('ZRANGE', key, from, from + wanted - present - 1)
+        local visitors = call('ZRANGE', key, text(from), text(from + wanted - present - 1))
         if #visitors == 0 then break end
         local records = view_records(visitors)
         for _, visitor in ipairs(visitors) do
@@ -149,8 +149,8 @@ end
 
 -- The next visitors: the first of the line, but each fourth time the first of the returns.
 local function take_next(count)
-    local line = call('ZRANGE', LINE, behind, behind + count - 1, 'WITHSCORES')
-    local returns = call('ZRANGE', RETURNS, 0, count - 1)
+    local line = call('ZRANGE', LINE, text(behind), text(behind + count - 1), 'WITHSCORES')
+    local returns = call('ZRANGE', RETURNS, '0', text(count - 1))
     local taken, from_line, from_returns = {}, 0, 0
     while #taken < count do
         local visitor = line[2 * from_line + 1]
@@ -167,8 +167,8 @@ local function take_next(count)
         taken[#taken + 1] = visitor
         room.admitted = room.admitted + 1
     end
-    if from_line > 0 then call('ZREMRANGEBYRANK', LINE, behind, behind + from_line - 1) end
-    if from_returns > 0 then call('ZREMRANGEBYRANK', RETURNS, 0, from_returns - 1) end
+    if from_line > 0 then call('ZREMRANGEBYRANK', LINE, text(behind), text(behind + from_line - 1)) end
+    if from_returns > 0 then call('ZREMRANGEBYRANK', RETURNS, '0', text(from_returns - 1)) end
     return taken
 end
 
@@ -196,18 +196,19 @@ local function next_rank(rank)
     return rank < EXACT_RANKS and rank + 1 or rank + floor(rank / RANK_FRACTION)
 end
 
--- The scores at the ranks of `room::ruler`, as JSON.
+-- The scores at the ranks of `room::ruler`, as JSON. Redis writes whole numbers below 2^53 with all their digits, so they
+-- are passed on as they come.
 local function ruler()
     local length = waiting()
     if length == 0 then return nil end
     local scores, points = {}, EXACT_RANKS
-    local exact = call('ZRANGE', LINE, behind, behind + EXACT_RANKS - 1, 'WITHSCORES')
-    for i = 2, #exact, 2 do scores[i / 2] = text(tonumber(exact[i])) end
+    local exact = call('ZRANGE', LINE, text(behind), text(behind + EXACT_RANKS - 1), 'WITHSCORES')
+    for i = 2, #exact, 2 do scores[i / 2] = exact[i] end
     local rank = EXACT_RANKS
     while rank < length do
         rank, points = min(next_rank(rank), length), points + 1
-        local at = behind + rank - 1
-        scores[points] = text(tonumber(call('ZRANGE', LINE, at, at, 'WITHSCORES')[2]))
+        local at = text(behind + rank - 1)
+        scores[points] = call('ZRANGE', LINE, at, at, 'WITHSCORES')[2]
     end
     return format('{"waiting":%d,"scores":[', length) .. table.concat(scores, ',') .. ']}'
 end

@@ -51,7 +51,7 @@ local function lives()
     -- Who stands in front of the front had a turn, or lost it, in what the store forgot. They are returns from now on,
     -- see `behind`.
     local function set_back()
-        local first = call('ZRANGE', LINE, 0, 0, 'WITHSCORES')[2]
+        local first = call('ZRANGE', LINE, '0', '0', 'WITHSCORES')[2]
         if first and tonumber(first) <= room.front then room.passed = room.front end
     end
 

@@ -1,12 +1,12 @@
 -- What is over: sessions whose pass ended, and tickets that nobody can present any more. The tick clears them; while
 -- nobody waits there is no tick, and arrivals do.
 
-local MAX_ENDED = 1000
+local MAX_ENDED = '1000'
 
 -- Takes and gives the first members up to a score.
 local function drain(key, limit)
-    local due = call('ZRANGE', key, '-inf', text(limit), 'BYSCORE', 'LIMIT', 0, MAX_ENDED)
-    if #due > 0 then call('ZREMRANGEBYRANK', key, 0, #due - 1) end
+    local due = call('ZRANGE', key, '-inf', text(limit), 'BYSCORE', 'LIMIT', '0', MAX_ENDED)
+    if #due > 0 then call('ZREMRANGEBYRANK', key, '0', text(#due - 1)) end
     return due
 end
 

@@ -93,6 +93,7 @@ local function view_records(visitors)
 end
 
 local function put_record(records, visitor, record)
+    if records.of[visitor] == record then return end
     records.of[visitor] = record
     records.changed[visitor] = true
 end

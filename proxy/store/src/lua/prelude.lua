@@ -29,7 +29,8 @@
 --
 -- Instants and spans are whole microseconds below 2^53, which doubles hold exactly. They are written with `%d` only,
 -- which is exact on the 64-bit servers that are asked for (and four times as fast as `%.0f`): `..`, tostring and cjson
--- round them.
+-- round them. Commands are given text too: Redis prints a number among their arguments with `%.17g`, which takes half as
+-- long as a command.
 
 local STATE, NODES, LINE, RETURNS, TURNS, ACTIVE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local SPENT, REVOKED, MISSED, MISSES, OWNER = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
@@ -41,7 +42,7 @@ local SLOT_GRACE = 2 * SECOND
 local SILENT_NODE = 10 * SECOND
 local TICKET_LIFE = 24 * 60 * MINUTE
 local MAX_NODES = 256
-local EVENTS_KEPT = 1200
+local EVENTS_KEPT = '1200'
 local ITEMS = 24
 
 local call = redis.call

@@ -1,12 +1,19 @@
 -- Sessions that are known from their passes: for renewals and reports.
 
--- Whatever the room knows of these visitors and tickets.
+-- Whatever the room knows of these visitors and tickets. Who has a session stands nowhere else, and is not looked for.
 local function view_all(visitors, tickets)
-    local line, returns = view_places(visitors)
+    local active, records = view(ACTIVE, visitors), view_records(visitors)
+    local others, unused = {}, {}
+    for i, visitor in ipairs(visitors) do
+        if not session_of(active, records, visitor) then
+            others[#others + 1], unused[#unused + 1] = visitor, tickets[i]
+        end
+    end
+    local line, returns = view_places(others)
     return {
-        active = view(ACTIVE, visitors), turns = view(TURNS, visitors), line = line, returns = returns,
-        spent = view(SPENT, tickets), revoked = view(REVOKED, tickets),
-        records = view_records(visitors),
+        active = active, turns = view(TURNS, others), line = line, returns = returns,
+        spent = view(SPENT, unused), revoked = view(REVOKED, tickets),
+        records = records,
     }
 end
 
