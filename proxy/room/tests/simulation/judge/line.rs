@@ -39,7 +39,7 @@ pub(crate) struct Line {
     deadlines: HashMap<Who, Micros>,
     over: HashMap<Who, Micros>,
     /// Had a turn, and was told of a return instead: another edge may still bring the turn back.
-    demoted: HashMap<Who, At>,
+    demoted: HashMap<Who, (At, Told)>,
     /// The highest score that had a turn, and what it was when this life of the store began.
     front: u64,
     former_front: u64,
@@ -226,10 +226,18 @@ impl Judge {
     /// A turn that a store forgot is given again by the time that it settled.
     fn turns_came_back(&self) -> Verdict {
         let lived = self.now.lived;
-        match self.line.demoted.iter().find(|&(_, &since)| lived - since > COMES_BACK) {
+        let is_due =
+            |&(since, turn): &(At, Told)| lived - since > COMES_BACK && !self.was_forgotten(since, turn);
+        match self.line.demoted.iter().find(|(_, demoted)| is_due(demoted)) {
             Some((&who, _)) => breach(TURNS_LAST, &[who], format!("{who}'s turn became a return")),
             None => Ok(()),
         }
+    }
+
+    /// The edge that had told it is gone, and the store to which it reported this turn lost it again.
+    fn was_forgotten(&self, since: At, turn: Told) -> bool {
+        let fares = &self.edges[turn.edge];
+        (fares.boot != turn.boot || !fares.up) && self.lost >= since
     }
 
     pub(crate) fn refused(&mut self, who: Who) {
@@ -279,7 +287,8 @@ impl Judge {
 
     fn sees_standing(&mut self, who: Who, edge: usize, (score, returning): (u64, bool), here: bool) {
         let since = self.now.lived;
-        let loses = returning && self.line.turns.get(&who).is_some_and(|turn| self.could_claim(who, turn));
+        let had = self.line.turns.get(&who).copied();
+        let lost = had.filter(|turn| returning && self.could_claim(who, turn));
         let before = self.line.places.get(&who).filter(|_| !here);
         let (edge, boot, since) = before
             .map_or((edge, self.edges[edge].boot, since), |place| (place.edge, place.boot, place.since));
@@ -287,9 +296,7 @@ impl Judge {
         let line = &mut self.line;
         line.out(who);
         line.turns.remove(&who);
-        if loses {
-            line.demoted.insert(who, self.now.lived);
-        }
+        line.demoted.extend(lost.map(|turn| (who, (self.now.lived, turn))));
         if !returning {
             line.demoted.remove(&who);
             line.places.insert(who, Place { score, edge, boot, since, firm, gathered: !firm });
