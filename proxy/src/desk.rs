@@ -6,6 +6,7 @@ mod calls;
 mod cookies;
 mod gated;
 mod presented;
+mod screen;
 mod socket_call;
 mod turnstile;
 

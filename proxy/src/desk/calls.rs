@@ -124,7 +124,7 @@ impl Visit<'_> {
     async fn join(&self) -> Result<Answer, Refused> {
         let shown = self.presented.ticket.clone();
         let ticket = self.charged(shown.unwrap_or_else(|| self.fresh_ticket()))?;
-        let answer = match self.present(ticket, false, true).await {
+        let answer = match self.present_from_screen(ticket).await {
             Outcome::Waits { arrived: Arrived::Spent | Arrived::Void, .. } => {
                 match self.present(self.fresh_ticket(), false, true).await {
                     Outcome::Waits { arrived, ticket, .. } => self.joined(&ticket, &arrived),
@@ -173,13 +173,14 @@ impl Visit<'_> {
             }
             return Err(self.no_ticket());
         };
+        self.recall(ticket.visitor);
         let near = self.with_view(|view| self.hall.hub.look(ticket.visitor, view));
         if let Some(standing) = &near
             && self.hall.hub.looks_after(ticket.visitor, self.now)
         {
             return Ok(self.ok(standing));
         }
-        Ok(match (self.present(self.charged(ticket)?, false, true).await, near) {
+        Ok(match (self.present_from_screen(self.charged(ticket)?).await, near) {
             (Outcome::Waits { arrived, ticket, changed }, _) => {
                 let standing = self.told(&ticket, &arrived);
                 let cookie = changed.then(|| self.ticket_cookie(&ticket).0);

@@ -33,7 +33,7 @@ pub(super) async fn plan(visit: Visit<'_>) -> Result<Plan, Box<Answer>> {
         // A browser cannot read why a handshake failed; a close code it can.
         return Ok(said_and_closed(None, close::NO_TICKET));
     };
-    match visit.present(visit.charged(ticket)?, false, true).await {
+    match visit.present_from_screen(visit.charged(ticket)?).await {
         Outcome::Waits { arrived: Arrived::Waiting(_) | Arrived::Turn(_), ticket, changed } => {
             Ok(visit.open(&ticket, changed))
         }

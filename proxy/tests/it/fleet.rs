@@ -6,6 +6,7 @@ mod budget;
 mod forgetting;
 mod gathering;
 mod hearing;
+mod moved;
 mod together;
 
 use std::sync::Arc;
