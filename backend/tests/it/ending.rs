@@ -18,6 +18,7 @@ use crate::support::eventually;
 use crate::support::http::call;
 use crate::support::office::Office;
 use crate::support::postgres::shared;
+use crate::support::vestibule::{Vestibule, office_behind};
 
 /// As often as a probe of this test looks; those of Kubernetes look every two seconds, and linger longer.
 const PROBES_EVERY: Duration = Duration::from_millis(50);
@@ -148,6 +149,53 @@ async fn a_process_that_is_replaced_under_load_fails_no_request() {
     staying.assert_books_balance().await;
     let after = (town.sold(0) - before.0, told.elapsed());
     println!("{sold} sold, {} by the one that was leaving, in {:?}: no request failed", after.0, after.1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_that_asks_nobody_whether_they_are_ready_loses_no_request_either() {
+    const ROOM: &str = "total_active_users = 100\nnew_users_per_minute = 60000\n\
+        [room.e1.limits]\nper_client = { per_second = 100000, burst = 100000 }";
+    let database = shared().database();
+    let arguments = ["--seed-total", "1000000", "--linger", "500ms"];
+    let mut going = office_behind(&database, &arguments, &[]).await;
+    let staying = office_behind(&database, &arguments, &[]).await;
+    let edge = Vestibule::before(&[&going, &staying], ROOM, &[]).await;
+    let inside = edge.somebody_inside().await;
+    let (sold, closed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let mut buyers = JoinSet::new();
+    for buyer in 0..BUYERS {
+        let (mut visitor, sold, closed) = (inside.clone(), Arc::clone(&sold), Arc::clone(&closed));
+        buyers.spawn(async move {
+            for purchase in 0.. {
+                if closed.load(Ordering::Relaxed) {
+                    return;
+                }
+                let key = format!("b{buyer}-{purchase}");
+                let body = json!({ "eventId": "e1", "qty": 1 }).to_string();
+                let headers = [("idempotency-key", key.as_str())];
+                let answer = visitor.ask(Method::POST, "/purchase", &headers, &body).await;
+                assert_eq!(answer.json["status"], "HOLD", "{answer:?}");
+                sold.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    let more = async |wanted: usize| {
+        let before = sold.load(Ordering::Relaxed);
+        eventually("a rush", 20, async || (sold.load(Ordering::Relaxed) > before + wanted).then_some(()))
+            .await;
+    };
+    more(200).await;
+    assert!(going.end_by("-TERM").await.success());
+    more(200).await;
+    closed.store(true, Ordering::Relaxed);
+    while let Some(buyer) = buyers.join_next().await {
+        buyer.expect("a request failed");
+    }
+    assert!(going.log().matches("idempotencyKey").count() > 50, "nobody was sent to the one that went");
+    let sold = i64::try_from(sold.load(Ordering::Relaxed)).unwrap();
+    let held = "SELECT held_qty::bigint FROM events WHERE id = 'e1'";
+    assert_eq!(database.number(held).await, sold);
+    staying.assert_books_balance().await;
 }
 
 #[tokio::test]

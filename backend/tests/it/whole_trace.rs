@@ -12,7 +12,7 @@ use crate::support::eventually;
 use crate::support::http::Answer;
 use crate::support::office::Office;
 use crate::support::postgres::shared;
-use crate::support::vestibule::{PASS_KID, PASS_SECRET, Vestibule, Visitor};
+use crate::support::vestibule::{Vestibule, Visitor, office_behind};
 
 /// By its end this trace is none of the tenth that is kept of what only reads.
 const TRACE: &str = "4bf92f3577b34da6a3ffffffffffffff";
@@ -51,24 +51,9 @@ impl Street {
         let collector = Collector::start().await;
         let variables =
             [("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url.as_str()), ("OTEL_BSP_SCHEDULE_DELAY", "100")];
-        let secret = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(&secret, PASS_SECRET).unwrap();
-        let file = secret.path().to_str().unwrap();
-        let arguments =
-            ["--pass-secret-file", file, "--pass-kid", PASS_KID, "--pass-room", "e1", "--seed-total", "5"];
-        let office = Office::with_variables(&shared().database(), &arguments, &variables).await;
-        let edge = Vestibule::before(&office.address, ROOM, &variables).await;
+        let office = office_behind(&shared().database(), &["--seed-total", "5"], &variables).await;
+        let edge = Vestibule::before(&[&office], ROOM, &variables).await;
         Self { office, edge, collector }
-    }
-
-    /// The first is let in as soon as the store has waited for who may know it better.
-    async fn somebody_inside(&self) -> Visitor {
-        eventually("somebody inside", 30, async || {
-            let mut holder = Visitor::of(&self.edge);
-            holder.ask(Method::GET, "/api/events", &[], "").await;
-            holder.has_pass().then_some(holder)
-        })
-        .await
     }
 }
 
@@ -101,7 +86,7 @@ impl Buyer {
 #[tokio::test]
 async fn a_purchase_is_one_trace_from_the_line_to_the_webhook() {
     let mut street = Street::open().await;
-    let mut holder = street.somebody_inside().await;
+    let mut holder = street.edge.somebody_inside().await;
     let mut ann = Buyer { visitor: Visitor::of(&street.edge) };
     let joined = ann.post("/_queue/join?room=e1", &json!({})).await;
     assert_eq!(joined.status, 201, "{joined:?}");
@@ -154,7 +139,7 @@ async fn what_fails_is_in_the_same_trace_and_in_the_edges_log(street: &mut Stree
 #[tokio::test]
 async fn of_what_only_reads_both_programs_keep_the_same_tenth() {
     let mut street = Street::open().await;
-    let mut holder = street.somebody_inside().await;
+    let mut holder = street.edge.somebody_inside().await;
     // The share is decided by the last 56 bits: from 5 % to 95 % of them.
     let traces: Vec<String> =
         (0..10_u64).map(|i| format!("4bf92f3577b34da6a3{:014x}", ((1 << 56) / 20) * (2 * i + 1))).collect();

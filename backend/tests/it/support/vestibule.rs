@@ -6,14 +6,31 @@ use std::process::{Child, Command, Stdio};
 
 use axum::http::{Method, header};
 use serde_json::Value;
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 use super::eventually;
 use super::http::{Answer, call};
+use super::office::Office;
+use super::postgres::TestDatabase;
 
 /// The secret that edge and office share for passes, as both read it.
-pub(crate) const PASS_SECRET: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE";
-pub(crate) const PASS_KID: &str = "p";
+const PASS_SECRET: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE";
+const PASS_KID: &str = "p";
+/// Its cookie.
+const PASS: &str = "vestibule_pass_e1";
+
+/// An office that takes the passes of such an edge.
+pub(crate) async fn office_behind(
+    database: &TestDatabase,
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+) -> Office {
+    let secret = NamedTempFile::new().unwrap();
+    std::fs::write(&secret, PASS_SECRET).unwrap();
+    let file = secret.path().to_str().unwrap();
+    let own = ["--pass-secret-file", file, "--pass-kid", PASS_KID, "--pass-room", "e1"];
+    Office::with_variables(database, &[&own, arguments].concat(), variables).await
+}
 
 /// A running edge with room `e1`, its queue in memory.
 pub(crate) struct Vestibule {
@@ -24,11 +41,11 @@ pub(crate) struct Vestibule {
 }
 
 impl Vestibule {
-    /// In front of `office`, with these lines for the room.
-    pub(crate) async fn before(office: &str, room: &str, variables: &[(&str, &str)]) -> Self {
+    /// In front of these offices, with these lines for the room.
+    pub(crate) async fn before(offices: &[&Office], room: &str, variables: &[(&str, &str)]) -> Self {
         let folder = TempDir::new().unwrap();
         let (config, report) = (folder.path().join("edge.toml"), folder.path().join("report.json"));
-        std::fs::write(&config, settings(office, room)).unwrap();
+        std::fs::write(&config, settings(offices, room)).unwrap();
         let mut child = Command::new(program())
             .env_clear()
             .envs(variables.iter().copied())
@@ -54,6 +71,16 @@ impl Vestibule {
         log(self.folder.path())
     }
 
+    /// Somebody who was let in, which a store that has just begun takes some seconds for.
+    pub(crate) async fn somebody_inside(&self) -> Visitor {
+        eventually("somebody inside", 30, async || {
+            let mut visitor = Visitor::of(self);
+            visitor.ask(Method::GET, "/api/events", &[], "").await;
+            visitor.cookies.contains_key(PASS).then_some(visitor)
+        })
+        .await
+    }
+
     /// Asks it to end, and waits until it has.
     pub(crate) async fn end(&mut self) {
         Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
@@ -73,7 +100,7 @@ impl Drop for Vestibule {
 }
 
 /// A browser's jar, and what it sends with every request.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Visitor {
     pub edge: String,
     cookies: BTreeMap<String, String>,
@@ -85,7 +112,7 @@ impl Visitor {
     }
 
     pub(crate) fn has_pass(&self) -> bool {
-        self.cookies.contains_key("vestibule_pass_e1")
+        self.cookies.contains_key(PASS)
     }
 
     pub(crate) async fn ask(
@@ -122,13 +149,14 @@ impl Visitor {
     }
 }
 
-fn settings(office: &str, room: &str) -> String {
+fn settings(offices: &[&Office], room: &str) -> String {
     let ticket_secret = "A".repeat(43);
+    let origins: Vec<String> = offices.iter().map(|office| format!("http://{}", office.address)).collect();
     format!(
         "[server]\nlisten = \"127.0.0.1:0\"\n[operator]\nlisten = \"127.0.0.1:0\"\n\
          [[keys]]\nkid = \"t\"\nkind = \"ticket\"\nsecret = \"{ticket_secret}\"\n\
          [[keys]]\nkid = \"{PASS_KID}\"\nkind = \"pass\"\nalg = \"HS256\"\nsecret = \"{PASS_SECRET}\"\n\
-         [room.e1]\nupstream = [\"http://{office}\"]\n{room}\n"
+         [room.e1]\nupstream = {origins:?}\n{room}\n"
     )
 }
 
