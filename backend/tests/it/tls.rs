@@ -32,8 +32,12 @@ impl Authority {
     /// A server whose certificate has these names.
     fn server(&self, names: &[&str]) -> Postgres {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        self.server_with(&CertificateParams::new(names).unwrap())
+    }
+
+    fn server_with(&self, params: &CertificateParams) -> Postgres {
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Postgres::by_tcp(Some((&certificate.pem(), &key.serialize_pem())))
     }
 
@@ -107,6 +111,17 @@ async fn a_server_that_another_ca_or_another_name_vouches_for_is_refused_with_ca
         let said = refused(&server.database().by(&words), 69);
         assert!(said.contains(cause) && said.contains(cure), "{words}: {said}");
     }
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_over_is_refused_with_cause_and_cure() {
+    let ca = Authority::new("a CA");
+    let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    let server = ca.server_with(&params);
+    let words = format!("host=localhost sslmode=verify-full sslrootcert={}", ca.path());
+    let said = refused(&server.database().by(&words), 69);
+    assert!(said.contains("expired") && said.contains("renew the server's certificate"), "{said}");
 }
 
 #[tokio::test]
