@@ -173,6 +173,8 @@ test("a restart keeps the place on the screen, and the page comes back when told
   await visit.counts(() => visit.sockets.length, 2);
   assert.ok(Date.now() - told >= 4400, `back after ${Date.now() - told} ms`);
   await visit.hides("#notice");
+  // It says what it shows, which another server could not know.
+  assert.deepEqual(visit.sockets.map((opened) => new URL(opened.url()).searchParams.get("shown")), ["1240", "1240"]);
   // A server that has just started does not know the line yet.
   await visit.push({ type: "queue.update", ...standing({ position: null, ahead: null, progress: null, message: "new" }) });
   await visit.reads("#message", "new");
