@@ -13,3 +13,4 @@ mod invariants;
 mod lives;
 mod outages;
 mod rules;
+mod ticks;
