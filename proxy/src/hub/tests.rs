@@ -365,3 +365,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn whoever_has_no_open_screen_here_is_presented_again_as_somebody_who_is_only_remembered() {
+    let line = Line::of(10);
+    let screen = line.watch(0);
+    line.keep(1, false);
+    let here = |arrivals: Vec<Arrival>| arrivals.iter().map(|arrival| arrival.here).collect::<Vec<_>>();
+    assert_eq!(here(line.hub.arrivals()), [true, false]);
+    assert_eq!(here(line.hub.seen_here(&[visitor(0), visitor(1)], line.now)), [true, false]);
+    line.hub.detach(visitor(0), &screen, line.now);
+    assert_eq!(here(line.hub.arrivals()), [false, false]);
+}
