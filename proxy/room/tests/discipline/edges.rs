@@ -68,6 +68,28 @@ fn a_turn_that_was_given_at_an_edge_that_fell_silent_is_good_for_a_whole_window_
 }
 
 #[test]
+fn an_edge_that_was_heard_five_seconds_ago_is_not_silent_yet() {
+    let mut bench = bench(60);
+    let given = bench.tick().turns[0].1;
+    alone(&mut bench, MUTE_NODE);
+    assert_eq!(deadline(bench.present(1, 1, score(1))), given);
+}
+
+#[test]
+fn a_whole_window_is_a_whole_window_after_an_outage_too() {
+    let mut bench = bench(60);
+    bench.tick();
+    bench.wait(Duration::from_secs(30));
+    // The outage is nobody's silence, and extends the turn.
+    alone(&mut bench, MUTE_NODE + Duration::from_secs(1));
+    assert_eq!(deadline(bench.present(1, 1, score(1))), bench.now + WINDOW);
+    assert_eq!(deadline(bench.present(1, 1, score(1))), bench.now + WINDOW);
+    alone(&mut bench, WINDOW - Duration::from_millis(100));
+    bench.wait(Duration::from_millis(100));
+    assert_eq!(bench.tick().lapsed, [person(1)]);
+}
+
+#[test]
 fn whoever_changes_between_edges_that_live_has_no_more_time_for_a_turn() {
     let mut bench = bench(60);
     let given = bench.tick().turns[0].1;
