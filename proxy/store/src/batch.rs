@@ -12,8 +12,9 @@ use crate::StoreError;
 /// Batches leave no closer than this, unless they are full: whoever comes alone goes at once, and those that come while
 /// a batch is under way go together.
 pub const WINDOW: Duration = Duration::from_millis(2);
-/// The most that one call carries.
-pub const MOST: usize = 500;
+/// The most that one call carries. Nobody else is served meanwhile: a store with a million members takes a millisecond
+/// or two for so many.
+pub const MOST: usize = 250;
 /// Items that may wait for their batch; beyond, callers wait for a place.
 const BACKLOG: usize = 20_000;
 
