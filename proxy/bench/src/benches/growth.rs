@@ -173,12 +173,12 @@ fn slow_calls(crowded: &mut Crowded<'_>, people: u64) -> Result<Vec<Row>, BenchE
     crowded.took = edge_bench::latency::Latencies::default();
     crowded.join(people..people + CALLS, 1)?;
     slowest("a join by itself", crowded);
-    crowded.join(people + CALLS..people + CALLS + CALLS * batch / 5, BATCH)?;
-    slowest("500 joins", crowded);
-    crowded.leave(people..people + CALLS * batch / 5)?;
-    slowest("500 absences", crowded);
-    crowded.renew(2 * people..2 * people + CALLS * batch / 5)?;
-    slowest("500 renewals", crowded);
+    crowded.join(people + CALLS..people + CALLS + CALLS * batch, BATCH)?;
+    slowest(&format!("{BATCH} joins"), crowded);
+    crowded.leave(people..people + CALLS * batch)?;
+    slowest(&format!("{BATCH} absences"), crowded);
+    crowded.renew(2 * people..2 * people + CALLS * batch)?;
+    slowest(&format!("{BATCH} renewals"), crowded);
     crowded.hold = false;
     for _ in 0..CALLS {
         crowded.wait(TICK);

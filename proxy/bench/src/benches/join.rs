@@ -59,9 +59,9 @@ fn run(context: &Context) -> Result<Report, BenchError> {
     let (pipelined, pooled, full, fifty, one) = (next(), next(), next(), next(), next());
     let row = |name: &str, yardstick, ours| Row::new(name, Some(yardstick), ours, "µs Redis");
     let mut rows = vec![
-        row("a join in batches of 500, beside Lua calls pipelined", pipelined, full)
+        row(&format!("a join in batches of {BATCH}, beside Lua calls pipelined"), pipelined, full)
             .with_goal(Goal::RatioAtMost(0.25)),
-        row("a join in batches of 500, beside Lua calls of 64 clients", pooled, full),
+        row(&format!("a join in batches of {BATCH}, beside Lua calls of 64 clients"), pooled, full),
         row("a join in batches of 50, beside Lua calls of 64 clients", pooled, fifty),
         row("a join by itself, beside a Lua call of 64 clients", pooled, one),
     ];
@@ -70,7 +70,7 @@ fn run(context: &Context) -> Result<Report, BenchError> {
         Bar::yardstick("one Lua call each, 64 clients", pooled),
         Bar::yardstick("one Lua call each, pipelined", pipelined),
         Bar::ours("batches of 50", fifty),
-        Bar::ours("batches of 500", full),
+        Bar::ours(&format!("batches of {BATCH}"), full),
     ];
     Ok(Report { rows, plots: vec![Plot::bars("join", "A join", "µs of CPU of Redis", bars)] })
 }
