@@ -6,7 +6,7 @@
 //! | [`connection`] | one connection: head, plan, answer |
 //! | [`head`], [`fields`], [`path`], [`hops`], [`framed`] | bytes to facts; pure |
 //! | [`answer`], [`refusal`], [`failure`] | what the edge says itself |
-//! | [`within`], [`alarm`] | limits for what is mostly done at once, or in time |
+//! | [`within`], [`alarm`], [`signal`] | what hardly ever comes: the end of a time, the order to stop |
 //! | [`plain`] | a connection without TLS, as Pingora's code sees it |
 //! | [`websocket`] | the opening handshake of a waiter's socket |
 //! | [`forward`], [`dress`], [`one_request`], [`trip`] | requests that Pingora carries to an origin |
@@ -32,6 +32,7 @@ mod plain;
 mod proxy_protocol;
 pub mod refusal;
 mod relay;
+mod signal;
 pub mod tls;
 mod trip;
 mod tunnel;
@@ -40,10 +41,12 @@ pub mod websocket;
 mod within;
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use pingora::connectors::{ConnectorOptions, TransportConnector};
@@ -53,6 +56,7 @@ use tokio::task::JoinHandle;
 
 use self::forward::Forwarder;
 pub use self::hops::TrustedProxies;
+use self::signal::Signal;
 use self::tls::TlsIdentity;
 use crate::request::Decide;
 
@@ -168,13 +172,14 @@ impl Shared {
 
     /// Runs one connection, or what became of it, on a task of its own.
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let mut killed = self.killed.clone();
+        let mut killed = Signal::new(self.killed.clone());
         tokio::spawn(async move {
-            tokio::select! {
-                biased;
-                () = work => {}
-                _ = killed.wait_for(|killed| *killed) => {}
-            }
+            let mut work = pin!(work);
+            poll_fn(|cx| match work.as_mut().poll(cx) {
+                Poll::Ready(()) => Poll::Ready(()),
+                Poll::Pending => killed.poll(cx),
+            })
+            .await;
         });
     }
 }

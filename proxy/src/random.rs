@@ -45,7 +45,7 @@ thread_local! {
 }
 
 /// Numbers that come once, for identifiers that need not be hard to guess: they cost a hundredth of [`bytes`]. The
-/// steps are those of SplitMix64, which meets every number of 64 bits before it meets one again.
+/// steps are those of `SplitMix64`, which meets every number of 64 bits before it meets one again.
 pub fn serials<const N: usize>() -> [u64; N] {
     const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
     let first = SERIES.get();

@@ -222,7 +222,8 @@ fn trace_id(high: u64, low: u64) -> TraceId {
 fn put_hex(text: &mut [u8], number: u64) {
     for (digit, at) in text.iter_mut().zip((0..16).rev()) {
         let half = (number >> (4 * at)) as u8 & 15;
-        *digit = half + if half < 10 { b'0' } else { b'a' - 10 };
+        // Without a branch that randomness would mispredict.
+        *digit = half + b'0' + u8::from(half > 9) * (b'a' - b'0' - 10);
     }
 }
 

@@ -4,6 +4,7 @@
 //! verify it with the public key and cannot mint one. Kinds never mix: each has its own `typ`, `aud` and one
 //! algorithm, and `kid` is looked up in a closed map (RFC 8725 §3.1, §3.11).
 
+mod claims;
 mod jwt;
 mod key;
 mod ring;

@@ -158,9 +158,9 @@ impl Answer {
     }
 
     #[must_use]
-    pub(super) fn with_cookies(mut self, cookies: impl IntoIterator<Item = Cookie>) -> Self {
+    pub(super) fn with_cookies<'a>(mut self, cookies: impl IntoIterator<Item = Cookie<'a>>) -> Self {
         for cookie in cookies {
-            self.headers.add(&header::SET_COOKIE, cookie.as_str());
+            cookie.add_to(&mut self.headers);
         }
         self
     }
@@ -211,11 +211,13 @@ struct Offer<'a> {
 
 impl<'a> Offer<'a> {
     fn read(text: &'a str) -> Self {
-        let mut parts = text.split(';').map(str::trim);
-        let name = parts.next().unwrap_or_default();
+        let Some((name, params)) = text.split_once(';') else {
+            return Self { name: text.trim(), quality: 1.0 };
+        };
+        let mut params = params.split(';').map(str::trim);
         let quality =
-            parts.find_map(|part| part.strip_prefix("q=")).map_or(1.0, |q| q.parse().unwrap_or(0.0));
-        Self { name, quality }
+            params.find_map(|part| part.strip_prefix("q=")).map_or(1.0, |q| q.parse().unwrap_or(0.0));
+        Self { name: name.trim(), quality }
     }
 }
 

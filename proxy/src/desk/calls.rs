@@ -18,7 +18,7 @@ use crate::standing::{Who, public};
 
 use super::presented;
 use super::turnstile::Outcome;
-use super::{Visit, answers, cookies, socket_call};
+use super::{Visit, answers, socket_call};
 
 /// A call that cannot be answered as asked: boxed, as the rare side of a result.
 type Refused = Box<Answer>;
@@ -117,7 +117,7 @@ impl Visit<'_> {
         }
         let Err(wait) = self.charge_join() else { return Ok(ticket) };
         let kept = ticket.deferred(self.now, self.settings.rules.confirm_window);
-        Err(Box::new(self.limited_joins(wait).with_cookies([self.ticket_cookie(&kept).0])))
+        Err(Box::new(self.limited_joins(wait).with_cookies([self.ticket_cookie(&kept)])))
     }
 
     /// Takes or re-reads the place.
@@ -157,8 +157,8 @@ impl Visit<'_> {
         status: StatusCode,
         code: Option<&'static str>,
     ) -> Answer {
-        let (cookie, token) = self.ticket_cookie(ticket);
-        standing.ticket = Some(token);
+        let cookie = self.ticket_cookie(ticket);
+        standing.ticket = Some(cookie.token.to_string());
         self.hall.metrics.request(if code.is_some() { Counted::Rejected } else { Counted::Queued });
         let answer = answers::standing(self.head, status, code, &standing).with_cookies([cookie]);
         if code.is_some() { answer.retry_after(Duration::from_secs(10)) } else { answer }
@@ -183,11 +183,11 @@ impl Visit<'_> {
         Ok(match (self.present_from_screen(self.charged(ticket)?).await, near) {
             (Outcome::Waits { arrived, ticket, changed }, _) => {
                 let standing = self.told(&ticket, &arrived);
-                let cookie = changed.then(|| self.ticket_cookie(&ticket).0);
+                let cookie = changed.then(|| self.ticket_cookie(&ticket));
                 self.ok(&standing).with_cookies(cookie)
             }
             (Outcome::Kept { ticket, changed }, _) => {
-                let cookie = changed.then(|| self.ticket_cookie(&ticket).0);
+                let cookie = changed.then(|| self.ticket_cookie(&ticket));
                 self.ok(&self.told_kept(&ticket)).with_cookies(cookie)
             }
             (Outcome::Unknown { .. }, Some(standing)) => self.ok(&standing),
@@ -219,13 +219,13 @@ impl Visit<'_> {
             }
             Outcome::Waits { arrived: Arrived::Full, .. } | Outcome::Unknown { .. } => Ok(self.unavailable()),
             Outcome::Kept { ticket, changed } => {
-                let cookie = changed.then(|| self.ticket_cookie(&ticket).0);
+                let cookie = changed.then(|| self.ticket_cookie(&ticket));
                 Ok(self.unavailable().with_cookies(cookie))
             }
             Outcome::Waits { arrived, ticket, changed } => {
                 let standing = self.told(&ticket, &arrived);
                 let wait = Duration::from_secs(standing.next_update_seconds.into());
-                let cookie = changed.then(|| self.ticket_cookie(&ticket).0);
+                let cookie = changed.then(|| self.ticket_cookie(&ticket));
                 Err(Box::new(self.not_yet(wait).with_cookies(cookie)))
             }
             Outcome::Soon { retry_at, .. } => Err(Box::new(self.not_yet(retry_at.since(self.now)))),
@@ -246,9 +246,7 @@ impl Visit<'_> {
                 return Ok(self.unavailable());
             }
         }
-        let (room, secure) = (&self.hall.name, self.head.secure);
-        let cleared =
-            [Kind::Ticket, Kind::Pass].into_iter().map(|kind| cookies::set(kind, room, "", 0, secure));
+        let cleared = [Kind::Ticket, Kind::Pass].map(|kind| self.cookie(kind, "".into(), 0));
         Ok(answers::empty(StatusCode::NO_CONTENT).with_cookies(cleared))
     }
 
@@ -264,7 +262,7 @@ impl Visit<'_> {
                 self.ok(&self.tell(Who::Admitted)).with_cookies([cookie])
             }
             Outcome::Unknown { ticket } | Outcome::Kept { ticket, .. } => {
-                self.unavailable().with_cookies([self.ticket_cookie(&ticket).0])
+                self.unavailable().with_cookies([self.ticket_cookie(&ticket)])
             }
             Outcome::Waits { .. } | Outcome::Soon { .. } => self.unavailable(),
         }

@@ -1,10 +1,12 @@
 //! The two cookies of a browser (RFC 6265): ticket and pass, one of each for a room.
 
-use http::HeaderValue;
+use std::borrow::Cow;
+
+use http::{HeaderValue, header};
 use room::ids::RoomName;
 use room::token::Kind;
 
-use crate::request::{Fields, Known};
+use crate::request::{Digits, Fields, Known, Lines};
 
 const SECURE_PREFIX: &str = "__Host-";
 /// Cookies looked at in one request; nobody honest has more of ours.
@@ -35,26 +37,34 @@ pub(super) fn values<'a>(
     ours.take(MOST)
 }
 
-/// The value of a `Set-Cookie`.
-pub(super) struct Cookie(String);
+/// A `Set-Cookie`, not in one piece yet: most are written straight into an answer.
+pub(super) struct Cookie<'a> {
+    pub(super) kind: Kind,
+    pub(super) room: &'a RoomName,
+    pub(super) token: Cow<'a, str>,
+    /// Zero takes the cookie away.
+    pub(super) max_age_secs: u64,
+    pub(super) secure: bool,
+}
 
-impl Cookie {
-    pub(super) fn as_str(&self) -> &str {
-        &self.0
+impl Cookie<'_> {
+    pub(super) fn add_to(&self, headers: &mut Lines) {
+        headers.add_parts(&header::SET_COOKIE, &self.parts(&Digits::of(self.max_age_secs)));
     }
 
-    pub(super) fn value(self) -> Option<HeaderValue> {
-        let mut value = HeaderValue::try_from(self.0).ok()?;
+    pub(super) fn value(&self) -> Option<HeaderValue> {
+        let mut value = HeaderValue::try_from(self.parts(&Digits::of(self.max_age_secs)).concat()).ok()?;
         value.set_sensitive(true);
         Some(value)
     }
-}
 
-/// A cookie for a token that is good for `max_age_secs`; zero takes it away.
-pub(super) fn set(kind: Kind, room: &RoomName, token: &str, max_age_secs: u64, secure: bool) -> Cookie {
-    let (prefix, flag) = if secure { (SECURE_PREFIX, "; Secure") } else { ("", "") };
-    let (before, age) = ("; Path=/; HttpOnly; SameSite=Lax; Max-Age=", max_age_secs.to_string());
-    Cookie([prefix, stem(kind), room.as_str(), "=", token, before, &age, flag].concat())
+    fn parts<'b>(&'b self, age: &'b Digits) -> [&'b [u8]; 8] {
+        let (prefix, flag) = if self.secure { (SECURE_PREFIX, "; Secure") } else { ("", "") };
+        let [prefix, stem, room, token, flag] =
+            [prefix, stem(self.kind), self.room.as_str(), &self.token, flag].map(str::as_bytes);
+        let behind = b"; Path=/; HttpOnly; SameSite=Lax; Max-Age=";
+        [prefix, stem, room, b"=", token, behind, age.as_bytes(), flag]
+    }
 }
 
 #[cfg(test)]
@@ -74,10 +84,14 @@ mod tests {
     #[test]
     fn under_tls_a_cookie_is_bound_to_its_host() {
         let e1 = "e1".parse().unwrap();
-        let cookie = set(Kind::Ticket, &e1, "t", 60, true);
+        let cookie =
+            |secure| Cookie { kind: Kind::Ticket, room: &e1, token: "t".into(), max_age_secs: 60, secure };
         let expected = "__Host-vestibule_ticket_e1=t; Path=/; HttpOnly; SameSite=Lax; Max-Age=60; Secure";
-        assert_eq!(cookie.as_str(), expected);
-        assert!(cookie.value().is_some_and(|value| value == expected && value.is_sensitive()));
-        assert!(!set(Kind::Ticket, &e1, "t", 60, false).as_str().contains("Secure"));
+        assert!(cookie(true).value().is_some_and(|value| value == expected && value.is_sensitive()));
+        let expected = "vestibule_ticket_e1=t; Path=/; HttpOnly; SameSite=Lax; Max-Age=60";
+        assert_eq!(cookie(false).value().unwrap(), expected);
+        let mut headers = Lines::default();
+        cookie(false).add_to(&mut headers);
+        assert_eq!(headers.iter().next(), Some((&b"set-cookie"[..], expected.as_bytes())));
     }
 }

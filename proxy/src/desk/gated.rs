@@ -19,7 +19,6 @@ use crate::standing::{Who, in_words};
 
 use super::Visit;
 use super::answers::{self, FixedProblem, accepts_gzip, is_navigation, is_prefetch, wants_hosted_names};
-use super::cookies::Cookie;
 use super::presented::Shown;
 use super::turnstile::{Minted, Outcome};
 
@@ -200,7 +199,7 @@ impl Visit<'_> {
     }
 
     fn forward_minted(&self, minted: &Minted, is_new: bool) -> Plan {
-        let cookies = is_new.then(|| self.pass_cookie(minted)).and_then(Cookie::value);
+        let cookies = is_new.then(|| self.pass_cookie(minted)).and_then(|cookie| cookie.value());
         self.forward(Some(minted.forward()), cookies.into_iter().collect(), minted.waited)
     }
 
@@ -229,13 +228,14 @@ impl Visit<'_> {
     /// The waiting page, or a standing for those who are no browser.
     fn waiting(&self, told: Told<'_>, ticket: Option<&Ticket>, retry: Option<Duration>) -> Answer {
         self.hall.metrics.request(Counted::Queued);
-        let (cookie, token) = ticket.map(|ticket| self.ticket_cookie(ticket)).unzip();
+        let cookie = ticket.map(|ticket| self.ticket_cookie(ticket));
         let standing = told.standing();
         let retry = retry.unwrap_or(Duration::from_secs(standing.next_update_seconds.into()));
         let answer = if is_navigation(self.head) {
             self.page(self.settings.queueing_status_code, standing)
         } else {
-            self.for_app(told, token.filter(|_| self.presented.by_header))
+            let by_header = cookie.as_ref().filter(|_| self.presented.by_header);
+            self.for_app(told, by_header.map(|cookie| cookie.token.to_string()))
         };
         answer.retry_after(retry).with_cookies(cookie)
     }
@@ -276,7 +276,7 @@ impl Visit<'_> {
     fn full(&self, ticket: &Ticket) -> Answer {
         self.hall.metrics.request(Counted::Rejected);
         let standing = self.tell(Who::Unconfirmed);
-        let (cookie, _) = self.ticket_cookie(ticket);
+        let cookie = self.ticket_cookie(ticket);
         let status = StatusCode::SERVICE_UNAVAILABLE;
         let answer = if is_navigation(self.head) {
             self.page(status, &standing)

@@ -16,7 +16,6 @@ use crate::metrics::WsType;
 use crate::request::{Answer, Known, Plan, SocketPlan, plain_text};
 use crate::socket::{self, frames::FrameBuffer};
 
-use super::cookies::Cookie;
 use super::turnstile::Outcome;
 use super::{Visit, answers};
 
@@ -75,16 +74,12 @@ impl Visit<'_> {
 
     fn open(&self, ticket: &Ticket, changed: bool) -> Plan {
         let mailbox = Arc::new(Mailbox::default());
-        let (cookie, token) = self.ticket_cookie(ticket);
-        if self.presented.by_header && changed {
-            post(&mailbox, WsType::Ticket, &ServerMessage::Ticket { ticket: token });
+        let cookie = changed.then(|| self.ticket_cookie(ticket));
+        if let Some(cookie) = cookie.as_ref().filter(|_| self.presented.by_header) {
+            post(&mailbox, WsType::Ticket, &ServerMessage::Ticket { ticket: cookie.token.to_string() });
         }
-        let headers = Some(cookie)
-            .filter(|_| changed)
-            .and_then(Cookie::value)
-            .map(|cookie| (header::SET_COOKIE, cookie))
-            .into_iter()
-            .collect();
+        let headers = cookie.and_then(|cookie| cookie.value()).map(|cookie| (header::SET_COOKIE, cookie));
+        let headers = headers.into_iter().collect();
         let (hall, visitor) = (Arc::clone(self.hall), ticket.visitor);
         let run = move |socket| -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
             Box::pin(async move {

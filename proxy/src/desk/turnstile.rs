@@ -1,5 +1,6 @@
 //! From ticket to session: stamps, presenting, claiming, minting. Shared by pages, calls and sockets.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::request::ForwardPass;
 use crate::standing::{Known, Shown as ShownBefore, Who};
 
 use super::Visit;
-use super::cookies::{self, Cookie};
+use super::cookies::Cookie;
 use super::presented::Shown;
 
 /// A claim that needs a moment is waited for instead of sent away, up to this long.
@@ -226,16 +227,21 @@ impl Visit<'_> {
     }
 
     /// `Set-Cookie` for a pass.
-    pub(super) fn pass_cookie(&self, minted: &Minted) -> Cookie {
+    pub(super) fn pass_cookie<'a>(&'a self, minted: &'a Minted) -> Cookie<'a> {
         let left = Micros::from_secs(minted.pass.expires_at_secs).since(self.now).as_secs();
-        cookies::set(Kind::Pass, &self.hall.name, &minted.token, left.max(1), self.head.secure)
+        let token = Cow::Borrowed(&*minted.token);
+        self.cookie(Kind::Pass, token, left.max(1))
     }
 
-    /// `Set-Cookie` for a ticket, and its text.
-    pub(super) fn ticket_cookie(&self, ticket: &Ticket) -> (Cookie, String) {
-        let token = self.house.ring.sign_ticket(ticket);
+    /// `Set-Cookie` for a ticket, which is signed here.
+    pub(super) fn ticket_cookie(&self, ticket: &Ticket) -> Cookie<'_> {
+        let token = self.house.ring.sign_ticket(ticket).into();
         let left = Micros::from_secs(ticket.expires_at_secs).since(self.now).as_secs();
-        (cookies::set(Kind::Ticket, &self.hall.name, &token, left, self.head.secure), token)
+        self.cookie(Kind::Ticket, token, left)
+    }
+
+    pub(super) fn cookie<'a>(&'a self, kind: Kind, token: Cow<'a, str>, max_age_secs: u64) -> Cookie<'a> {
+        Cookie { kind, room: &self.hall.name, token, max_age_secs, secure: self.head.secure }
     }
 
     /// What a visitor is told after presenting a ticket.

@@ -1,7 +1,7 @@
 //! One visitor's connection: heads are read and checked here, the plan is asked for, and carried out.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -11,7 +11,7 @@ use pingora::apps::HttpServerApp as _;
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use tokio::io::AsyncReadExt as _;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use super::alarm::Alarm;
@@ -21,6 +21,7 @@ use super::head::{MAX_HEAD_BYTES, RawHead, find_end};
 use super::hops::{Hops, Peer};
 use super::one_request::OneRequest;
 use super::refusal::Refusal;
+use super::signal::Signal;
 use super::trip::{Cut, Trip};
 use super::websocket::Handshake;
 use super::{Shared, answer, relay, tunnel};
@@ -41,31 +42,10 @@ pub(super) struct Connection {
     pub(super) arrived: BytesMut,
     /// Its place among the connections that the edge holds.
     pub(super) permit: OwnedSemaphorePermit,
-    pub(super) stop: Stop,
+    /// The order to stop.
+    pub(super) stop: Signal,
     /// Rings when whoever is to move next has taken too long.
     pub(super) alarm: Alarm,
-}
-
-/// The order to stop, as one connection waits for it: listened for once, however often the connection is idle.
-pub(super) struct Stop(Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>);
-
-impl Stop {
-    pub(super) fn new(mut stopping: watch::Receiver<bool>) -> Self {
-        Self(Some(Box::pin(async move {
-            // Without a sender the edge is over too.
-            let _ = stopping.wait_for(|stopping| *stopping).await;
-        })))
-    }
-
-    /// Whether the order has come.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let came = self.0.as_mut().is_none_or(|stopping| stopping.as_mut().poll(cx).is_ready());
-        if !came {
-            return Poll::Pending;
-        }
-        self.0 = None;
-        Poll::Ready(())
-    }
 }
 
 /// A checked head with what is known of where it came from.
@@ -93,14 +73,17 @@ impl Connection {
                 Err(refusal) => return self.refuse(refusal).await,
             };
             // Answers come in floods and are given right here; what forwarding needs is a future many times as large.
-            let next = match plan {
-                Plan::Answer(answer) => self.answer(&request, &answer).await.then_some(self),
-                Plan::Forward(forward) => Box::pin(self.forward(request, forward)).await,
-                Plan::Socket(plan) => Box::pin(self.socket(request.raw, plan)).await,
-            };
-            match next {
-                Some(connection) => self = connection,
-                None => return,
+            match plan {
+                Plan::Answer(answer) => {
+                    if !self.answer(&request, &answer).await {
+                        return;
+                    }
+                }
+                Plan::Forward(forward) => match Box::pin(self.forward(request, forward)).await {
+                    Some(connection) => self = connection,
+                    None => return,
+                },
+                Plan::Socket(plan) => return Box::pin(self.socket(request.raw, plan)).await,
             }
             deadline = Instant::now() + self.shared.limits.keep_alive;
             waits = true;
@@ -295,13 +278,13 @@ impl Connection {
         keep_alive.then_some(Self { shared, peer, tls, stream, arrived, permit, stop, alarm })
     }
 
-    async fn socket(self, raw: RawHead, plan: SocketPlan) -> Option<Self> {
+    async fn socket(self, raw: RawHead, plan: SocketPlan) {
         let Some(Ok(handshake)) = raw.websocket.then(|| Handshake::read(&raw.fields)) else {
-            self.refuse(Refusal::Handshake).await;
-            return None;
+            return self.refuse(Refusal::Handshake).await;
         };
         let Self { shared, stream, arrived, permit, .. } = self;
-        let socket = handshake.open(stream, &arrived, &plan.headers, shared.limits.write).await.ok()?;
+        let opened = handshake.open(stream, &arrived, &plan.headers, shared.limits.write).await;
+        let Ok(socket) = opened else { return };
         drop(arrived);
         // A task of its own: this one is as large as the largest thing a connection ever does.
         let run = (plan.run)(socket);
@@ -309,7 +292,6 @@ impl Connection {
             run.await;
             drop(permit);
         });
-        None
     }
 
     pub(super) fn is_stopping(&self) -> bool {

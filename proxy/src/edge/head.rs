@@ -43,13 +43,11 @@ pub(super) struct RawHead {
 pub(super) fn find_end(bytes: &[u8], searched: &mut usize) -> Result<Option<usize>, Refusal> {
     let next = |from: usize| memchr::memchr(b'\n', bytes.get(from..)?).map(|at| at + from);
     while let Some(at) = next(*searched) {
-        let line = bytes.get(..at).unwrap_or_default();
-        if line.last() != Some(&b'\r') {
-            return Err(Refusal::Malformed("a line ends without a carriage return"));
-        }
         *searched = at + 1;
-        if line.ends_with(b"\r\n\r") {
-            return Ok(Some(at + 1));
+        match bytes.get(..at).unwrap_or_default() {
+            [.., b'\r', b'\n', b'\r'] => return Ok(Some(at + 1)),
+            [.., b'\r'] => {}
+            _ => return Err(Refusal::Malformed("a line ends without a carriage return")),
         }
     }
     *searched = bytes.len();
@@ -152,6 +150,9 @@ impl<'a> Target<'a> {
 }
 
 fn absolute(target: &str) -> Option<&str> {
+    if target.starts_with('/') {
+        return None;
+    }
     let (scheme, rest) = target.split_once("://")?;
     let known = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
     known.then_some(rest)

@@ -13,10 +13,11 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::alarm::Alarm;
-use super::connection::{Connection, Stop};
+use super::connection::Connection;
 use super::hops::Peer;
 use super::plain::Plain;
 use super::refusal::Refusal;
+use super::signal::Signal;
 use super::{Shared, answer, proxy_protocol};
 
 /// How long accepting pauses when the process is out of descriptors.
@@ -109,7 +110,7 @@ async fn open(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, permit: 
         return;
     };
     let (tls, peer) = (shared.tls.is_some(), Peer::new(peer.ip()));
-    let stop = Stop::new(shared.stopping.clone());
+    let stop = Signal::new(shared.stopping.clone());
     let alarm = Alarm::at(deadline);
     Connection { shared, peer, tls, stream, arrived, permit, stop, alarm }.serve(accepted).await;
 }

@@ -370,8 +370,9 @@ async fn refuse(connection: Connection, failure: Failure, raw: &RawHead, trip: &
     let mut answer = failure.answer(is_navigation(&raw.fields), trip.trace.id);
     if !trip.forward.set_cookies.is_empty() {
         answer.headers.replace(&header::CACHE_CONTROL, "private, no-store");
-        let cookies = trip.forward.set_cookies.iter();
-        cookies.for_each(|cookie| answer.headers.add(&header::SET_COOKIE, cookie));
+        for cookie in &trip.forward.set_cookies {
+            answer.headers.add(&header::SET_COOKIE, cookie);
+        }
     }
     if own::write(&mut stream, &answer, &raw.method, false, shared.limits.write).await.is_ok() {
         own::close(stream).await;

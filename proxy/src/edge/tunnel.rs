@@ -70,8 +70,9 @@ pub(super) async fn run(connection: Connection, raw: RawHead, trip: Trip) {
 async fn refuse(mut client: Stream, failure: Failure, trip: &Trip, patience: Duration) {
     // Its page reads it, no person does.
     let mut refusal = failure.answer(false, trip.trace.id);
-    let cookies = trip.forward.set_cookies.iter();
-    cookies.for_each(|cookie| refusal.headers.add(&header::SET_COOKIE, cookie));
+    for cookie in &trip.forward.set_cookies {
+        refusal.headers.add(&header::SET_COOKIE, cookie);
+    }
     if answer::write(&mut client, &refusal, &Method::GET, false, patience).await.is_ok() {
         answer::close(client).await;
     }

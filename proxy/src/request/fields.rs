@@ -163,7 +163,8 @@ impl fmt::Debug for Fields {
 
 /// A value of visible ASCII characters, blanks and tabs.
 pub fn plain_text(value: &[u8]) -> Option<&str> {
-    let plain = value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+    // Without a branch a byte.
+    let plain = value.iter().fold(true, |plain, byte| plain & matches!(byte, b'\t' | b' '..=b'~'));
     plain.then(|| std::str::from_utf8(value).ok()).flatten()
 }
 

@@ -2,15 +2,19 @@
 
 use std::collections::HashMap;
 
-use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sha2::Sha256;
 
 use super::key::{Alg, Key, KeyError, Use, algorithm, encoding_key};
-use super::{Kind, MAX_TOKEN_BYTES, TokenError};
+use super::{Kind, MAX_TOKEN_BYTES, Ticket, TokenError};
+
+/// Those of a ticket are shorter.
+const CLAIMS_BYTES: usize = 384;
 
 pub(super) struct Verifier {
     pub(super) kind: Kind,
@@ -57,9 +61,16 @@ pub(super) struct Signer {
 }
 
 enum SigningKey {
-    /// With the key's own blocks already hashed: every newcomer of a crowd gets a token.
-    Hs256(hmac::Key),
+    Hs256(Box<Keyed>),
     EdDsa(EncodingKey),
+}
+
+/// The hash as it stands before anything that differs from token to token: every newcomer of a crowd gets one.
+struct Keyed {
+    /// Behind the key.
+    bare: Hmac<Sha256>,
+    /// Behind the header of a token too.
+    begun: Hmac<Sha256>,
 }
 
 impl Signer {
@@ -83,7 +94,7 @@ impl Signer {
         let header = serde_json::to_vec(&header).unwrap_or_default();
         let head = format!("{}.", URL_SAFE_NO_PAD.encode(header));
         let audience = format!(r#"{{"aud":"{}""#, key.kind.audience());
-        Ok(Self { key: SigningKey::of(key)?, head, audience })
+        Ok(Self { key: SigningKey::of(key, &head)?, head, audience })
     }
 
     /// `claims` is a struct with at least one field and without `aud`, which is put before its own.
@@ -93,21 +104,37 @@ impl Signer {
         self.try_sign(claims).unwrap_or_default()
     }
 
+    /// The same for a ticket, whose claims are written without serde.
+    pub(super) fn sign_ticket(&self, ticket: &Ticket) -> String {
+        let mut json = Vec::with_capacity(CLAIMS_BYTES);
+        json.extend_from_slice(self.audience.as_bytes());
+        ticket.write_claims(&mut json);
+        json.push(b'}');
+        self.signed(&json).unwrap_or_default()
+    }
+
     /// The keyed hash (HS256) of a message that is no token; `None` for keys of another algorithm.
     pub(super) fn mac(&self, message: &[u8]) -> Option<[u8; 32]> {
         match &self.key {
-            SigningKey::Hs256(key) => hmac::sign(key, message).as_ref().try_into().ok(),
+            SigningKey::Hs256(keyed) => {
+                Some(keyed.bare.clone().chain_update(message).finalize().into_bytes().into())
+            }
             SigningKey::EdDsa(_) => None,
         }
     }
 
     fn try_sign<C: Serialize>(&self, claims: &C) -> jsonwebtoken::errors::Result<String> {
+        self.signed(&self.json(claims)?)
+    }
+
+    fn signed(&self, json: &[u8]) -> jsonwebtoken::errors::Result<String> {
         let mut token = String::with_capacity(MAX_TOKEN_BYTES);
         token.push_str(&self.head);
-        URL_SAFE_NO_PAD.encode_string(self.json(claims)?, &mut token);
+        URL_SAFE_NO_PAD.encode_string(json, &mut token);
         match &self.key {
-            SigningKey::Hs256(key) => {
-                let signature = hmac::sign(key, token.as_bytes());
+            SigningKey::Hs256(keyed) => {
+                let claims = token.as_bytes().get(self.head.len()..).unwrap_or_default();
+                let signature = keyed.begun.clone().chain_update(claims).finalize().into_bytes();
                 token.push('.');
                 URL_SAFE_NO_PAD.encode_string(signature, &mut token);
             }
@@ -133,12 +160,16 @@ impl Signer {
 }
 
 impl SigningKey {
-    fn of(key: &Key) -> Result<Self, KeyError> {
+    fn of(key: &Key, head: &str) -> Result<Self, KeyError> {
         // It also says why a secret does not do.
         let encoding = encoding_key(key)?;
-        Ok(match key.alg {
-            Alg::Hs256 => Self::Hs256(hmac::Key::new(hmac::HMAC_SHA256, &key.secret)),
-            Alg::EdDsa => Self::EdDsa(encoding),
-        })
+        if key.alg == Alg::EdDsa {
+            return Ok(Self::EdDsa(encoding));
+        }
+        // A key of HMAC has any length.
+        let bare = Hmac::<Sha256>::new_from_slice(&key.secret)
+            .map_err(|_| KeyError::TooShort(key.kid.clone(), key.secret.len()))?;
+        let begun = bare.clone().chain_update(head);
+        Ok(Self::Hs256(Box::new(Keyed { bare, begun })))
     }
 }

@@ -52,7 +52,7 @@ impl KeyRing {
     }
 
     pub fn sign_ticket(&self, ticket: &Ticket) -> String {
-        self.ticket_signer.sign(ticket)
+        self.ticket_signer.sign_ticket(ticket)
     }
 
     pub fn sign_pass(&self, pass: &Pass) -> String {
