@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use room::ids::VisitorId;
-use room::queue::{Arrived, Event, Leave, RETURNS_SHARE};
+use room::queue::{Arrival, Arrived, Event, Leave, Now, RETURNS_SHARE};
 use room::rules::Draft;
+use room::time::Micros;
 
-use crate::bench::{Bench, START, caller, person};
+use crate::bench::{Bench, START, caller, paper, person};
 use crate::lives::at_another_edge;
 
 fn draft() -> Draft {
@@ -108,6 +109,52 @@ fn every_turn_and_every_session_that_ends_is_counted() {
     assert_eq!((bench.queue.counts().entered, bench.queue.counts().ended), (2, 0));
     bench.run(2);
     assert_eq!((bench.queue.counts().ended, bench.queue.counts().active), (2, 0));
+}
+
+#[test]
+fn nobody_is_let_in_at_once_while_turns_use_the_budget_or_claims_have_used_it() {
+    let mut bench = line(draft(), 2);
+    bench.pause(false);
+    assert_eq!(bench.tick().turns.len(), 2);
+    // Two may enter, but the turns of both are others'.
+    assert!(matches!(show(&mut bench, 3), Arrived::Waiting(_)));
+    bench.leave(Leave::Absent(person(3)));
+    bench.wait(Duration::from_secs(2));
+    bench.tick();
+    for id in [1, 2] {
+        bench.claim(id, id);
+    }
+    // Two more turns could be given, but nobody may enter by them yet.
+    assert!(matches!(show(&mut bench, 4), Arrived::Waiting(_)));
+    bench.leave(Leave::Absent(person(4)));
+    bench.wait(Duration::from_secs(1));
+    assert!(matches!(show(&mut bench, 5), Arrived::LetIn(_)));
+    assert_eq!((bench.queue.counts().admitted, bench.queue.counts().entered), (3, 3));
+}
+
+#[test]
+fn a_ticket_is_void_when_its_stamp_and_its_confirmation_are_both_longer_past_than_a_return_may_take() {
+    let mut bench = line(draft(), 1);
+    bench.pause(false);
+    bench.wait(Duration::from_secs(1));
+    bench.tick();
+    let (front, now, window) = (Micros(bench.queue.head().front), bench.now, bench.rules.return_window);
+    let (longer, barely) = (Duration::from_micros(1), Duration::ZERO);
+    let is_void = |passed: Duration, confirmed: Duration| {
+        let arrival = Arrival {
+            visitor: person(9),
+            ticket: paper(9),
+            score: (front - window - passed).0,
+            confirmed_at: now - window - confirmed,
+            may_enter: false,
+            may_wait: true,
+            here: true,
+        };
+        let mut queue = bench.queue.clone();
+        matches!(queue.arrive(&bench.rules, Now::at(now), &caller(0), &[arrival])[..], [Arrived::Void])
+    };
+    assert!(is_void(longer, longer));
+    assert!(!is_void(barely, longer) && !is_void(longer, barely));
 }
 
 #[test]
