@@ -43,6 +43,13 @@ struct Measured {
     wrong: Wrong,
 }
 
+/// Who takes turns.
+enum Contestant {
+    /// So far apart.
+    Ticks(Duration),
+    Ranks,
+}
+
 /// How far positions are off, as a share of the rank.
 #[derive(Default)]
 struct Wrong {
@@ -83,24 +90,31 @@ fn measure(context: &Context, server: &Server, people: u64) -> Result<Measured, 
     let mut crowded = Crowded::open(server, &format!("positions-{people}"), wide())?;
     crowded.join(0..people, BATCH)?;
     let _edge = server.store.listen(&crowded.room);
-    let mut apart = [RULER_EVERY / 1000, RULER_EVERY];
-    let costs = in_turns(context.length.turns, &mut apart, |apart| {
-        let ((), cost) = server.costs(|| {
-            (0..TICKS).try_for_each(|_| {
-                crowded.wait(*apart);
-                crowded.tick().map(drop)
-            })
-        })?;
-        Ok::<_, BenchError>(cost.micros / f64::from(TICKS))
+    let mut ranks = Ranks::connect(&server.redis, &format!("vestibule:{{{}}}:queue", crowded.room))?;
+    let mut contestants =
+        [Contestant::Ticks(RULER_EVERY / 1000), Contestant::Ticks(RULER_EVERY), Contestant::Ranks];
+    let costs = in_turns(context.length.turns, &mut contestants, |contestant| match contestant {
+        Contestant::Ticks(apart) => {
+            let ((), cost) = server.costs(|| ticks(&mut crowded, *apart))?;
+            Ok::<_, BenchError>(cost.micros / f64::from(TICKS))
+        }
+        Contestant::Ranks => Ok(server.costs(|| ranks.of(0..people))?.1.micros),
     })?;
     let mut costs = costs.into_iter().map(|costs| median(costs).unwrap_or(0.0));
-    let (without, with) = (costs.next().unwrap_or(0.0), costs.next().unwrap_or(0.0));
+    let mut next = || costs.next().unwrap_or(0.0);
+    let (without, with, theirs_micros) = (next(), next(), next());
     let (ruler, second) = server.costs(|| at_their_pace(&mut crowded))?;
-    let mut ranks = Ranks::connect(&server.redis, &format!("vestibule:{{{}}}:queue", crowded.room))?;
-    let (_, theirs) = server.costs(|| ranks.of(0..people))?;
     let wrong = compare(&ruler, &mut ranks, people)?;
     let ruler_micros = (with - without).max(0.0);
-    Ok(Measured { people, ruler_micros, second, theirs_micros: theirs.micros, wrong })
+    Ok(Measured { people, ruler_micros, second, theirs_micros, wrong })
+}
+
+/// Ticks so far apart: with a second between them each measures the line, with less none.
+fn ticks(crowded: &mut Crowded<'_>, apart: Duration) -> Result<(), BenchError> {
+    (0..TICKS).try_for_each(|_| {
+        crowded.wait(apart);
+        crowded.tick().map(drop)
+    })
 }
 
 /// The ticks of a second; one of them measures the line.

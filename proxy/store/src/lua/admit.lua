@@ -6,7 +6,7 @@
 
 local MAX_TURNS = 2000
 local MAX_SET_ASIDE = 200
-local MAX_SET_BACK = 500
+local MAX_SET_BACK = 250
 local RETURNS_SHARE = 4
 local TICK_GAP = 1 * SECOND
 local RULER_EVERY = 1 * SECOND
