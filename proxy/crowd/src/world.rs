@@ -90,7 +90,8 @@ impl World {
 
     /// The same, with what the screen shows, so that another edge tells no larger place.
     pub fn screen_path(&self, call: &str, shown: Option<u64>) -> String {
-        shown.map_or_else(|| self.queue_path(call), |place| format!("{}&shown={place}", self.queue_path(call)))
+        shown
+            .map_or_else(|| self.queue_path(call), |place| format!("{}&shown={place}", self.queue_path(call)))
     }
 
     /// A path of the waiting room's API, for this room.
