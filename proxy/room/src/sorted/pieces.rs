@@ -147,7 +147,11 @@ mod tests {
         fn they_are_alike_however_they_came_about(changes in changes()) {
             let mut pieces = Pieces::default();
             for &(adds, key) in &changes {
-                if adds { pieces.insert(key) } else { drop(pieces.remove(&key)) }
+                if adds {
+                    pieces.insert(key);
+                } else {
+                    pieces.remove(&key);
+                }
             }
             let mut anew = Pieces::default();
             pieces.iter().rev().for_each(|&key| anew.insert(key));

@@ -22,6 +22,7 @@ const AFTER_TURN: At = 30 * SECOND;
 /// An answer takes less than this from the store to the hub.
 const TURNS_REMEMBERED: At = 10 * SECOND;
 
+#[allow(clippy::struct_excessive_bools, reason = "what befalls an edge is independent")]
 pub(crate) struct Edge {
     pub(crate) id: NodeId,
     /// Counts the lives of this process: news for a former one are nobody's.

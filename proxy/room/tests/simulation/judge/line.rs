@@ -67,7 +67,7 @@ struct Told {
     since: At,
     deadline: Micros,
     /// When this edge told it, and how long the edge before that had told it, or held the place, was silent by then.
-    told: At,
+    at: At,
     silence: Option<At>,
 }
 
@@ -155,9 +155,10 @@ impl Judge {
         !self.line.offline.contains(&who)
             && !self.sessions.holds_pass(who, self.now.clock)
             && self.line.places.get(&who).is_some_and(|place| {
+                let may_be_spent = place.gathered && self.sessions.has_entered(who);
                 self.still_keeps(place.edge, place.boot, place.since)
+                    && !may_be_spent
                     && !self.line.was_passed(place)
-                    && !(place.gathered && self.sessions.has_entered(who))
                     && !self.could_not_come_back(place.edge, place.since)
             })
     }
@@ -259,7 +260,7 @@ impl Judge {
     fn was_told_late(&self, turn: &Told) -> bool {
         let ran_ahead = self.leapt > 0 && self.leapt >= turn.since;
         let hindered = ran_ahead || turn.silence.is_some_and(|silence| silence < MUTE);
-        hindered && self.now.at - turn.told < COMES_WITHIN
+        hindered && self.now.at - turn.at < COMES_WITHIN
     }
 
     /// How long the edge at which the visitor was before had been silent, if it has gone away meanwhile.
@@ -329,6 +330,6 @@ impl Judge {
         line.untold.remove(&who);
         line.deadlines.insert(who, deadline);
         let since = line.given.get(&who).copied().unwrap_or(self.now.lived);
-        line.turns.insert(who, Told { edge, boot, since, deadline, told: at, silence });
+        line.turns.insert(who, Told { edge, boot, since, deadline, at, silence });
     }
 }
