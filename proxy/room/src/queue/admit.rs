@@ -209,6 +209,8 @@ mod tests {
         let mut queue = Queue::open(&rules, Now::at(START), &caller());
         queue.arrive(&rules, Now::at(START), &caller(), &[arrival(1)]);
         assert_eq!(queue.admit(&rules, Now::at(START), &caller()).turns.len(), 1);
+        // Else the turn would last as much longer as no tick came.
+        queue.admit(&rules, Now::at(START + Duration::from_millis(500)), &caller());
         let late = Now::at(START + Duration::from_millis(1001));
         let back = queue.arrive(&rules, late, &caller(), &[arrival(1)]);
         assert!(matches!(back[..], [Arrived::Turn(_)]));
