@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use http::{Method, StatusCode};
 use pingora::protocols::Stream;
 use pingora::protocols::http::date::get_cached_date;
@@ -12,8 +12,6 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use super::within::within;
 use crate::request::{Answer, Digits};
 
-/// Most heads are shorter, with a small body too.
-const HEAD_BYTES: usize = 2048;
 /// Up to here a body is copied behind its head, which is cheaper than to have the kernel gather both.
 const SMALL_BODY_BYTES: usize = 4 * 1024;
 /// How much a client may still send to a connection that is being closed.
@@ -23,18 +21,16 @@ const LINGER: Duration = Duration::from_secs(2);
 /// Writes `answer` to a request with `method`. A client that does not read it within `patience` loses the connection.
 pub(super) async fn write(
     stream: &mut Stream,
-    answer: &Answer,
+    answer: Answer,
     method: &Method,
     keep_alive: bool,
     patience: Duration,
 ) -> io::Result<()> {
-    let (mut head, body) = (head(answer, keep_alive), body(answer, method));
+    let message = Message::of(answer, method, keep_alive);
     let written = async {
-        if body.len() > SMALL_BODY_BYTES {
-            stream.write_all_buf(&mut Buf::chain(&head[..], body)).await?;
-        } else {
-            head.extend_from_slice(body);
-            stream.write_all(&head).await?;
+        match &message.body[..] {
+            [] => stream.write_all(message.head()).await?,
+            body => stream.write_all_buf(&mut Buf::chain(message.head(), body)).await?,
         }
         stream.flush().await
     };
@@ -42,34 +38,50 @@ pub(super) async fn write(
 }
 
 /// The bytes of an answer after which the connection is closed.
-pub(super) fn last_words(answer: &Answer) -> Vec<u8> {
-    let mut bytes = head(answer, false);
-    bytes.extend_from_slice(body(answer, &Method::GET));
-    bytes
+pub(super) fn last_words(answer: Answer) -> Vec<u8> {
+    let message = Message::of(answer, &Method::GET, false);
+    [message.head(), &message.body].concat()
 }
 
-fn body<'a>(answer: &'a Answer, method: &Method) -> &'a [u8] {
-    if method != Method::HEAD && has_length(answer.status) { &answer.body } else { &[] }
+/// An answer as it is sent.
+struct Message {
+    bytes: Vec<u8>,
+    /// Where it begins in `bytes`.
+    from: usize,
+    /// A body that is too large to be copied behind its head.
+    body: Bytes,
 }
 
-fn head(answer: &Answer, keep_alive: bool) -> Vec<u8> {
-    let Answer { status, headers, body } = answer;
-    let mut bytes = Vec::with_capacity(HEAD_BYTES);
-    let mut put = |part: &[u8]| bytes.extend_from_slice(part);
-    put(b"HTTP/1.1 ");
-    put(status.as_str().as_bytes());
-    put(b" ");
-    put(status.canonical_reason().unwrap_or_default().as_bytes());
-    put(b"\r\nDate: ");
-    put(get_cached_date().as_bytes());
-    if has_length(*status) {
-        put(b"\r\nContent-Length: ");
-        put(Digits::of(body.len() as u64).as_bytes());
+impl Message {
+    /// What the edge has to say itself stands behind the fields of the answer, so that those stay where they are.
+    fn of(Answer { status, headers, body }: Answer, method: &Method, keep_alive: bool) -> Self {
+        let reason = status.canonical_reason().unwrap_or_default().as_bytes();
+        let (mut bytes, from) =
+            headers.behind(&[b"HTTP/1.1 ", status.as_str().as_bytes(), b" ", reason, b"\r\n"]);
+        let mut put = |part: &[u8]| bytes.extend_from_slice(part);
+        put(b"Date: ");
+        put(get_cached_date().as_bytes());
+        if has_length(status) {
+            put(b"\r\nContent-Length: ");
+            put(Digits::of(body.len() as u64).as_bytes());
+        }
+        put(if keep_alive {
+            b"\r\nConnection: keep-alive\r\n\r\n"
+        } else {
+            b"\r\nConnection: close\r\n\r\n"
+        });
+        let body = if method != Method::HEAD && has_length(status) { body } else { Bytes::new() };
+        if body.len() > SMALL_BODY_BYTES {
+            return Self { bytes, from, body };
+        }
+        bytes.extend_from_slice(&body);
+        Self { bytes, from, body: Bytes::new() }
     }
-    put(if keep_alive { b"\r\nConnection: keep-alive\r\n" } else { b"\r\nConnection: close\r\n" });
-    put(headers.as_bytes());
-    put(b"\r\n");
-    bytes
+
+    /// With the body, if that is small.
+    fn head(&self) -> &[u8] {
+        self.bytes.get(self.from..).unwrap_or_default()
+    }
 }
 
 fn has_length(status: StatusCode) -> bool {
@@ -98,7 +110,6 @@ pub(super) async fn close(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use http::{HeaderValue, header};
 
     use super::*;
@@ -107,21 +118,21 @@ mod tests {
     fn text(status: StatusCode, method: &Method, keep_alive: bool) -> String {
         let headers = Lines::from([(header::RETRY_AFTER, HeaderValue::from_static("5"))]);
         let answer = Answer { status, headers, body: Bytes::from_static(b"wait") };
-        let whole = [&head(&answer, keep_alive)[..], body(&answer, method)].concat();
-        String::from_utf8(whole).unwrap()
+        let message = Message::of(answer, method, keep_alive);
+        String::from_utf8([message.head(), &message.body].concat()).unwrap()
     }
 
     #[test]
     fn an_answer_is_a_whole_http_message() {
         let text = text(StatusCode::SERVICE_UNAVAILABLE, &Method::GET, true);
-        let date = text.lines().nth(1).unwrap();
+        let date = text.lines().nth(2).unwrap();
         assert!(date.starts_with("Date: ") && date.ends_with(" GMT"), "{date}");
         let rest: Vec<_> = text.split("\r\n").filter(|line| !line.starts_with("Date")).collect();
         let expected = [
             "HTTP/1.1 503 Service Unavailable",
+            "retry-after: 5",
             "Content-Length: 4",
             "Connection: keep-alive",
-            "retry-after: 5",
             "",
             "wait",
         ];

@@ -75,7 +75,7 @@ impl Connection {
             // Answers come in floods and are given right here; what forwarding needs is a future many times as large.
             match plan {
                 Plan::Answer(answer) => {
-                    if !self.answer(&request, &answer).await {
+                    if !self.answer(&request, answer).await {
                         return;
                     }
                 }
@@ -212,21 +212,16 @@ impl Connection {
     }
 
     /// Whether the connection serves on.
-    async fn answer(&mut self, request: &Request, answer: &Answer) -> bool {
-        let raw = &request.raw;
+    async fn answer(&mut self, request: &Request, answer: Answer) -> bool {
+        let (raw, status) = (&request.raw, answer.status);
         // A body that was not read would be taken for the next request.
         let unread = raw.framing != Framing::Length(0);
         let keep_alive = raw.keep_alive && !unread && !self.is_stopping();
         let patience = self.shared.limits.write;
         let written = answer::write(&mut self.stream, answer, &raw.method, keep_alive, patience).await;
-        let (verdict, took) = (verdict(answer.status), request.began.elapsed());
+        let (verdict, took) = (verdict(status), request.began.elapsed());
         metrics::edge().request_took(verdict, took);
-        request.trace.answered_here(
-            raw.fields.get(Known::Traceparent),
-            &raw.method,
-            (verdict, answer.status),
-            took,
-        );
+        request.trace.answered_here(raw.fields.get(Known::Traceparent), &raw.method, (verdict, status), took);
         if written.is_ok() && !keep_alive {
             answer::close(&mut self.stream).await;
         }
@@ -236,7 +231,7 @@ impl Connection {
     async fn refuse(mut self, refusal: Refusal) {
         let (answer, patience) = (refusal.answer(), self.shared.limits.write);
         tracing::debug!(%refusal, "a request was refused");
-        if answer::write(&mut self.stream, &answer, &Method::GET, false, patience).await.is_ok() {
+        if answer::write(&mut self.stream, answer, &Method::GET, false, patience).await.is_ok() {
             answer::close(&mut self.stream).await;
         }
     }

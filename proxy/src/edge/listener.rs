@@ -98,7 +98,7 @@ fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
 fn turn_away(stream: &TcpStream, shared: &Shared) {
     tracing::warn!(limit = shared.limits.connections, "a connection was turned away: the edge is full");
     if shared.tls.is_none() {
-        let _ = stream.try_write(&answer::last_words(&Refusal::Full.answer()));
+        let _ = stream.try_write(&answer::last_words(Refusal::Full.answer()));
     }
 }
 

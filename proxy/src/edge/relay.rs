@@ -374,7 +374,7 @@ async fn refuse(connection: Connection, failure: Failure, raw: &RawHead, trip: &
             answer.headers.add(&header::SET_COOKIE, cookie);
         }
     }
-    if own::write(&mut stream, &answer, &raw.method, false, shared.limits.write).await.is_ok() {
+    if own::write(&mut stream, answer, &raw.method, false, shared.limits.write).await.is_ok() {
         own::close(stream).await;
     }
 }

@@ -73,7 +73,7 @@ async fn refuse(mut client: Stream, failure: Failure, trip: &Trip, patience: Dur
     for cookie in &trip.forward.set_cookies {
         refusal.headers.add(&header::SET_COOKIE, cookie);
     }
-    if answer::write(&mut client, &refusal, &Method::GET, false, patience).await.is_ok() {
+    if answer::write(&mut client, refusal, &Method::GET, false, patience).await.is_ok() {
         answer::close(client).await;
     }
 }

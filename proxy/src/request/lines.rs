@@ -4,13 +4,26 @@ use std::fmt;
 
 use http::{HeaderName, HeaderValue};
 
-/// Whole lines, each with its end. What is the same for many is copied in one piece, without a look at its parts.
-#[derive(Clone, Default, PartialEq, Eq)]
+/// The longest status line there is, and some.
+const FRONT: usize = 48;
+
+/// Whole lines, each with its end. What is the same for many is copied in one piece, without a look at its parts. There
+/// is room in front for a status line, and the rest of an answer goes behind: what was just written in small pieces is
+/// slow to copy, because the processor waits for each of them.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Lines(Vec<u8>);
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self::with_capacity(256)
+    }
+}
 
 impl Lines {
     pub fn with_capacity(bytes: usize) -> Self {
-        Self(Vec::with_capacity(bytes))
+        let mut lines = Vec::with_capacity(FRONT + bytes);
+        lines.extend_from_slice(&[0; FRONT]);
+        Self(lines)
     }
 
     /// The same, with room for so many bytes more.
@@ -19,6 +32,22 @@ impl Lines {
         let mut lines = Vec::with_capacity(self.0.len() + bytes);
         lines.extend_from_slice(&self.0);
         Self(lines)
+    }
+
+    /// With a line before all others, in pieces. The message begins where the second value says.
+    pub(crate) fn behind(mut self, first: &[&[u8]]) -> (Vec<u8>, usize) {
+        let length: usize = first.iter().map(|piece| piece.len()).sum();
+        let Some(from) = FRONT.checked_sub(length) else {
+            return ([&first.concat(), self.as_bytes()].concat(), 0);
+        };
+        let mut at = from;
+        for piece in first {
+            if let Some(place) = self.0.get_mut(at..at + piece.len()) {
+                place.copy_from_slice(piece);
+            }
+            at += piece.len();
+        }
+        (self.0, from)
     }
 
     pub fn add(&mut self, name: &HeaderName, value: impl AsRef<[u8]>) {
@@ -40,10 +69,12 @@ impl Lines {
 
     /// Takes off what is there of `name`, and adds this.
     pub fn replace(&mut self, name: &HeaderName, value: impl AsRef<[u8]>) {
-        let kept: Vec<&[u8]> =
-            self.whole().filter(|line| name_of(line) != name.as_str().as_bytes()).collect();
-        self.0 = kept.concat();
-        self.add(name, value);
+        let mut lines = Self::with_capacity(self.0.len());
+        for line in self.whole().filter(|line| name_of(line) != name.as_str().as_bytes()) {
+            lines.0.extend_from_slice(line);
+        }
+        lines.add(name, value);
+        *self = lines;
     }
 
     /// Names and values.
@@ -55,11 +86,11 @@ impl Lines {
     }
 
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        self.0.get(FRONT..).unwrap_or_default()
     }
 
     fn whole(&self) -> impl Iterator<Item = &[u8]> {
-        self.0.split_inclusive(|byte| *byte == b'\n')
+        self.as_bytes().split_inclusive(|byte| *byte == b'\n')
     }
 }
 
@@ -114,6 +145,17 @@ mod tests {
         }
         lines.replace(&header::CACHE_CONTROL, "c");
         assert_eq!(lines.as_bytes(), b"vary: a\r\nvary: b\r\ncache-control: c\r\n");
+    }
+
+    #[test]
+    fn a_line_goes_before_all_others_however_long_it_is() {
+        let lines = Lines::from([(header::RETRY_AFTER, HeaderValue::from_static("5"))]);
+        for length in [1, FRONT - 1, FRONT, FRONT + 1] {
+            let first = [&vec![b'x'; length - 1][..], b"!"];
+            let (bytes, from) = lines.clone().behind(&first);
+            let expected = [&first.concat(), lines.as_bytes()].concat();
+            assert_eq!(bytes.get(from..), Some(&expected[..]), "{length}");
+        }
     }
 
     #[test]
