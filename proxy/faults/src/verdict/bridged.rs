@@ -1,5 +1,6 @@
 //! Turns whose deadline was moved look younger than they are to who hears of them late: those that were open while no
-//! tick came, and those of which a store that forgot was told.
+//! tick came, those of which a store that forgot was told, and those whose edge has gone: the next one gives whoever
+//! comes back there a whole `claim_window`.
 
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ use room::time::Micros;
 
 /// The last turn that a store was told of, before the first that it gives.
 const TOLD_WITHIN: Duration = Duration::from_millis(100);
+
+/// With the first word after a socket was lost.
+const FIRST_WORD: Duration = Duration::from_millis(100);
 
 /// Widens when turns were given to what is certain. `facts` are those of `stories`, in their order; `losses` are when
 /// a store gathered what it had forgotten: a turn of which it was told has a whole `claim_window` from then.
@@ -28,9 +32,15 @@ pub(super) fn widen(stories: &[&Story], facts: &mut [Facts], clock: ServerClock,
             .map(|gap| gap.to.since(gap.from))
             .sum();
         let waited = person.last_waiting.unwrap_or_default();
-        let from = if may_be_told(given.to) { Micros::ZERO } else { given.from - moved };
+        let is_moved = may_be_told(given.to) || came_with_return(story, turn.seen);
+        let from = if is_moved { Micros::ZERO } else { given.from - moved };
         person.given = Some(Span::new(from.max(waited).min(given.from), given.to));
     }
+}
+
+/// Whether the turn was waiting when the visitor came back, perhaps from an edge that is gone.
+fn came_with_return(story: &Story, seen: Micros) -> bool {
+    story.breaks.iter().filter_map(|lost| lost.back).any(|back| seen.since(back) < FIRST_WORD && seen >= back)
 }
 
 /// Stretches in which nobody got a turn.
@@ -44,7 +54,7 @@ fn gaps(facts: &[Facts]) -> Vec<Span> {
 #[cfg(test)]
 mod tests {
     use crowd::proof::order;
-    use crowd::story::Turn;
+    use crowd::story::{Break, Turn};
 
     use super::*;
 
@@ -65,6 +75,14 @@ mod tests {
             ..Facts::default()
         };
         (Story { id, turn: Some(turn), ..Story::default() }, facts)
+    }
+
+    /// The same, whose socket was lost for two seconds until the turn was heard of.
+    fn returner(id: u64, came: u64, waited: u64, given: u64, seen: u64) -> (Story, Facts) {
+        let (mut story, facts) = person(id, came, waited, given, seen);
+        let back = ms(seen - 1);
+        story.breaks = vec![Break { lost: ms(seen - 2001), tried: Some(ms(seen - 5)), back: Some(back) }];
+        (story, facts)
     }
 
     fn inversions(people: Vec<(Story, Facts)>) -> Vec<(u64, u64)> {
@@ -101,6 +119,14 @@ mod tests {
         let early = person(1, 0, 2000, 5500, 8000);
         let late = person(2, 100, 2000, 3000, 3100);
         assert!(inversions(steady.chain([early, late]).collect()).iter().any(|(late, _)| *late == 1));
+    }
+
+    #[test]
+    fn a_turn_that_waits_for_who_comes_back_may_be_of_any_moment_since_they_were_told_to_wait() {
+        let late = || person(2, 100, 2000, 3000, 3020);
+        assert_eq!(inversions(vec![person(1, 0, 2000, 3600, 3610), late()]), [(1, 2)]);
+        assert_eq!(inversions(vec![returner(1, 0, 2000, 3600, 3610), late()]), []);
+        assert_eq!(inversions(vec![returner(1, 0, 3100, 3600, 3610), late()]), [(1, 2)]);
     }
 
     #[test]
