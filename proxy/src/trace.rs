@@ -111,8 +111,8 @@ impl Trace {
         Self { id: trace_id(high, low), is_new: true, sent, told: None }
     }
 
-    /// The same for a request that goes to an origin, `took` after its head was whole; `came` is its `traceparent`. Whether it is kept is decided
-    /// here: outside anybody could ask for it.
+    /// The same for a request that goes to an origin, `took` after its head was whole; `came` is its `traceparent`.
+    /// Whether it is kept is decided here: outside anybody could ask for it.
     pub(crate) fn onward(
         self,
         came: Option<&[u8]>,
